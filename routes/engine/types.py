@@ -1,0 +1,193 @@
+"""The vocabulary of the engine: requests, candidates, decisions, outcomes.
+
+Everything here is a plain value. Objects made once per request are slotted and built positionally where it
+is hot. Times are seconds of the caller's monotonic clock unless a name says ``_ms`` or ``_us``; target,
+provider and profile ids are lower-case UUID strings; ``model`` names follow the contract: ``r`` asked for by
+the client, ``m`` configured on the target (or ``r``), ``u`` what is sent upstream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from routes.engine.snapshot import Profile, Target
+
+Wire = Literal["openai", "anthropic", "generic"]
+
+#: What a request asks an upstream to do; also the ``model_type`` metric label (see ``MODEL_TYPES``).
+Operation = Literal["chat", "completion", "responses", "embedding", "messages", "count_tokens"]
+
+#: Operation -> ``model_type`` label of ``routing_decisions_total``.
+MODEL_TYPES: dict[str, str] = {
+    "chat": "chat",
+    "messages": "chat",
+    "count_tokens": "chat",
+    "completion": "completion",
+    "responses": "responses",
+    "embedding": "embedding",
+}
+
+#: Operation -> the wire format a provider must speak to serve it (translation: a later stage).
+OPERATION_WIRE: dict[str, Wire] = {
+    "chat": "openai",
+    "completion": "openai",
+    "responses": "openai",
+    "embedding": "openai",
+    "messages": "anthropic",
+    "count_tokens": "anthropic",
+}
+
+#: Closed list: history column, filter and metric label.
+ERROR_CLASSES = (
+    "connect_refused",
+    "connect_timeout",
+    "dns",
+    "tls",
+    "reset_before_headers",
+    "timeout_first_byte",
+    "timeout_first_event",
+    "timeout_idle",
+    "timeout_total",
+    "rate_limited",
+    "auth_failed",
+    "quota_exhausted",
+    "upstream_5xx",
+    "overloaded",
+    "invalid_response",
+    "error_in_200",
+    "truncated",
+    "reset_midstream",
+    "context_length",
+    "content_filter",
+    "client_error",
+    "upstream_redirect",
+    "upstream_framing",
+    "too_large",
+    "cancelled",
+    "internal",
+)
+
+AdminState = Literal["active", "draining", "disabled"]
+CircuitState = Literal["closed", "open", "half_open"]
+Source = Literal["affinity", "smart_routing", "load_balancer", "pinned", "none"]
+
+
+@dataclass(slots=True)
+class RouteRequest:
+    """What the engine needs to know of one request. Text is never here; facts that need it come later."""
+
+    route_id: str  # UUIDv7, lower case with hyphens; also the input of every stable hash
+    operation: str  # an Operation
+    model: str  # r: the name the client asked for
+    stream: bool = False
+    session: str | None = None
+    key_id: str = ""
+    region: str | None = None
+    only: frozenset[str] | None = None  # provider slugs from ``x-route-provider``; None = any
+    exclude: frozenset[str] = frozenset()  # provider slugs written ``!slug``
+    strategy: str | None = None  # override by ``x-route-strategy``, already normalised and known
+    estimate_tokens: Callable[[], int] | None = None  # input tokens; called at most once, only when a strategy needs it
+    max_output_tokens: int | None = None
+
+
+class Exclusion(NamedTuple):
+    """Why a configured target was not ranked. ``code`` is stable and rendered to words on read."""
+
+    target: Target
+    stage: str
+    code: str
+    value: float | str | None = None
+
+
+class Ranked(NamedTuple):
+    """One place of the ranking. ``code`` + ``value`` say why it stands there ("ewma", 0.045)."""
+
+    target: Target
+    model: str  # u: what will be sent upstream
+    code: str
+    value: float | str | None = None
+
+
+class StageEntry(NamedTuple):
+    """One line of the trace: candidates in and out, and how long it took."""
+
+    stage: str
+    candidates_in: int
+    candidates_out: int
+    us: float
+
+
+@dataclass(slots=True)
+class Decision:
+    """The result of one run of the pipeline, and everything needed to explain it.
+
+    ``ranking`` iterates best first; the tail may be computed on demand, ``ranked`` holds what was computed.
+    Every target of the profile is either in the full ranking or in ``excluded``, exactly once.
+    """
+
+    profile: Profile
+    revision: int
+    source: Source
+    strategy: str  # the one that ranked; "none" when nothing was left
+    excluded: list[Exclusion]
+    stages: list[StageEntry]
+    degraded: bool = False
+    matched_rule: str | None = None
+    matched_rule_index: int = -1
+    inputs: dict[str, Any] = field(default_factory=dict)  # draws and counter values used: enough to replay it
+    ranked: list[Ranked] = field(default_factory=list)
+    tail: Iterator[Ranked] | None = None
+    #: Soonest moment (engine clock) an excluded target may serve again; None when unknown.
+    retry_at: float | None = None
+    #: True when every candidate was excluded because it is rate-limited.
+    all_rate_limited: bool = False
+
+    def place(self, index: int) -> Ranked | None:
+        """The target at ``index`` of the ranking, computing the tail as far as needed."""
+        while len(self.ranked) <= index:
+            if self.tail is None:
+                return None
+            following = next(self.tail, None)
+            if following is None:
+                self.tail = None
+                return None
+            self.ranked.append(following)
+        return self.ranked[index]
+
+    def full_ranking(self) -> Sequence[Ranked]:
+        """The whole ranking; computes what is left of the tail."""
+        if self.tail is not None:
+            self.ranked.extend(self.tail)
+            self.tail = None
+        return self.ranked
+
+
+class Outcome(NamedTuple):
+    """What one attempt taught us about its target.
+
+    ``verdict``: ``success`` (complete valid answer, or first content event of a stream), ``failure``
+    (counts against the target) or ``neutral`` (4xx, 429, auth, cancel, our own errors: releases a half-open
+    slot and changes nothing).
+    """
+
+    verdict: Literal["success", "failure", "neutral"]
+    error_class: str | None = None
+    latency_s: float = 0.0
+    first_event_s: float | None = None  # streams: time to first content event
+    output_tokens: int | None = None
+    stream: bool = False
+
+
+class Transition(NamedTuple):
+    """A circuit changed state. ``reason`` is a stable code (``consecutive_failures``, ``failure_rate``,
+    ``recovery_timeout``, ``successes``, ``half_open_failure``)."""
+
+    target_id: str
+    before: CircuitState
+    after: CircuitState
+    reason: str
+    at: float

@@ -1,0 +1,241 @@
+"""The only reader of ``os.environ``: every setting of the process, typed, with its default.
+
+Secrets may also come from a file named by ``NAME_FILE``. ``SIGNALBOX_SECRET_KEY`` and
+``SIGNALBOX_ENCRYPTION_KEYS`` are generated on first use (mode 0600, in the data folder) when unset.
+Imported by both planes, so it must not import Django or anything else of the project.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import tempfile
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "SIGNALBOX_"
+SECRET_NAMES = (
+    "SIGNALBOX_ADMIN_PASSWORD",
+    "SIGNALBOX_SECRET_KEY",
+    "SIGNALBOX_ENCRYPTION_KEYS",
+    "SIGNALBOX_METRICS_TOKEN",
+    "DATABASE_URL",
+    "REDIS_URL",
+)
+# sun_path holds 108 bytes with its terminator on Linux and 104 on macOS.
+SOCKET_PATH_MAX = 100
+
+
+class EnvError(Exception):
+    """A setting is missing, malformed or unreadable; the message is one line that names it."""
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _networks(value: Any) -> Any:
+    return tuple(ip_network(part, strict=False) for part in _split(value))
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
+
+
+class Env(BaseSettings):
+    """One immutable reading of the environment. Durations are seconds, sizes are MiB."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    data_dir: Path = Path("var")
+    workers: int = Field(default=2, ge=1, le=64)
+    admin_user: str = "admin"
+    admin_password: str | None = None
+    demo: bool = True
+    secret_key_value: str | None = Field(default=None, alias="SIGNALBOX_SECRET_KEY")
+    encryption_keys_value: Words = Field(default=(), alias="SIGNALBOX_ENCRYPTION_KEYS")
+    allowed_hosts: Words = ()
+    trusted_proxies: Networks = ()
+    upstream_networks: Words = ()
+    metrics_token: str | None = None
+    metrics_networks: Networks = ()
+    max_body_mb: int = Field(default=32, ge=1, le=1024)
+    drain_seconds: float = Field(default=30, ge=0)
+    shutdown_delay: float = Field(default=2, ge=0)
+    history_metrics: Literal["failures", "all", "off"] = "failures"
+    journal_max_mb: int = Field(default=1024, ge=1)
+    access_log: bool = False
+    log_format: Literal["console", "json"] = "console"
+    database_url: str | None = Field(default=None, alias="DATABASE_URL")
+    redis_url: str | None = Field(default=None, alias="REDIS_URL")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings)
+
+    # -- where things live -------------------------------------------------------------------
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute."""
+        return self.data_dir.expanduser().absolute()
+
+    @property
+    def database_path(self) -> Path:
+        return self.data / "signalbox.sqlite3"
+
+    @property
+    def journal_dir(self) -> Path:
+        return self.data / "journal"
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Prometheus multiprocess files; emptied when ``serve`` starts."""
+        return self.data / "metrics"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data / "log"
+
+    @property
+    def revision_path(self) -> Path:
+        return self.data / "revision.json"
+
+    @property
+    def overlay_path(self) -> Path:
+        return self.data / "overlay.bin"
+
+    @property
+    def socket_dir(self) -> Path:
+        """Folder for Unix sockets: in the data folder, or in the temporary folder when that path is too long."""
+        wanted = self.data / "run"
+        if len(os.fsencode(wanted / "console.sock")) <= SOCKET_PATH_MAX:
+            return wanted
+        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"signalbox-{os.getuid()}-{digest}"
+
+    @property
+    def console_socket(self) -> Path:
+        return self.socket_dir / "console.sock"
+
+    @property
+    def redis_socket(self) -> Path:
+        return self.socket_dir / "redis.sock"
+
+    @property
+    def effective_redis_url(self) -> str:
+        """``REDIS_URL``, or the embedded server's socket."""
+        return self.redis_url or f"unix://{self.redis_socket}?db=0"
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.max_body_mb * 1024 * 1024
+
+    @property
+    def bound_to_loopback(self) -> bool:
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    @property
+    def upstream_network_ceiling(self) -> frozenset[str]:
+        """Which networks any provider may reach: subset of ``public private loopback``."""
+        if self.upstream_networks:
+            return frozenset(self.upstream_networks)
+        if self.bound_to_loopback:
+            return frozenset({"public", "private", "loopback"})
+        return frozenset({"public", "private"})
+
+    def make_folders(self) -> None:
+        """Create the data folder and what lives in it; mode 0700, because it holds keys."""
+        for folder in (self.data, self.journal_dir, self.metrics_dir, self.log_dir, self.socket_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    # -- secrets -----------------------------------------------------------------------------
+    @property
+    def secret_key(self) -> str:
+        """Django's signing key."""
+        return self.secret_key_value or _generated(self.data / "secret_key", lambda: secrets.token_urlsafe(50))
+
+    @property
+    def encryption_keys(self) -> tuple[bytes, ...]:
+        """AES-256 key ring, 32 bytes each; the first encrypts, all decrypt. Written as base64."""
+        values = self.encryption_keys_value or _split(
+            _generated(self.data / "encryption_keys", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+        )
+        ring = []
+        for position, value in enumerate(values):
+            try:
+                key = base64.b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
+            except ValueError:
+                key = b""
+            if len(key) != 32:
+                raise EnvError(f"SIGNALBOX_ENCRYPTION_KEYS: entry {position + 1} is not 32 bytes in base64")
+            ring.append(key)
+        return tuple(ring)
+
+
+def _generated(path: Path, make: Any) -> str:
+    """Read a secret file, creating it first (once, whoever comes first) when it is missing."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(make() + "\n")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    return path.read_text().strip()
+
+
+def _read_secret_files() -> None:
+    for name in SECRET_NAMES:
+        path = os.environ.get(f"{name}_FILE")
+        if not path or os.environ.get(name):
+            continue
+        try:
+            os.environ[name] = Path(path).read_text().strip()
+        except OSError as error:
+            raise EnvError(f"{name}_FILE: cannot read {path}: {error.strerror}") from None
+
+
+@cache
+def get_env() -> Env:
+    """The process's settings; read once. Raises EnvError with one line that names the setting."""
+    _read_secret_files()
+    try:
+        return Env()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        name = name if name.isupper() else f"{PREFIX}{name.upper()}"
+        raise EnvError(f"{name}: {first['msg']}") from None
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """A copy of this process's environment with ``extra`` laid over it, for starting children."""
+    return {**os.environ, **extra}

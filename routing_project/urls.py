@@ -1,0 +1,10 @@
+"""Addresses of the control plane. The data plane (``/v1``, ``/p``, ``/svc``) never reaches Django."""
+
+from django.contrib import admin
+from django.urls import path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/", permanent=False)),
+    path("admin/", admin.site.urls),
+]
