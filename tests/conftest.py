@@ -1,0 +1,46 @@
+"""Fixtures every test folder may use: the databases, Redis, a data folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import servers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
+    """Before pytest-django creates databases: start the servers that the collected tests ask for."""
+    servers.redis_url()
+    for item in request.session.items:
+        marker = item.get_closest_marker("django_db")
+        databases = marker.kwargs.get("databases") if marker else None
+        if databases == "__all__" or (databases and "pg" in databases):
+            servers.postgres_url()
+            return
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The shared test Redis."""
+    return servers.redis_url()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """The shared test PostgreSQL, its maintenance database; create one of your own to write in."""
+    return servers.postgres_url()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty data folder (SIGNALBOX_DATA_DIR) for one test."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    return folder
