@@ -117,5 +117,22 @@ class Update(msgspec.Struct, tag="update", omit_defaults=True):
 
 Record = Started | Finished | Update
 
+
+def scrub(value: Any) -> Any:
+    """``value`` with what MessagePack or a database column cannot hold replaced: lone surrogates by ``?``, integers
+    beyond 64 bits by the nearest that fits. Only for records that failed to encode; slow."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int):
+        return max(-(2**63), min(2**63 - 1, value))
+    if isinstance(value, list | tuple):
+        return type(value)(scrub(part) for part in value)
+    if isinstance(value, dict):
+        return {scrub(key): scrub(part) for key, part in value.items()}
+    if isinstance(value, msgspec.Struct):
+        return type(value)(**{name: scrub(getattr(value, name)) for name in value.__struct_fields__})
+    return value
+
+
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Record).decode
