@@ -1,0 +1,76 @@
+"""The live overlay as the gateway uses it: access keys, provider credentials, admin states. Immutable, in memory.
+
+Credentials and key hashes are here and nowhere else in the process; they are never logged, and ``repr`` shows
+counts. Must not import the control plane, which writes the sealed document this is read from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from routes.gateway.auth import AccessKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from routes.engine.types import AdminState
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What we authenticate to a provider with. A new ``generation`` lifts the quarantines of the old one."""
+
+    value: str
+    generation: int
+
+    def __repr__(self) -> str:
+        return f"Credential(generation={self.generation})"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSetting:
+    """What people decided about a provider; ``until`` is Unix time, None = for good."""
+
+    state: AdminState
+    until: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """One version of the overlay. Provider ids are lower-case UUID strings."""
+
+    installation: str
+    version: int
+    keys: Mapping[bytes, AccessKey]  # by SHA-256 of the whole value
+    credentials: Mapping[str, Credential]
+    admin_states: Mapping[str, AdminSetting]
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Overlay:
+        """Raises KeyError, TypeError or ValueError for a document that is not of this format."""
+        if document["format"] != FORMAT:
+            raise ValueError(f"overlay format {document['format']!r} is not known to this version")
+        keys = [AccessKey.from_document(entry) for entry in document["keys"]]
+        return cls(
+            installation=document["installation"],
+            version=document["version"],
+            keys={key.digest: key for key in keys},
+            credentials={
+                provider: Credential(entry["value"], entry["generation"])
+                for provider, entry in document["credentials"].items()
+            },
+            admin_states={
+                provider: AdminSetting(cast("AdminState", entry["state"]), entry.get("until"), entry.get("reason", ""))
+                for provider, entry in document["admin_states"].items()
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"Overlay(version={self.version}, keys={len(self.keys)}, credentials={len(self.credentials)})"
+
+
+EMPTY = Overlay("", 0, {}, {}, {})

@@ -1,0 +1,221 @@
+"""Turns exchanges into journal records and counts them, each exactly once. Synchronous: safe to call while cancelled.
+
+``started`` goes before the first attempt is sent, ``finish`` before the bytes that end the answer are handed to
+the transport: what a client has read is in the journal. Also writes the ``x-route-*`` answer headers, because
+they tell the same facts. Must not await and must not import the control plane.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from uuid import UUID
+
+from history.records import Finished, Started
+from routes.engine.cost import cost_micro_usd, price_for
+from routes.engine.explain import pack_decision
+from routes.engine.types import MODEL_TYPES
+from routes.gateway.metrics import METHODS
+
+if TYPE_CHECKING:
+    from history.journal import JournalWriter
+    from routes.engine.types import Decision, Ranked
+    from routes.gateway.errors import Headers
+    from routes.gateway.exchange import Exchange
+    from routes.gateway.metrics import Metrics
+
+#: Status label of a request whose client left before it was answered (nginx's convention).
+CLIENT_GONE = 499
+
+
+class Recorder:
+    """The one place that writes history in a gateway process."""
+
+    def __init__(self, journal: JournalWriter, metrics: Metrics) -> None:
+        self.journal = journal
+        self.metrics = metrics
+        self._id_bytes: dict[str, bytes] = {}  # configured ids only: as many as the revisions name
+
+    # -- history -------------------------------------------------------------------------------------
+    def started(self, exchange: Exchange, ranked: Ranked) -> None:
+        """Before the first attempt is sent to ``ranked``; further calls do nothing."""
+        if exchange.started_written:
+            return
+        exchange.started_written = True
+        exchange.first_sent = now = time.monotonic()
+        self.metrics.overhead.add((), now - exchange.received)
+        key, profile, decision = exchange.key, exchange.profile, exchange.decision
+        target = ranked.target
+        self.journal.append(
+            Started(
+                id=exchange.id,
+                profile_id=self._bytes(profile.id) if profile is not None else None,
+                profile=profile.slug if profile is not None else "",
+                key_id=key.id_bytes if key is not None else None,
+                key_name=key.name if key is not None else "",
+                session_key=exchange.session,
+                requested_model=exchange.model,
+                strategy=decision.strategy if decision is not None else "",
+                endpoint_id=self._bytes(target.id),
+                provider=target.provider.slug,
+                model=ranked.model,
+                revision=decision.revision if decision is not None else 0,
+                operation=exchange.operation,
+                path=exchange.path,
+                client_ip=exchange.client_ip,
+            )
+        )
+
+    def finish(
+        self,
+        exchange: Exchange,
+        *,
+        status: str,
+        http_status: int | None = None,
+        error_code: str | None = None,
+        message: str = "",
+    ) -> None:
+        """The route's row: the first call wins, any later one does nothing.
+
+        ``http_status`` is what the client was answered, None when it got no answer. Call it before handing the
+        last bytes to ``send`` and, in a ``CancelledError`` path, before the next await.
+        """
+        if exchange.finished:
+            return
+        exchange.finished = True
+        latency_s = time.monotonic() - exchange.accepted
+        key, profile, decision, snapshot = exchange.key, exchange.profile, exchange.decision, exchange.snapshot
+        attempts, place, usage = exchange.attempts, exchange.place, exchange.usage
+        target = place.target if place is not None else None
+        cost = None
+        if place is not None and snapshot is not None and usage.output is not None:
+            provider = place.target.provider
+            price = price_for(snapshot, provider, place.target.model or exchange.model, place.model)
+            if price is not None:
+                cost = cost_micro_usd(price, usage.input or 0, usage.output, usage.cached or 0)
+        self.journal.append(
+            Finished(
+                id=exchange.id,
+                status=status,
+                profile_id=self._bytes(profile.id) if profile is not None else None,
+                profile=profile.slug if profile is not None else "",
+                key_id=key.id_bytes if key is not None else None,
+                key_name=key.name if key is not None else "",
+                session_key=exchange.session,
+                operation=exchange.operation,
+                wire=exchange.wire,
+                stream=exchange.stream,
+                path=exchange.path,
+                client_ip=exchange.client_ip,
+                user_agent=exchange.user_agent,
+                http_status=http_status,
+                error_code=error_code,
+                message=f"{message}; {exchange.note}" if message and exchange.note else message or exchange.note,
+                latency_us=int(latency_s * 1e6),
+                selection_us=exchange.selection_us,
+                ttfb_us=exchange.ttfb_us,
+                endpoint_id=self._bytes(target.id) if target is not None else None,
+                endpoint=target.provider.base_url if target is not None else "",
+                region=(target.provider.region or "") if target is not None else "",
+                provider=target.provider.slug if target is not None else "",
+                model=place.model if place is not None else "",
+                requested_model=exchange.model,
+                strategy=decision.strategy if decision is not None else "",
+                source=decision.source if decision is not None else "",
+                rule=decision.matched_rule if decision is not None else None,
+                attempt_count=len(attempts),
+                attempts=attempts,
+                recovered=status == "routed" and len(attempts) > 1,
+                degraded=decision.degraded if decision is not None else False,
+                input_tokens=usage.input,
+                output_tokens=usage.output,
+                cached_tokens=usage.cached,
+                usage_estimated=usage.estimated,
+                cost_micro_usd=cost,
+                revision=snapshot.number if snapshot is not None else 0,
+                decision=pack_decision(decision) if decision is not None else None,
+            )
+        )
+        self._count(exchange, status, http_status, latency_s, cost)
+
+    def _count(
+        self, exchange: Exchange, status: str, http_status: int | None, latency_s: float, cost: int | None
+    ) -> None:
+        metrics = self.metrics
+        self.answered(exchange, http_status or CLIENT_GONE, latency_s)
+        place = exchange.place
+        if place is None:
+            return
+        slug = place.target.provider.slug
+        metrics.latency.add((), latency_s)
+        if exchange.ttfb_us is not None:
+            metrics.ttfb.add((slug,), exchange.ttfb_us / 1e6)
+        for attempt in exchange.attempts:
+            outcome = attempt.error_class
+            called = str(attempt.http_status) if attempt.http_status is not None else outcome or "none"
+            metrics.attempts.add((attempt.provider, outcome or "ok"))
+            metrics.service_calls.add((attempt.provider, called))
+            for _, after, reason in attempt.transitions:
+                metrics.transitions.add((attempt.target, after, reason))
+        usage = exchange.usage
+        if usage.input:
+            metrics.tokens.add((slug, "input"), usage.input)
+        if usage.output:
+            metrics.tokens.add((slug, "output"), usage.output)
+        if usage.cached:
+            metrics.tokens.add((slug, "cached"), usage.cached)
+        if cost:
+            metrics.cost.add((slug,), cost / 1e6)
+
+    # -- counters of what leaves no row ----------------------------------------------------------------
+    def answered(self, exchange: Exchange, http_status: int, latency_s: float) -> None:
+        """Count an answer; called by ``finish``, and by itself for what has no history row."""
+        method = exchange.method if exchange.method in METHODS else "other"
+        self.metrics.requests.add((method, exchange.endpoint, str(http_status)))
+        self.metrics.durations.add((method, exchange.endpoint), latency_s)
+
+    def decided(self, exchange: Exchange, decision: Decision, regions: frozenset[str]) -> None:
+        """Count one run of the pipeline."""
+        region = exchange.region if exchange.region in regions else "none"
+        kind = MODEL_TYPES.get(exchange.operation, "other")
+        self.metrics.decisions.add((decision.strategy, kind, region or "none"))
+        for entry in decision.stages:
+            self.metrics.stages.add((entry.stage,), entry.us / 1e6)
+
+    # -- answer headers --------------------------------------------------------------------------------
+    def route_headers(self, exchange: Exchange) -> Headers:
+        """``x-route-*`` for an answer that has a history row; the target's once something was tried (so the
+        attempt that answers is in ``exchange.attempts`` and ``exchange.place`` when this is called)."""
+        headers: Headers = [(b"x-route-id", exchange.route_id.encode())]
+        place = exchange.place
+        if place is not None:
+            headers += (
+                (b"x-route-provider", place.target.provider.slug.encode()),
+                (b"x-route-model", header_value(place.model)),
+                (b"x-route-attempts", b"%d" % len(exchange.attempts)),
+            )
+        decision = exchange.decision
+        if exchange.debug and decision is not None:
+            stages = ",".join(
+                f"{entry.stage}={entry.candidates_out}/{entry.candidates_in}" for entry in decision.stages
+            )
+            headers += (
+                (b"x-route-source", decision.source.encode()),
+                (b"x-route-stages", stages.encode()),
+                (b"x-route-rule", header_value(decision.matched_rule or "none")),
+                (b"x-route-strategy", decision.strategy.encode()),
+                (b"x-route-revision", b"%d" % decision.revision),
+            )
+        return headers
+
+    def _bytes(self, identifier: str) -> bytes:
+        known = self._id_bytes.get(identifier)
+        if known is None:
+            known = self._id_bytes[identifier] = UUID(identifier).bytes
+        return known
+
+
+def header_value(text: str) -> bytes:
+    """``text`` as a header value: what is not visible ASCII is percent-encoded (a model's name may be anything)."""
+    return text.encode() if text.isascii() and text.isprintable() else quote(text, safe=" !#$&'()*+,/:;=?@[]~").encode()
