@@ -1,0 +1,51 @@
+"""Ids that carry their time. Pure functions; must not import Django (the gateway mints ids too).
+
+A route's id is a UUIDv7 minted when the request was accepted; its first 48 bits are Unix milliseconds, so id order
+is time order and a time range is an id range (one day = one partition). Child rows get ids derived from their
+route's id and their place: a replayed batch meets its own rows instead of doubling them, and parent and child
+share their time, so they live in the same day's partition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+import uuid_utils
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_RANDOM_BITS = 80
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7; ids minted in one process rise strictly."""
+    return UUID(bytes=uuid_utils.uuid7().bytes)
+
+
+def milliseconds(value: UUID | bytes) -> int:
+    """Unix milliseconds inside the id."""
+    return int.from_bytes((value if isinstance(value, bytes) else value.bytes)[:6], "big")
+
+
+def time_of(value: UUID | bytes) -> datetime:
+    """When the request was accepted, to the millisecond."""
+    return _EPOCH + milliseconds(value) * _MILLISECOND
+
+
+def first_id(moment: datetime) -> UUID:
+    """The smallest id of a row created at ``moment`` or later: ``created_at >= t`` is ``id >= first_id(t)``."""
+    whole = -((_EPOCH - moment) // _MILLISECOND)  # rounded up: ids hold whole milliseconds
+    return UUID(int=min(max(whole, 0), 2**48 - 1) << _RANDOM_BITS)
+
+
+def child_id(route: bytes, kind: str, place: str | int) -> UUID:
+    """Id of the ``place``-th child of a kind; the same for every replay."""
+    digest = hashlib.blake2b(route + f"{kind}:{place}".encode(), digest_size=16).digest()
+    return UUID(bytes=route[:6] + bytes((0x70 | digest[6] & 0x0F, digest[7], 0x80 | digest[8] & 0x3F)) + digest[9:])
+
+
+def session_id(key_id: bytes | None, session_key: str) -> UUID:
+    """A client's conversation, told apart by access key: two clients may use the same string."""
+    return uuid5(UUID(bytes=key_id) if key_id else UUID(int=0), session_key)

@@ -1,0 +1,176 @@
+"""Tables of what happened: routes, their attempts, their metrics, and how far the shipper has read.
+
+Rows are written by the shipper only (``history.shipper``); everything else reads. Nothing here references a row of
+the configuration: history outlives what it names, so names are copied and ids stand without foreign keys. Primary
+keys are UUIDv7, and no other column is unique, so that the tables can be partitioned by day.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+
+class RouteStatus(models.TextChoices):
+    ROUTED = "routed", "routed"
+    FAILED = "failed", "failed"
+    TIMEOUT = "timeout", "timed out"
+    REJECTED = "rejected", "rejected"
+    CANCELLED = "cancelled", "cancelled by the client"
+    INTERRUPTED = "interrupted", "interrupted"
+    DECIDED = "decided", "decided, outcome not reported"
+
+
+class RouteType(models.TextChoices):
+    SESSION = "session", "session"
+    SERVICE = "service", "service"
+    INFERENCE = "inference", "inference"
+
+
+#: What the failures report is about; ``cancelled`` is the client's own doing, ``decided`` has no outcome yet.
+FAILURE_STATUSES = (RouteStatus.FAILED, RouteStatus.TIMEOUT, RouteStatus.REJECTED, RouteStatus.INTERRUPTED)
+
+
+class RouteHistory(models.Model):
+    """One data-plane request with a valid key, or one decision: what was asked, chosen, tried, and what came of it."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    created_at = models.DateTimeField(help_text="When the request was accepted: the time inside the id.")
+    route_id = models.UUIDField(null=True, help_text="Id of the profile.")
+    profile = models.CharField(max_length=128, blank=True)
+    session_id = models.UUIDField(null=True, help_text="Derived from access key and session_key.")
+    session_key = models.CharField(max_length=256, null=True, help_text="The client's own name of its session.")
+    endpoint_id = models.UUIDField(null=True, help_text="Id of the target that answered, or was tried last.")
+    route_type = models.CharField(max_length=16, choices=RouteType.choices, default=RouteType.INFERENCE)
+    status = models.CharField(max_length=16, choices=RouteStatus.choices)
+    error_code = models.CharField(max_length=64, null=True)
+    message = models.CharField(max_length=2000, blank=True)
+    http_status = models.SmallIntegerField(null=True, help_text="What the client was answered.")
+    latency_ms = models.IntegerField(null=True)
+    selection_us = models.IntegerField(default=0, help_text="What the decision itself took.")
+    ttfb_ms = models.IntegerField(null=True, help_text="To the first byte; streams: to the first content event.")
+    provider = models.CharField(max_length=128, blank=True)
+    model = models.CharField(max_length=256, blank=True, help_text="As sent upstream.")
+    requested_model = models.CharField(max_length=256, blank=True)
+    strategy = models.CharField(max_length=32, blank=True)
+    source = models.CharField(max_length=32, blank=True)
+    rule = models.CharField(max_length=128, null=True)
+    attempt_count = models.SmallIntegerField(default=0)
+    recovered = models.BooleanField(default=False, help_text="Answered after at least one attempt failed.")
+    degraded = models.BooleanField(default=False)
+    input_tokens = models.IntegerField(null=True)
+    output_tokens = models.IntegerField(null=True)
+    cached_tokens = models.IntegerField(null=True)
+    usage_estimated = models.BooleanField(default=False)
+    cost_micro_usd = models.BigIntegerField(null=True)
+    revision = models.IntegerField(default=0)
+    access_key_id = models.UUIDField(null=True)
+    access_key = models.CharField(max_length=128, blank=True, help_text="Name of the key at that time.")
+    source_info = models.JSONField(default=dict)
+    target_info = models.JSONField(default=dict)
+    routing_decision = models.JSONField(default=dict, help_text="Packed; rendered on read from the revision.")
+
+    class Meta:
+        db_table = "route_history"
+        ordering = ("-id",)
+        verbose_name = "route"
+        verbose_name_plural = "routes"
+        indexes: ClassVar = [
+            models.Index(fields=["id"], name="history_not_routed", condition=~Q(status="routed")),
+            models.Index(fields=["id"], name="history_recovered", condition=Q(recovered=True)),
+            models.Index(fields=["profile", "id"], name="history_profile"),
+            models.Index(fields=["provider", "id"], name="history_provider"),
+            models.Index(fields=["access_key", "id"], name="history_access_key"),
+            models.Index(fields=["session_id", "id"], name="history_session", condition=Q(session_id__isnull=False)),
+            models.Index(fields=["error_code", "id"], name="history_error_code", condition=Q(error_code__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class RouteAttempt(models.Model):
+    """One try against one target, of a route that needed several or did not succeed.
+
+    A route that succeeded at once has no row here: its only attempt is told by the route's own columns.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    history = models.ForeignKey(
+        RouteHistory, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="attempts"
+    )
+    ordinal = models.SmallIntegerField()
+    provider = models.CharField(max_length=128)
+    model = models.CharField(max_length=256)
+    endpoint_id = models.UUIDField(null=True, help_text="Id of the target.")
+    endpoint = models.CharField(max_length=512, blank=True)
+    http_status = models.SmallIntegerField(null=True)
+    error_class = models.CharField(max_length=64, null=True)
+    message = models.CharField(max_length=2000, blank=True)
+    started_at = models.DateTimeField()
+    ttfb_ms = models.IntegerField(null=True)
+    latency_ms = models.IntegerField()
+    bytes = models.BigIntegerField(default=0)
+    transitions = models.JSONField(default=list, help_text="Circuit changes it caused: [before, after, reason].")
+
+    class Meta:
+        db_table = "route_attempts"
+        ordering = ("history", "ordinal")
+        indexes: ClassVar = [models.Index(fields=["history", "ordinal"], name="attempt_history")]
+
+    def __str__(self) -> str:
+        return f"{self.history_id} #{self.ordinal}"
+
+
+class RouteHistoryMetric(models.Model):
+    """A measurement of a route: the three of our own (by ``SIGNALBOX_HISTORY_METRICS``) and what callers add."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    history = models.ForeignKey(
+        RouteHistory, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="metrics"
+    )
+    metric_name = models.CharField(max_length=128)
+    metric_value = models.FloatField()
+    metric_unit = models.CharField(max_length=32, blank=True)
+    timestamp = models.DateTimeField()
+
+    class Meta:
+        db_table = "route_history_metrics"
+        ordering = ("history", "timestamp", "id")
+        indexes: ClassVar = [models.Index(fields=["history"], name="metric_history")]
+
+    def __str__(self) -> str:
+        return f"{self.history_id} {self.metric_name}"
+
+
+class JournalPosition(models.Model):
+    """How far a segment has been shipped; written in the transaction of the rows it stands for."""
+
+    segment = models.CharField(max_length=64, primary_key=True)
+    node = models.UUIDField(help_text="The journal folder: several hosts may ship into one database.")
+    position = models.BigIntegerField()
+
+    class Meta:
+        db_table = "history_journal_positions"
+
+    def __str__(self) -> str:
+        return f"{self.segment} @ {self.position}"
+
+
+class ParkedRecord(models.Model):
+    """A record that was read but cannot be applied yet: an update before its insert, or a request that was still
+    running when the segment that announced it was deleted."""
+
+    key = models.CharField(max_length=96, primary_key=True, help_text="segment:offset, so that a replay meets it.")
+    node = models.UUIDField()
+    route = models.UUIDField()
+    payload = models.BinaryField()
+    parked_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "history_journal_parked"
+
+    def __str__(self) -> str:
+        return self.key
