@@ -126,7 +126,13 @@ STORAGES = {
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["routes.api.parsers.LimitedJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["routes.api.auth.BearerAuthentication", "routes.api.auth.BrowserAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["routes.api.permissions.DenyAll"],
+    "DEFAULT_PAGINATION_CLASS": "routes.api.pagination.CursorPages",
+    "DEFAULT_THROTTLE_CLASSES": ["routes.api.throttling.CallerThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"caller": "1200/min"},
+    "EXCEPTION_HANDLER": "routes.api.errors.handler",
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Signalbox",

@@ -1,0 +1,74 @@
+"""Who acts: a person, an access key, a command or the system itself, and with which scopes.
+
+Every action takes one, asks it for the scope it needs and writes it into the audit entry, so that the same rules
+bind API, admin and commands. Imports ``routes.scopes`` and the action errors only.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Literal
+
+from routes.actions.errors import Forbidden
+from routes.scopes import SCOPES, scopes_of_user
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+    from django.http import HttpRequest
+
+EVERYTHING = frozenset(SCOPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    kind: Literal["user", "key", "command", "system"]
+    name: str
+    id: str = ""
+    scopes: frozenset[str] = frozenset()
+    client_ip: str | None = None
+    request_id: str = ""
+
+    @classmethod
+    def user(cls, user: AbstractBaseUser | AnonymousUser, request: HttpRequest | None = None) -> Actor:
+        """A person, in the browser or by session; scopes come from their permissions."""
+        return cls("user", user.get_username(), str(user.pk), scopes_of_user(user), *_origin(request))
+
+    @classmethod
+    def key(cls, id: str, name: str, scopes: frozenset[str], request: HttpRequest | None = None) -> Actor:  # noqa: A002
+        """An access key; ``scopes`` with all they include."""
+        return cls("key", name, id, scopes, *_origin(request))
+
+    @classmethod
+    def command(cls, command: str) -> Actor:
+        """Somebody at the machine's own command line, who owns the data folder and may do everything."""
+        try:
+            account = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            account = str(os.getuid())
+        return cls("command", f"{command} ({account})", scopes=EVERYTHING)
+
+    @classmethod
+    def system(cls, name: str) -> Actor:
+        """A task of ours."""
+        return cls("system", name, scopes=EVERYTHING)
+
+    def require(self, scope: str) -> None:
+        """Raise Forbidden unless the actor has ``scope``."""
+        if scope not in self.scopes:
+            raise Forbidden(f"this needs the scope '{scope}'")
+
+
+def _origin(request: HttpRequest | None) -> tuple[str | None, str]:
+    """(client address, request id); what is not an address or not a plain id is left out."""
+    if request is None:
+        return None, ""
+    try:
+        client_ip: str | None = str(ip_address(request.META.get("REMOTE_ADDR", "")))
+    except ValueError:
+        client_ip = None
+    request_id = request.headers.get("x-request-id", "")
+    return client_ip, request_id if request_id.isascii() and request_id.isprintable() and len(request_id) <= 64 else ""
