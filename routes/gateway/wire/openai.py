@@ -1,0 +1,234 @@
+"""OpenAI's wire format: what its answers and stream events say. Chat, completions, responses, embeddings. Pure.
+
+Structs name only what is read, so decoding validates the JSON and builds almost nothing (about 1 µs an event);
+fields are ``Any`` where an odd value must not make a readable event unreadable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from routes.gateway.exchange import Usage
+from routes.gateway.wire import sse
+from routes.gateway.wire.reading import NOT_JSON, Answer, InvalidAnswer, Kind, count, error_message, size
+
+DONE = b"[DONE]"
+DONE_EVENT = sse.event(DONE)
+
+
+class _Delta(msgspec.Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+
+
+class _Choice(msgspec.Struct):
+    index: Any = 0
+    delta: _Delta | None = None
+    text: Any = None
+    finish_reason: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+class _Response(msgspec.Struct):
+    usage: Any = None
+    error: Any = None
+
+
+class _ResponsesEvent(msgspec.Struct):
+    type: str = ""
+    delta: Any = None
+    response: _Response | None = None
+    error: Any = None
+    message: Any = None
+
+
+class _Document(msgspec.Struct):
+    error: Any = None
+    usage: Any = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk).decode
+_responses_event = msgspec.json.Decoder(_ResponsesEvent).decode
+_document = msgspec.json.Decoder(_Document).decode
+
+
+def usage_of(usage: Any, into: Usage) -> None:
+    """Read a ``usage`` object of chat, completions, embeddings or responses."""
+    if type(usage) is not dict:
+        return
+    if "prompt_tokens" in usage:
+        taken, given, details = "prompt_tokens", "completion_tokens", "prompt_tokens_details"
+    else:
+        taken, given, details = "input_tokens", "output_tokens", "input_tokens_details"
+    if (number := count(usage.get(taken))) is not None:
+        into.input = number
+    if (number := count(usage.get(given))) is not None:
+        into.output = number
+    detail = usage.get(details)
+    if type(detail) is dict and (number := count(detail.get("cached_tokens"))) is not None:
+        into.cached = number
+
+
+def read_answer(body: bytes) -> Answer:
+    """What a whole answer said. Raises InvalidAnswer when it is not one JSON object."""
+    try:
+        document = _document(body)
+    except NOT_JSON as error:
+        raise InvalidAnswer(str(error)) from None
+    usage = Usage()
+    usage_of(document.usage, usage)
+    if usage.input is not None and usage.output is None:
+        usage.output = 0  # embeddings: tokens go in and none come out
+    return Answer(usage, None if document.error is None else error_message(document.error))
+
+
+class ChatReader:
+    """Streams of ``/chat/completions`` and ``/completions``."""
+
+    __slots__ = ("_ended", "_open", "error", "terminator", "text_bytes", "usage")
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.text_bytes = 0
+        self.error = ""
+        self.terminator = DONE_EVENT
+        self._open: set[Any] = set()  # choices that began and have no finish_reason yet
+        self._ended = False
+
+    def read(self, event: bytes) -> Kind:
+        parsed = sse.fields(event)
+        if parsed is None:
+            return Kind.MALFORMED
+        data = parsed[1]
+        if data is None:
+            return Kind.HELD
+        try:
+            chunk = _chunk(data)
+        except msgspec.ValidationError:
+            return Kind.HELD  # JSON, though not in the shape we know: the client may understand it
+        except NOT_JSON:
+            return Kind.END if data.strip() == DONE else Kind.MALFORMED
+        if chunk.error is not None:
+            self.error = error_message(chunk.error)
+            return Kind.ERROR
+        if chunk.usage is not None:
+            usage_of(chunk.usage, self.usage)
+        kind = Kind.HELD
+        for choice in chunk.choices or ():
+            if choice.finish_reason is not None:
+                self._ended = True
+                self._open.discard(choice.index)
+                kind = Kind.CONTENT
+            elif not self._ended:
+                self._open.add(choice.index)
+            if self._says_something(choice):
+                kind = Kind.CONTENT
+        return kind
+
+    def _says_something(self, choice: _Choice) -> bool:
+        said = 0
+        delta = choice.delta
+        if delta is not None:
+            if delta.content:
+                said += size(delta.content) or 1
+            if delta.tool_calls or delta.function_call:
+                said += _call_bytes(delta.tool_calls) or 1
+            if delta.reasoning_content or delta.reasoning:
+                said += size(delta.reasoning_content or delta.reasoning) or 1
+            if delta.refusal or delta.audio:
+                said += size(delta.refusal) or 1
+        elif choice.text:
+            said = size(choice.text) or 1
+        self.text_bytes += said
+        return said > 0
+
+    def complete(self) -> bool:
+        return self._ended and not self._open
+
+
+def _call_bytes(calls: Any) -> int:
+    total = 0
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            total += size(function.get("name")) + size(function.get("arguments"))
+    return total
+
+
+#: Events of ``/responses`` that announce and carry nothing yet.
+_ANNOUNCEMENTS = frozenset(
+    {
+        "",
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.reasoning_summary_part.added",
+    }
+)
+
+
+class ResponsesReader:
+    """Streams of ``/responses``."""
+
+    __slots__ = ("_spoken", "error", "terminator", "text_bytes", "usage")
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.text_bytes = 0
+        self.error = ""
+        self.terminator = b""
+        self._spoken = False
+
+    def read(self, event: bytes) -> Kind:
+        parsed = sse.fields(event)
+        if parsed is None:
+            return Kind.MALFORMED
+        data = parsed[1]
+        if data is None:
+            return Kind.HELD
+        try:
+            message = _responses_event(data)
+        except msgspec.ValidationError:
+            return Kind.HELD
+        except NOT_JSON:
+            # Some upstreams end this stream as a chat stream; the terminal event has already gone by.
+            return Kind.HELD if data.strip() == DONE else Kind.MALFORMED
+        kind = message.type
+        if kind in _ANNOUNCEMENTS and message.error is None:
+            return Kind.HELD
+        response = message.response
+        if kind in {"response.completed", "response.incomplete"}:
+            if response is not None:
+                usage_of(response.usage, self.usage)
+            return Kind.END
+        if kind == "response.failed":
+            if response is not None:
+                usage_of(response.usage, self.usage)
+            self.error = error_message(response.error if response is not None else None)
+            # Once there was content this is how the format ends an answer that failed; before it, another
+            # target can still do better.
+            return Kind.END if self._spoken else Kind.ERROR
+        if kind == "error" or message.error is not None:
+            self.error = error_message(message.error if message.error is not None else message.message)
+            return Kind.ERROR
+        self._spoken = True
+        if kind.endswith(".delta"):
+            self.text_bytes += size(message.delta)
+        return Kind.CONTENT
+
+    def complete(self) -> bool:
+        return False

@@ -1,0 +1,76 @@
+"""What reading an upstream's answer means, whatever the wire format: verdicts on events, usage, errors. Pure.
+
+``StreamReader`` is told every event of a stream and says what it is; ``Answer`` is what a whole JSON document
+said. The formats themselves are ``openai`` and ``anthropic``; ``reader_for`` and ``read_answer`` choose.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from routes.gateway.exchange import Usage
+
+
+#: How a decoder says that bytes are not JSON. ``ValidationError`` (JSON of an unexpected shape) is one of them
+#: too and has to be caught first where that matters.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Kind(IntEnum):
+    """What one event of a stream is."""
+
+    HELD = 0  # nothing a client would miss: role, pings, comments, created
+    CONTENT = 1  # text, reasoning, refusal, tool call, audio, or a regular end: the stream is committed
+    END = 2  # the terminator: nothing may follow
+    ERROR = 3  # the upstream says that it failed
+    MALFORMED = 4  # not an event of this format: dropped
+
+
+class InvalidAnswer(Exception):
+    """A successful status, but not an answer: not JSON, cut, or of another shape."""
+
+
+class Answer(NamedTuple):
+    """``error`` is the message of a top-level error, None when there is none."""
+
+    usage: Usage
+    error: str | None
+
+
+class StreamReader(Protocol):
+    """State of one stream. ``text_bytes`` is the size of the text sent so far, for an estimate of the usage;
+    ``error`` the message of an error event; ``terminator`` what a complete stream may lack at its end."""
+
+    usage: Usage
+    text_bytes: int
+    error: str
+    terminator: bytes
+
+    def read(self, event: bytes) -> Kind: ...
+
+    def complete(self) -> bool:
+        """Whether the stream may end here: nothing but its terminator is missing."""
+        ...
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens as an upstream wrote it; anything else than a natural number is unknown."""
+    return value if type(value) is int and value >= 0 else None
+
+
+def size(value: Any) -> int:
+    """Bytes of a piece of text, 0 for anything else."""
+    return len(value.encode("utf-8", "surrogatepass")) if type(value) is str else 0
+
+
+def error_message(error: Any) -> str:
+    """The message in any of the shapes in which upstreams write an error."""
+    if isinstance(error, dict):
+        for name in ("message", "type", "code"):
+            if isinstance(error.get(name), str) and error[name]:
+                return str(error[name])[:500]
+    return error[:500] if isinstance(error, str) and error else "error without a message"
