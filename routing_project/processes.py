@@ -12,6 +12,7 @@ import ctypes
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,11 +96,9 @@ def valkey_command(socket: Path, folder: Path) -> list[str]:
 
 
 def wait_for_socket(path: Path, child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Poll until a Unix socket accepts; False when ``child`` ended first or time ran out."""
-    import socket
-
+    """Poll until a Unix socket accepts; False when ``child`` ended first or time ran out. Does not reap the child."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and child.poll() is None:
+    while time.monotonic() < deadline and not _ended(child):
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(path))
@@ -107,6 +106,12 @@ def wait_for_socket(path: Path, child: subprocess.Popen[bytes], seconds: float) 
             except OSError:
                 time.sleep(0.02)
     return False
+
+
+def _ended(child: subprocess.Popen[bytes]) -> bool:
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13: the time-out has to do
+        return False
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""When everything answers, and what ``serve`` prints then: the addresses, the first password, a curl that works.
+
+Imported by the supervisor: must not import Django.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from routing_project.env import Env
+
+PATIENCE_SECONDS = 60.0
+PROBE_SECONDS = 2.0
+
+
+def demo_path(env: Env) -> Path:
+    """The simulator's configuration; its presence is what makes ``serve`` start the simulated providers."""
+    return env.data / "demo.json"
+
+
+def address(env: Env) -> str:
+    """Where people and programs on this machine reach us."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(env.host, env.host)  # noqa: S104 - read, not bound
+    return f"[{host}]:{env.port}" if ":" in host else f"{host}:{env.port}"
+
+
+def not_ready(env: Env) -> list[str]:
+    """What does not answer yet, in the order of starting. Costs three requests at most, seconds at worst."""
+    # Before the first revision /readyz says 503, rightly; then it is enough that the gateway is there.
+    if not _answers(env, "/readyz" if env.revision_path.exists() else "/healthz"):
+        return ["gateway"]
+    if not _answers(env, "/admin/login/"):
+        return ["console"]
+    return [f"simulator on port {port}" for port in demo_ports(env) if not _listens(port)]
+
+
+def demo_ports(env: Env) -> list[int]:
+    """Ports of the simulated providers; none without a demo."""
+    try:
+        return [provider["port"] for provider in json.loads(demo_path(env).read_bytes())]
+    except FileNotFoundError:
+        return []
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(PROBE_SECONDS)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers(env: Env, path: str) -> bool:
+    host, _, port = address(env).rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=PROBE_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 400
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def text(env: Env, report: dict[str, Any]) -> str:
+    """What the operator reads once everything is up. ``report`` is setup's; empty for a plain ``serve``."""
+    base = f"http://{address(env)}"
+    lines = ["", f"Signalbox is ready on {base}", "", f"  Admin     {base}/admin/"]
+    if report.get("admin_user"):
+        lines.append(f"  User      {report['admin_user']}")
+        if report.get("admin_password"):
+            lines.append(f"  Password  {report['admin_password']}   (shown once; change it in the admin)")
+        else:
+            lines.append("  Password  as set before (new one: python manage.py changepassword)")
+    key = report.get("access_key")
+    if key:
+        lines += [f"  Key       {key}   (shown once)", "", "Try it:", "", curl(base, key, report["model"]), ""]
+    elif report:
+        lines += ["  Key       python manage.py create_access_key NAME   prints a new one", ""]
+    return "\n".join(lines)
+
+
+def curl(base: str, key: str, model: str) -> str:
+    """One line that works as it stands in a POSIX shell."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
+    return (
+        f"curl -i {base}/v1/chat/completions -H 'Authorization: Bearer {key}'"
+        f" -H 'Content-Type: application/json' -d '{body}'"
+    )

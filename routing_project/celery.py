@@ -1,0 +1,66 @@
+"""Celery's application and its static schedule; ``worker`` and ``beat`` beside this module run it.
+
+Whoever only sends tasks, the beat too, never loads Django: tasks are named here by string. ``serve`` runs the
+beat as a process of its own: one embedded in a worker outlives a killed worker, and then two of them tick.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from celery import Celery, signals
+from celery.schedules import crontab
+
+from routing_project import logs
+from routing_project.env import get_env
+
+# Every entry expires before its successor is due: after an outage there is no burst of stale work.
+SCHEDULE: dict[str, dict[str, Any]] = {
+    "heartbeat": {"task": "health.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
+    "reconcile": {"task": "routes.reconcile", "schedule": 10.0, "options": {"expires": 10}},
+    "sessions": {"task": "console.clear_sessions", "schedule": crontab(hour=3, minute=17), "options": {"expires": 3600}},
+}
+
+
+def broker_url(redis_url: str) -> str:
+    """redis-py's URL in Celery's spelling, which differs for Unix sockets."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    parts = urlsplit(redis_url)
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    return f"redis+socket://{parts.path}?virtual_host={database}"
+
+
+app = Celery("signalbox")
+app.conf.update(
+    broker_url=broker_url(get_env().effective_redis_url),
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    # One installation's queue is not another's, also when they share a Redis database with other programs.
+    broker_transport_options={"global_keyprefix": "signalbox:celery:"},
+    beat_schedule=SCHEDULE,
+    task_ignore_result=True,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_enable_remote_control=False,
+    worker_prefetch_multiplier=1,
+    timezone="UTC",
+)
+
+
+def configure_logging(process: str) -> None:
+    """Our format instead of Celery's; a line for each tick of the schedule would be noise."""
+    # A connected receiver is what makes Celery leave logging alone.
+    signals.setup_logging.connect(_leave_logging_alone)
+    logs.configure(process, get_env().log_format)
+    for name in ("celery.app.trace", "celery.worker.strategy", "celery.beat", "kombu"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Celery discourages root for the sake of pickle, which it is not allowed to read here.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+
+
+def _leave_logging_alone(**_options: Any) -> None:
+    """Says nothing, on purpose."""

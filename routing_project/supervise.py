@@ -1,0 +1,282 @@
+"""``manage.py serve``: bind the port, start every process of the product, keep them up, end them in order.
+
+The tree: embedded Redis (unless REDIS_URL), N gateways on one inherited listening socket, the console on an
+inherited Unix socket, a Celery worker, its beat, the history shipper, and the demo's simulated providers when
+there is a demo. Single-threaded: children are tied to the thread that starts them. Must not import Django.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routing_project import announce, logs, preflight
+from routing_project.children import Child, describe, forget_gauges, write_process_map
+from routing_project.env import EnvError, child_environment, get_env
+from routing_project.preflight import Fatal
+from routing_project.processes import group_kill, spawn, valkey_command, wait_for_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from routing_project.env import Env
+
+ROOT = Path(__file__).resolve().parent.parent
+HOPELESS_STARTS = 6  # short lives in a row, before anything ever worked, that make a fault fatal
+INTERRUPT_DRAIN_SECONDS = 3.2  # Ctrl+C: gateways drain up to 3 s; everything is gone in less than 5
+MARGIN_SECONDS = 5.0  # what a child gets on top of the drain time before it is killed
+
+log = logs.get_logger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry of ``manage.py serve``; returns the exit code. The first fatal reason is one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="manage.py serve", description="Run Signalbox: every process, one port, until it is told to stop."
+    )
+    parser.add_argument(
+        "--setup", action="store_true", help="first migrate, create the first admin, and load the demo if it is empty"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        env = get_env()
+        logs.configure("serve", env.log_format)
+        preflight.check_settings(env)
+        with contextlib.ExitStack() as held:
+            listener = held.enter_context(preflight.bind(env))
+            held.enter_context(preflight.lock_data_folder(env))
+            return Supervisor(env, listener).run(setup=options.setup)
+    except (Fatal, EnvError) as error:
+        if str(error):
+            print(f"signalbox: {error}", file=sys.stderr)
+        return 1
+
+
+class Supervisor:
+    """Owns the children from start to end. One instance a process; ``run`` does not return before all are gone."""
+
+    def __init__(self, env: Env, listener: socket.socket) -> None:
+        self.env = env
+        self.listener = listener
+        self.console_listener: socket.socket | None = None
+        self.children: list[Child] = []
+        self.received: list[int] = []  # stop signals, in the order they came
+        self.report: dict[str, Any] = {}  # what setup has to tell: password, key
+        self.announced = False
+        self.stopping = False
+        self.wakeup, self._wakeup_write = socket.socketpair()
+
+    # -- life ----------------------------------------------------------------------------------
+    def run(self, *, setup: bool) -> int:
+        self._catch_signals()
+        try:
+            if setup and not self._run_setup():
+                return 1
+            if not self.received:
+                self._check_database()
+                self._prepare_folders()
+                self._define_children()
+                preflight.listen(self.listener, self.env)
+                self._loop()
+        finally:
+            self._stop()
+        return 0
+
+    def _catch_signals(self) -> None:
+        for end in (self.wakeup, self._wakeup_write):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda received, _frame: self.received.append(received))
+        signal.signal(signal.SIGCHLD, lambda _received, _frame: None)  # only to wake the loop up
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep until a signal or a child's end, at most ``seconds``."""
+        if select.select([self.wakeup], [], [], max(seconds, 0))[0]:
+            with contextlib.suppress(BlockingIOError):
+                while self.wakeup.recv(4096):
+                    pass
+
+    def _loop(self) -> None:
+        begun = time.monotonic()
+        while not self.received:
+            self._reap()
+            now = time.monotonic()
+            for child in self.children:
+                if not child.running and child.due <= now:
+                    self._start(child)
+            if not self.announced:
+                self._announce_when_ready(now - begun)
+            next_due = min((child.due for child in self.children if not child.running), default=now + 60)
+            self._wait(min(next_due - now, 60 if self.announced else 0.1))
+
+    def _start(self, child: Child) -> None:
+        child.start()
+        self._write_map()
+        if child.name == "redis" and child.starts == 1:
+            assert child.process is not None
+            if not wait_for_socket(self.env.redis_socket, child.process, 10):
+                raise Fatal(
+                    f"the embedded Redis did not start; see {self.env.log_dir / 'redis.log'}, or set REDIS_URL."
+                )
+
+    def _reap(self) -> None:
+        for child in self.children:
+            pid = child.process.pid if child.process else 0
+            code = child.reap()
+            if code is None:
+                continue
+            forget_gauges(self.env.metrics_dir, pid)
+            self._write_map()
+            if self.stopping:
+                continue
+            log.warning(
+                "child ended", child=child.name, pid=pid, how=describe(code), again_in=child.due - time.monotonic()
+            )
+            if not self.announced and child.failures >= HOPELESS_STARTS:
+                raise Fatal(f"{child.name} does not start ({describe(code)}); its own lines are above.")
+
+    def _announce_when_ready(self, waited: float) -> None:
+        missing = announce.not_ready(self.env)
+        if missing and waited < announce.PATIENCE_SECONDS:
+            return
+        if missing:
+            log.warning("started, but not all answers yet", missing=missing)
+        self.announced = True
+        print(announce.text(self.env, self.report), flush=True)
+        self.report.clear()  # the password and the key were shown once
+
+    # -- before the children -------------------------------------------------------------------
+    def _run_setup(self) -> bool:
+        """``manage.py setup`` in a process of its own, so that Django's memory is given back. False: it failed."""
+        reader, writer = os.pipe()
+        command = [sys.executable, str(ROOT / "manage.py"), "setup", "--report-fd", str(writer)]
+        process = spawn(command, env=self._environment(), pass_fds=(writer,))
+        os.close(writer)
+        stopped = False
+        with os.fdopen(reader) as stream:
+            while process.poll() is None:
+                self._wait(1)
+                if self.received and not stopped:
+                    stopped = True
+                    group_kill(process, signal.SIGTERM)
+            content = stream.read()  # a few hundred bytes: they fit into the pipe
+        if process.returncode == 0 and content:
+            self.report = json.loads(content)
+        return process.returncode == 0 or stopped
+
+    def _check_database(self) -> None:
+        """Without a database there is nothing to manage; with a revision on disk there still is something to serve."""
+        problem = preflight.database_problem(self.env)
+        if problem is None:
+            return
+        if not self.env.revision_path.exists():
+            raise Fatal(problem)
+        log.warning("serving the last published revision without the database", reason=problem)
+
+    def _prepare_folders(self) -> None:
+        shutil.rmtree(self.env.metrics_dir, ignore_errors=True)
+        self.env.make_folders()
+        self.env.console_socket.unlink(missing_ok=True)
+        # Bound here and inherited: while the console restarts, requests wait in the backlog.
+        self.console_listener = socket.socket(socket.AF_UNIX)
+        self.console_listener.bind(str(self.env.console_socket))
+        self.env.console_socket.chmod(0o600)
+        self.console_listener.listen(512)
+
+    def _environment(self) -> dict[str, str]:
+        paths = [str(ROOT), child_environment().get("PYTHONPATH", "")]
+        return child_environment(
+            SIGNALBOX_DATA_DIR=str(self.env.data),
+            PROMETHEUS_MULTIPROC_DIR=str(self.env.metrics_dir),
+            PYTHONPATH=os.pathsep.join(path for path in paths if path),
+        )
+
+    def _define_children(self) -> None:
+        env, python = self.env, sys.executable
+        environment = self._environment()
+
+        def add(name: str, *command: str, fds: tuple[int, ...] = (), death_signal: int = signal.SIGTERM) -> None:
+            self.children.append(Child(name, list(command), environment, fds, death_signal))
+
+        if env.redis_url is None:
+            redis_log = ("--logfile", str(env.log_dir / "redis.log"))
+            add("redis", *valkey_command(env.redis_socket, env.data), *redis_log, death_signal=signal.SIGKILL)
+        fd = self.listener.fileno()
+        for number in range(1, env.workers + 1):
+            name = f"gateway-{number}"
+            add(name, python, "-m", "routes.gateway", "--fd", str(fd), "--name", name, fds=(fd,))
+        assert self.console_listener is not None
+        fd = self.console_listener.fileno()
+        add("console", python, "-m", "routing_project.console.server", "--fd", str(fd), fds=(fd,))
+        add("worker", python, "-m", "routing_project.celery", "worker")
+        add("beat", python, "-m", "routing_project.celery", "beat")
+        add("shipper", python, str(ROOT / "manage.py"), "ship_history")
+        if announce.demo_path(env).exists():
+            add("simulator", python, "-m", "simulator", "--config", str(announce.demo_path(env)))
+
+    def _write_map(self) -> None:
+        write_process_map(self.env.socket_dir / "processes.json", self.children)
+
+    # -- the end -------------------------------------------------------------------------------
+    def _stop(self) -> None:
+        """End every child: gateways first (they drain), the shipper after them, Redis last."""
+        self.stopping = True
+        self.listener.close()  # our copy would go on accepting into the backlog, and those clients would hang
+        if not any(child.running for child in self.children):
+            return
+        interrupted = not self.received or self.received[0] == signal.SIGINT
+        gateways, console, work, upstream = (
+            [child for child in self.children if child.name.startswith(names)]
+            for names in ("gateway-", "console", ("worker", "beat"), "simulator")
+        )
+        if interrupted:
+            self._signal(gateways, signal.SIGINT)
+            self._signal([*console, *work], signal.SIGTERM)
+            self._finish([*gateways, *console, *work], INTERRUPT_DRAIN_SECONDS)
+        else:
+            self._signal([*gateways, *work], signal.SIGTERM)
+            self._finish(gateways, self.env.shutdown_delay, kill=False)
+            self._signal(console, signal.SIGTERM)
+            self._finish([*gateways, *console, *work], self.env.drain_seconds + MARGIN_SECONDS)
+        last = [child for child in self.children if child.name == "shipper"]
+        self._signal([*last, *upstream], signal.SIGTERM)
+        self._finish([*last, *upstream], 0.9 if interrupted else 2 * MARGIN_SECONDS)
+        self._signal(self.children, signal.SIGTERM)
+        self._finish(self.children, 0.4 if interrupted else MARGIN_SECONDS)
+        log.info("stopped")
+
+    def _signal(self, children: Iterable[Child], number: int) -> None:
+        for child in children:
+            child.send(number)
+
+    def _finish(self, children: Iterable[Child], seconds: float, *, kill: bool = True) -> None:
+        """Wait for ``children`` to end; kill what is left after ``seconds``, or everything on a second signal."""
+        children = list(children)
+        deadline = time.monotonic() + seconds
+        while any(child.running for child in children):
+            left = deadline - time.monotonic()
+            if len(self.received) > 1:
+                self._kill(self.children)
+            elif left <= 0 and not kill:
+                return
+            elif left <= 0:
+                self._kill(children)
+            self._wait(min(max(left, 0.05), 0.5))
+            self._reap()
+
+    def _kill(self, children: Iterable[Child]) -> None:
+        for child in children:
+            if child.running and not child.killed:
+                log.warning("child killed", child=child.name)
+                child.kill()
