@@ -143,8 +143,13 @@ class Decision:
     tail: Iterator[Ranked] | None = None
     #: Soonest moment (engine clock) an excluded target may serve again; None when unknown.
     retry_at: float | None = None
-    #: True when every candidate was excluded because it is rate-limited.
+    #: True when every candidate is rate-limited (one of them may be tried all the same, see ``panic``).
     all_rate_limited: bool = False
+    #: > 0 for a degraded decision: make one attempt only, and claim it with this cap on what may be in flight
+    #: on its target (``live.claim(…, panic=decision.panic)``).
+    panic: int = 0
+    #: No target of the profile serves this model over this wire format: ``model_not_found``.
+    unserved: bool = False
 
     def place(self, index: int) -> Ranked | None:
         """The target at ``index`` of the ranking, computing the tail as far as needed."""
@@ -180,11 +185,14 @@ class Outcome(NamedTuple):
     first_event_s: float | None = None  # streams: time to first content event
     output_tokens: int | None = None
     stream: bool = False
+    #: The time-out the attempt ran under (``first_event`` for streams, else ``first_byte``): what a failure
+    #: counts as in latency statistics. 0 = count the latency it had.
+    timeout_s: float = 0.0
 
 
 class Transition(NamedTuple):
     """A circuit changed state. ``reason`` is a stable code (``consecutive_failures``, ``failure_rate``,
-    ``recovery_timeout``, ``successes``, ``half_open_failure``)."""
+    ``recovery_timeout``, ``degraded_success``, ``successes``, ``half_open_failure``)."""
 
     target_id: str
     before: CircuitState

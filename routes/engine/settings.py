@@ -1,0 +1,82 @@
+"""Typed, frozen settings of a compiled revision: circuit, quarantine, failover, time-outs. Imports nothing.
+
+The compiler has filled in every default, so every field is required here; unknown fields are ignored so that
+a gateway of this version can run a revision of a newer one during an upgrade. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from routes.engine.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(slots=True, frozen=True)
+class CircuitSettings:
+    """When a target's circuit opens, how long, and what closes it again."""
+
+    failure_threshold: int
+    failure_rate: float  # percent
+    window: float
+    min_results: int
+    recovery_timeout: float
+    recovery_timeout_max: float
+    half_open_max_calls: int
+    success_threshold: int
+    slow_start: float  # 0 = off
+
+
+@dataclass(slots=True, frozen=True)
+class QuarantineSettings:
+    """How long traffic keeps away after 429 and after refused credentials."""
+
+    rate_limit: float  # without a Retry-After
+    rate_limit_max: float
+    auth: float
+    auth_max: float  # doubling ends here
+
+
+@dataclass(slots=True, frozen=True)
+class Timeouts:
+    """Of one attempt, except ``total`` (until commit, over all attempts) and ``stream_max`` (after it)."""
+
+    connect: float
+    first_byte: float
+    first_event: float
+    first_event_soft: float  # 0 = off
+    idle: float
+    total: float
+    stream_max: float
+
+
+@dataclass(slots=True, frozen=True)
+class Failover:
+    """What a profile does about failures."""
+
+    max_attempts: int
+    same_target_retries: int
+    retry_statuses: frozenset[int]
+    auth_errors: Literal["failover", "surface"]
+    when_all_unhealthy: Literal["try", "reject"]
+    panic_concurrency: int
+    timeouts: Timeouts
+
+
+T = TypeVar("T", CircuitSettings, QuarantineSettings, Timeouts, Failover)
+
+
+def build(cls: type[T], section: Mapping[str, Any], path: str, **ready: Any) -> T:
+    """``cls`` from a section of the document; ``ready`` holds fields already built."""
+    values: dict[str, Any] = {}
+    for field in fields(cls):
+        if field.name in ready:
+            values[field.name] = ready[field.name]
+        elif field.name in section:
+            values[field.name] = section[field.name]
+        else:
+            raise SnapshotError(f"{path}.{field.name}", "missing")
+    return cls(**values)

@@ -1,0 +1,179 @@
+"""Samples of one target: what its last answers were like. Pure numbers, passive: they rank, they never remove.
+
+Two windows of the last 100 outcomes not older than an hour, one for streams (time to first event) and one for
+other requests (latency, and latency per output token). A failed attempt counts as its time-out. Beside them a
+peak EWMA per kind. Imports nothing; locks are ``LocalLiveState``'s.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import exp
+
+#: Outcomes kept per window, and for how long.
+SAMPLES = 100
+MAX_AGE = 3600.0
+#: Time constant of the peak EWMA, seconds.
+TAU = 10.0
+#: What a failed attempt does to the peak EWMA: so many times the estimate, at most its time-out. A failure
+#: must cost something even when it was quick, or a target that refuses at once looks like the fastest; the
+#: whole time-out for every single error would drown all differences in latency.
+FAILURE_PENALTY = 3.0
+
+
+class Sample:
+    """One outcome. ``seconds``: first event (streams) or latency; the time-out if it failed."""
+
+    __slots__ = ("at", "failed", "seconds", "tokens")
+
+    def __init__(self, at: float, seconds: float, tokens: int, failed: bool) -> None:
+        self.at = at
+        self.seconds = seconds
+        self.tokens = tokens
+        self.failed = failed
+
+
+class SampleWindow:
+    """The last 100 samples of one kind of request, with running sums: reading a mean is O(1)."""
+
+    __slots__ = ("_answer_tokens", "_answers", "_answers_s", "_failures", "_samples", "_seconds", "_timeouts_s")
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque()
+        self._seconds = 0.0
+        # of those that reported output tokens; failures apart, because they have a time but no tokens
+        self._answers = 0
+        self._answers_s = 0.0
+        self._answer_tokens = 0
+        self._failures = 0
+        self._timeouts_s = 0.0
+
+    def add(self, sample: Sample) -> None:
+        samples = self._samples
+        if len(samples) >= SAMPLES:
+            self._count(samples.popleft(), -1)
+        samples.append(sample)
+        self._count(sample, 1)
+
+    def change(self, sample: Sample, seconds: float, failed: bool) -> None:
+        """What was a success so far has failed after all (a stream that was cut)."""
+        held = sample in self._samples
+        if held:
+            self._count(sample, -1)
+        sample.seconds, sample.failed = seconds, failed
+        if held:
+            self._count(sample, 1)
+
+    def mean(self, now: float) -> tuple[float | None, int]:
+        """(mean seconds, number of samples)"""
+        self._expire(now)
+        count = len(self._samples)
+        return (self._seconds / count if count else None), count
+
+    def mean_per_token(self, now: float) -> tuple[float | None, int]:
+        """(mean seconds per output token, number of samples), of those that reported tokens and of failures,
+        whose time-out is spread over the tokens of a typical answer."""
+        self._expire(now)
+        if not self._answers:
+            return None, 0
+        typical = self._answer_tokens / self._answers
+        tokens = self._answer_tokens + self._failures * typical
+        return (self._answers_s + self._timeouts_s) / tokens, self._answers + self._failures
+
+    def _expire(self, now: float) -> None:
+        samples = self._samples
+        while samples and samples[0].at < now - MAX_AGE:
+            self._count(samples.popleft(), -1)
+
+    def _count(self, sample: Sample, sign: int) -> None:
+        self._seconds += sign * sample.seconds
+        if sample.failed:
+            self._failures += sign
+            self._timeouts_s += sign * sample.seconds
+        elif sample.tokens:
+            self._answers += sign
+            self._answers_s += sign * sample.seconds
+            self._answer_tokens += sign * sample.tokens
+
+
+class PeakEwma:
+    """Rises to a peak at once, falls back with time constant TAU. On reading it decays towards 0, so that a
+    target which was slow once is tried again although nobody sends it anything."""
+
+    __slots__ = ("_at", "_value")
+
+    def __init__(self) -> None:
+        self._value: float | None = None
+        self._at = 0.0
+
+    def add(self, seconds: float, now: float) -> None:
+        if self._value is None or seconds >= self._value:
+            self._value = seconds
+        else:
+            kept = exp(-max(0.0, now - self._at) / TAU)
+            self._value = self._value * kept + seconds * (1.0 - kept)
+        self._at = now
+
+    def fail(self, timeout: float, now: float) -> None:
+        estimate = self.read(now)
+        self.add(timeout if estimate is None else min(timeout, FAILURE_PENALTY * estimate), now)
+
+    def read(self, now: float) -> float | None:
+        """Seconds, or None without samples."""
+        if self._value is None:
+            return None
+        return self._value * exp(-max(0.0, now - self._at) / TAU)
+
+
+class TargetStats:
+    """All figures of one target. ``in_flight`` counts attempts between claim and release."""
+
+    __slots__ = ("_ewma", "_tokens", "_tokens_sum", "_windows", "consecutive_failures", "in_flight")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.consecutive_failures = 0
+        self._windows = (SampleWindow(), SampleWindow())  # others, streams
+        self._ewma = (PeakEwma(), PeakEwma())
+        self._tokens: deque[int] = deque()
+        self._tokens_sum = 0
+
+    def mean_s(self, stream: bool, now: float) -> tuple[float | None, int]:
+        """(mean seconds, samples): first event of streams, latency of others."""
+        return self._windows[stream].mean(now)
+
+    def mean_per_token_s(self, now: float) -> tuple[float | None, int]:
+        """(mean seconds per output token, samples) of requests that are not streams."""
+        return self._windows[False].mean_per_token(now)
+
+    def ewma_s(self, stream: bool, now: float) -> float | None:
+        """Peak EWMA of the first event (streams) or the latency (others), decayed to ``now``."""
+        return self._ewma[stream].read(now)
+
+    @property
+    def mean_output_tokens(self) -> float | None:
+        """Of the last 100 answers that reported them."""
+        return self._tokens_sum / len(self._tokens) if self._tokens else None
+
+    def succeeded(self, stream: bool, seconds: float, tokens: int | None, now: float) -> Sample:
+        self.consecutive_failures = 0
+        sample = Sample(now, seconds, tokens or 0, False)
+        self._windows[stream].add(sample)
+        self._ewma[stream].add(seconds, now)
+        return sample
+
+    def failed(self, stream: bool, timeout: float, now: float, sample: Sample | None) -> None:
+        """``sample``: what the same attempt had been counted as before it failed."""
+        self.consecutive_failures += 1
+        if sample is None:
+            self._windows[stream].add(Sample(now, timeout, 0, True))
+        else:
+            self._windows[stream].change(sample, timeout, True)
+        self._ewma[stream].fail(timeout, now)
+
+    def answered(self, tokens: int) -> None:
+        """An answer of so many output tokens is complete."""
+        if len(self._tokens) >= SAMPLES:
+            self._tokens_sum -= self._tokens.popleft()
+        self._tokens.append(tokens)
+        self._tokens_sum += tokens

@@ -1,0 +1,26 @@
+"""``failover``: tier, then configured order. Imports the engine only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from routes.engine.strategies.base import NoParams
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from routes.engine.candidates import Pool
+    from routes.engine.stages import Run
+    from routes.engine.strategies.base import Ranking
+
+
+class Failover:
+    name: ClassVar[str] = "failover"
+    description: ClassVar[str] = "Always the first target in the configured order that is available."
+    params_model: ClassVar[type[BaseModel]] = NoParams
+    by_weight: ClassVar[bool] = False
+    first_only: ClassVar[bool] = False
+    replayable: ClassVar[bool] = True
+
+    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+        return pool.in_order, None

@@ -1,0 +1,48 @@
+"""``round_robin``: exact rotation over the candidates by a counter that all processes of a host share.
+
+n x k decisions over n candidates give each exactly k under any concurrency. Imports the engine only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from routes.engine.strategies.base import NoParams, mixed
+from routes.engine.types import Ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
+    from routes.engine.candidates import Candidate, Pool
+    from routes.engine.stages import Run
+    from routes.engine.strategies.base import Ranking
+
+
+class RoundRobin:
+    name: ClassVar[str] = "round_robin"
+    description: ClassVar[str] = "Each target in turn, exactly."
+    params_model: ClassVar[type[BaseModel]] = NoParams
+    by_weight: ClassVar[bool] = False
+    first_only: ClassVar[bool] = False
+    replayable: ClassVar[bool] = True
+
+    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+        candidates = pool.candidates
+        n = len(candidates)
+        if backup:
+            # Scattered by the first tier's turn: in step with it, one target's failures would all land on one.
+            turn = int(mixed(run.inputs["turn"], pool.tier) * n)
+        else:
+            turn = run.inputs["turn"] = run.rotation.rotate(pool.key)
+        start = turn % n
+        winner = candidates[start]
+        return (Ranked(winner.target, winner.model, "turn", turn),), (_rest(candidates, start, turn) if n > 1 else None)
+
+
+def _rest(candidates: tuple[Candidate, ...], start: int, turn: int) -> Iterator[Ranked]:
+    n = len(candidates)
+    for step in range(1, n):
+        following = candidates[(start + step) % n]
+        yield Ranked(following.target, following.model, "turn", turn + step)
