@@ -1,0 +1,247 @@
+"""One HTTP/1.1 connection: requests parsed by httptools, scripts played byte for byte.
+
+Shared by the simulated providers and the control endpoint: both are an `App` that turns a request into a `Script`.
+Owns timing, backpressure, keep-alive and the noticing of clients that hang up. Knows no wire format and no fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from simulator.script import Ending, Piece, Script, head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BODY = 256 * 1024 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_numbers = count(1)
+
+
+class Request:
+    """A request as it arrived. `ordinal` counts the requests of its connection from 1; header names keep their case."""
+
+    __slots__ = ("body", "connection", "headers", "keep_alive", "method", "ordinal", "path", "query", "target")
+
+    def __init__(self, connection: int, ordinal: int) -> None:
+        self.connection = connection
+        self.ordinal = ordinal
+        self.method = ""
+        self.target = b""
+        self.path = ""
+        self.query = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.keep_alive = True
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header; `name` in lower case."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+
+class App(Protocol):
+    """What answers requests."""
+
+    def connected(self, connection: Connection) -> None: ...
+
+    def disconnected(self, connection: Connection) -> None: ...
+
+    def respond(self, request: Request) -> Script: ...
+
+
+class Connection(asyncio.Protocol):
+    """Plays one script at a time; requests that arrive meanwhile wait their turn."""
+
+    def __init__(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
+        self._app = app
+        self._loop = loop
+        self._number = next(_numbers)
+        self._ordinal = 0
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()
+        self._script: Script | None = None
+        self._keep_alive = True
+        self._pieces: Iterator[Piece] = iter(())
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_paused = False
+        self._half_read: Request | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._broken = False
+        self._over = False
+        self.transport: asyncio.Transport
+
+    # -- asyncio -----------------------------------------------------------------------------
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._app.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._broken = True
+            self.transport.write(head(400, [(b"content-length", b"0"), (b"connection", b"close")]))
+            self.transport.close()
+
+    def eof_received(self) -> None:
+        # A client that will send nothing more has gone: asyncio closes the transport after this.
+        self._note_disconnect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._note_disconnect()
+        self._over = True
+        self._cancel_timer()
+        self._pieces = iter(())
+        self._waiting.clear()
+        self._app.disconnected(self)
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._script is not None and self._timer is None:
+            self._due = max(self._due, self._loop.time())
+            self._advance()
+
+    # -- httptools ---------------------------------------------------------------------------
+    def on_message_begin(self) -> None:
+        self._ordinal += 1
+        self._half_read = Request(self._number, self._ordinal)
+        self._parts = []
+        self._size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._reading.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._reading.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        for name, value in self._reading.headers:
+            if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
+                self.transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > MAX_BODY:
+            raise httptools.HttpParserError("the body is too large")
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        request = self._reading
+        self._half_read = None
+        request.method = self._parser.get_method().decode("latin-1")
+        request.keep_alive = self._parser.should_keep_alive()
+        target, _, request.query = request.target.partition(b"?")
+        request.path = target.decode("latin-1")
+        parts = self._parts
+        request.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._script is None:
+            self._play(request)
+        else:
+            self._waiting.append(request)
+
+    @property
+    def _reading(self) -> Request:
+        assert self._half_read is not None
+        return self._half_read
+
+    # -- playing -----------------------------------------------------------------------------
+    def _play(self, request: Request) -> None:
+        self._cancel_timer()
+        self._keep_alive = request.keep_alive
+        script = self._script = self._app.respond(request)
+        self._pieces = script.pieces
+        self._due = self._loop.time()
+        self._advance()
+
+    def _advance(self) -> None:
+        while not self._write_paused and not self._over:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._end()
+                return
+            if piece.delay > 0:
+                self._due += piece.delay
+                if self._due > self._loop.time():
+                    self._timer = self._loop.call_at(self._due, self._send_later, piece)
+                    return
+            self._send(piece)
+
+    def _send_later(self, piece: Piece) -> None:
+        self._timer = None
+        self._send(piece)
+        self._advance()
+
+    def _send(self, piece: Piece) -> None:
+        self.transport.write(piece.data)
+        record = self._script.record if self._script is not None else None
+        if record is not None:
+            record.bytes_sent += len(piece.data)
+            record.events_sent += piece.events
+
+    def _end(self) -> None:
+        script = self._script
+        assert script is not None
+        if script.ending is Ending.HANG:
+            return
+        if script.record is not None:
+            script.record.finished = True
+        self._script = None
+        if script.ending is Ending.RESET:
+            self._reset_when_flushed()
+        elif script.ending is Ending.CLOSE or not self._keep_alive:
+            self._over = True
+            self.transport.close()
+        elif self._waiting:
+            self._play(self._waiting.popleft())
+        elif script.close_after is not None:
+            self._timer = self._loop.call_later(script.close_after, self.transport.close)
+
+    def _reset_when_flushed(self) -> None:
+        """RST at once would drop what the kernel has not taken yet."""
+        self._over = True
+        if self.transport.get_write_buffer_size():
+            self._timer = self._loop.call_later(0.001, self._reset_when_flushed)
+        else:
+            self.reset()
+
+    def reset(self) -> None:
+        """Drop the connection with RST, whatever it was doing."""
+        self._over = True
+        self._cancel_timer()
+        if self.transport.is_closing():
+            return
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def _note_disconnect(self) -> None:
+        if self._script is None or self._over:
+            return
+        record = self._script.record
+        if record is not None and not record.disconnected:
+            record.disconnected = True
+            record.disconnected_after = self._loop.time() - record.started
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

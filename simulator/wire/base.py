@@ -1,0 +1,148 @@
+"""What every wire format offers the provider and the faults: answers, error documents, comments between events.
+
+A wire reads only the request and a `Voice`; it knows nothing of faults, sockets or the control endpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import orjson
+
+from simulator import content
+from simulator.script import Answer, Event, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.behaviour import Behaviour
+    from simulator.connection import Request
+
+JSON_TYPE = (b"content-type", b"application/json")
+SSE_TYPE = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+class Voice(NamedTuple):
+    """Who answers, and how: the provider's name, its behaviour, the running number of the request."""
+
+    name: str
+    behaviour: Behaviour
+    number: int
+    extra_delay: float = 0.0  # this request's jitter
+    refused: bool = False  # a content filter stops this answer
+
+    def ident(self, prefix: str) -> str:
+        return f"{prefix}{self.name.encode().hex()[:12]}{self.number:012x}"
+
+    def created(self) -> int:
+        return int(time.time())
+
+    def cached(self, prompt_tokens: int) -> int:
+        """How many of the prompt's tokens count as read from a cache."""
+        return min(self.behaviour.cached_tokens, prompt_tokens)
+
+    def tokens(self, prompt: str, limit: int | None) -> tuple[list[str], bool]:
+        """The answer's tokens and whether the caller's limit cut them short."""
+        behaviour = self.behaviour
+        if behaviour.text is not None:
+            said = content.cut(behaviour.text)
+            return (said, False) if limit is None or limit >= len(said) else (said[:limit], True)
+        wanted = behaviour.output_tokens
+        if limit is not None and limit < wanted:
+            return content.words(self.name, prompt, limit), True
+        return content.words(self.name, prompt, wanted), False
+
+    def whole_delay(self, tokens: int) -> float:
+        """Seconds until a JSON answer of so many tokens is there."""
+        behaviour = self.behaviour
+        delay = behaviour.latency + behaviour.first_event + self.extra_delay
+        if behaviour.tokens_per_second and tokens > 1:
+            delay += (tokens - 1) / behaviour.tokens_per_second
+        return delay
+
+    def head_delay(self) -> float:
+        """Seconds until the head of a stream is there."""
+        return self.behaviour.latency + self.extra_delay
+
+    def paced(self, frames: Iterator[bytes], role: Role = Role.CONTENT) -> Iterator[Event]:
+        """Content events at the provider's speed, the first after `first_event`."""
+        behaviour = self.behaviour
+        step = 1 / behaviour.tokens_per_second if behaviour.tokens_per_second else 0.0
+        delay = behaviour.first_event
+        for frame in frames:
+            yield Event(frame, role, delay)
+            delay = step
+
+
+class ApiError(Exception):
+    """A refusal an honest provider would send, in words; the wire makes the document."""
+
+    def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class Wire(Protocol):
+    """One wire format. Shared by all providers, so it keeps no state."""
+
+    @property
+    def name(self) -> str:
+        """`openai` or `anthropic`."""
+
+    @property
+    def default_models(self) -> tuple[str, ...]:
+        """What the model list shows of a provider that serves anything."""
+
+    def answer(self, request: Request, path: str, document: Any, voice: Voice) -> Answer:
+        """The honest answer. `path` is without its `/v1`; raises ApiError."""
+
+    def credential(self, request: Request) -> list[bytes]:
+        """The credentials the request carries, in the places this wire looks."""
+
+    def headers(self, voice: Voice) -> list[tuple[bytes, bytes]]:
+        """Headers that this kind of provider adds to every answer."""
+
+    def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
+        """The error document for a status."""
+
+    def error_event(self, status: int, message: str) -> bytes:
+        """An error as a server-sent event."""
+
+    def event(self, document: Any) -> bytes:
+        """A document as a server-sent event."""
+
+    def ping(self) -> bytes:
+        """What this wire sends to keep a silent stream alive."""
+
+
+def json_answer(document: Any, delay: float = 0.0, status: int = 200) -> Answer:
+    return Answer(status, [JSON_TYPE], body=orjson.dumps(document), delay=delay)
+
+
+def text_of(value: Any) -> str:
+    """All text in a message content, whether a string or a list of parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return " ".join(text_of(part) for part in value)
+    if isinstance(value, dict):
+        return " ".join(text_of(value[key]) for key in ("text", "content", "input", "output") if key in value)
+    return ""
+
+
+def missing(param: str) -> ApiError:
+    """OpenAI's refusal of a request without a required field."""
+    return ApiError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def positive(value: Any, param: str) -> int | None:
+    """A token limit: None when absent, ApiError when it is not a positive whole number."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ApiError(400, f"Invalid value for '{param}': expected a positive integer.", param=param)
+    return value
