@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from routes.engine.circuit import CircuitView
     from routes.engine.snapshot import Target
@@ -97,11 +97,21 @@ class LiveState(Rotation, Protocol):
 
     def circuit(self, target: Target, now: float) -> CircuitView: ...
 
-    def quarantined(self, target: Target, model: str, now: float) -> Quarantine | None:
+    def quarantined_until(self, target: Target, model: str, now: float) -> Quarantine | None:
         """The longest quarantine on the target's credential or on upstream ``model`` with it, else None."""
         ...
 
     def stats(self, target_id: str) -> Stats: ...
+
+    # -- what the overlay says ---------------------------------------------------------------------
+    def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
+        """Admin states by provider id as (state, until). ``until`` is Unix time as in the overlay, None = for
+        good; ``now`` and ``wall`` are the same moment on the engine's clock and as Unix time."""
+        ...
+
+    def set_credentials(self, generations: Mapping[str, int]) -> None:
+        """Credential generations by provider id; a changed one lifts that provider's quarantines."""
+        ...
 
     # -- what only looks at what a decision would advance --------------------------------------------
     def peek(self) -> Rotation:

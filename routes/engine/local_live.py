@@ -59,8 +59,6 @@ class LocalLiveState:
 
     # -- from the overlay --------------------------------------------------------------------------
     def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
-        """Admin states by provider id as (state, until). ``until`` is Unix time as in the overlay, None = for
-        good; ``now`` and ``wall`` are the same moment on the engine's clock and as Unix time."""
         self._admin = {
             provider: (state, None if until is None else now + (until - wall))
             for provider, (state, until) in states.items()
@@ -68,7 +66,6 @@ class LocalLiveState:
         }
 
     def set_credentials(self, generations: Mapping[str, int]) -> None:
-        """Credential generations by provider id; a change lifts that provider's quarantines."""
         with self._lock:
             self._quarantines.credentials(generations)
 
@@ -94,7 +91,7 @@ class LocalLiveState:
         circuit = self._circuits.get(target.id)
         return CLOSED if circuit is None else circuit.view(target.provider.circuit, now)
 
-    def quarantined(self, target: Target, model: str, now: float) -> Quarantine | None:
+    def quarantined_until(self, target: Target, model: str, now: float) -> Quarantine | None:
         return self._quarantines.find(target.provider.id, model, now)
 
     def stats(self, target_id: str) -> TargetStats:

@@ -31,7 +31,7 @@ def apply(run: Run) -> None:
     quarantined: list[tuple[Quarantine, Candidate]] = []
     for candidate in run.candidates:
         target = candidate.target
-        quarantine = live.quarantined(target, candidate.model, now)
+        quarantine = live.quarantined_until(target, candidate.model, now)
         if quarantine is not None:
             quarantined.append((quarantine, candidate))
             continue

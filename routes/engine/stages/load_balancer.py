@@ -52,7 +52,7 @@ def _keep_first(run: Run) -> None:
 
 
 def _next_try(run: Run, candidate: Candidate) -> float:
-    quarantine = run.live.quarantined(candidate.target, candidate.model, run.now)
+    quarantine = run.live.quarantined_until(candidate.target, candidate.model, run.now)
     if quarantine is not None:
         return quarantine.until
     return run.live.circuit(candidate.target, run.now).until
