@@ -45,7 +45,7 @@ class Stats(Protocol):
         """Peak EWMA of the first event (streams) or the latency (others), decayed to ``now``."""
         ...
 
-    def mean_s(self, stream: bool, now: float) -> tuple[float | None, int]:
+    def mean_latency_s(self, stream: bool, now: float) -> tuple[float | None, int]:
         """(mean of the window for requests of that kind, number of samples)."""
         ...
 

@@ -47,7 +47,7 @@ class ModelMap:
     """A provider's ``models``: asked-for name or glob -> upstream name. Exact names first, then globs from the
     most specific (longest) to the least, so that the order of JSON keys never matters."""
 
-    __slots__ = ("_exact", "_globs", "names")
+    __slots__ = ("_exact", "_globs")
 
     def __init__(self, mapping: Mapping[str, str | None]) -> None:
         self._exact: dict[str, str] = {}
@@ -62,13 +62,6 @@ class ModelMap:
                 self._exact[asked] = upstream or asked
         globs.sort(key=lambda entry: entry[:2])
         self._globs = tuple((pattern, upstream) for _, _, pattern, upstream in globs)
-        #: what can be asked for by name, in the document's order; globs cannot be listed
-        self.names: tuple[str, ...] = tuple(self._exact)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The asked-for names that can be listed: those that are not globs."""
-        return tuple(self._exact)
 
     def upstream(self, model: str) -> str | None:
         """The name to send upstream; None = not served."""

@@ -138,7 +138,7 @@ class TargetStats:
         self._tokens: deque[int] = deque()
         self._tokens_sum = 0
 
-    def mean_s(self, stream: bool, now: float) -> tuple[float | None, int]:
+    def mean_latency_s(self, stream: bool, now: float) -> tuple[float | None, int]:
         """(mean seconds, samples): first event of streams, latency of others."""
         return self._windows[stream].mean(now)
 
