@@ -285,19 +285,21 @@ def is_owned(descriptor: int) -> bool:
     return False
 
 
-def read_chunk(descriptor: int, offset: int, *, owned: bool) -> Chunk:
-    """Whole frames from ``offset`` on, at most ``READ_SIZE`` bytes of them. Done when ``end`` equals ``offset``.
+def read_chunk(descriptor: int, offset: int, *, owned: bool, size: int = READ_SIZE) -> Chunk:
+    """Whole frames from ``offset`` on, about ``size`` bytes of them. Done when ``end`` equals ``offset``.
 
     A damaged or incomplete tail of an owned segment may still be completed: it is left for the next read. Without
     an owner it is skipped and counted, and the next read resumes at the next sound frame, if there is one.
     """
-    data = os.pread(descriptor, READ_SIZE, offset)
+    data = os.pread(descriptor, size, offset)
     view = memoryview(data)
     frames: list[tuple[int, memoryview]] = []
     position = 0
     while (payload := _frame_at(view, position)) is not None:
         frames.append((offset + position, payload))
         position += HEADER_SIZE + len(payload)
+    if not frames and len(data) == size < READ_SIZE:
+        return read_chunk(descriptor, offset, owned=owned)  # the first frame is larger than the wanted piece
     if frames or owned or not data:
         return Chunk(frames, offset + position, 0)
     data = os.pread(descriptor, os.fstat(descriptor).st_size - offset, offset)

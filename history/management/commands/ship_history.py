@@ -1,0 +1,29 @@
+"""``ship_history [--once]``: the shipper under the console's full set-up; ``python -m history.shipper`` is lighter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from history.shipper.process import ShipperProcess
+from routing_project.env import get_env
+from routing_project.logs import configure
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class Command(BaseCommand):
+    help = "Ship history records from the journal into the database until told to stop."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="stop when the journal is empty")
+
+    def handle(self, *args: Any, once: bool, **options: Any) -> None:
+        env = get_env()
+        configure("shipper", env.log_format)
+        process = ShipperProcess(env)
+        process.handle_signals()
+        if process.run(once=once):
+            raise CommandError("the journal could not be shipped; see above")

@@ -1,0 +1,184 @@
+"""How rows get into the database: one transaction per batch, together with how far the journal was read.
+
+Owns the SQL that differs between the databases. Rows whose id is there already are left alone, so a batch may be
+applied any number of times. Raises Django's database errors; what they mean is for ``history.shipper`` to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.utils import timezone
+
+from history.models import JournalPosition, ParkedRecord, RouteHistory, RouteStatus
+from history.rows import ATTEMPT_COLUMNS, METRIC_COLUMNS, ROUTE_COLUMNS, Rows, changes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from history.records import Update
+    from history.rows import MetricsPolicy, Row
+
+
+class KeyedUpdate(NamedTuple):
+    """An update record and where it was read: its identity for replays and for parking."""
+
+    key: str
+    update: Update
+    payload: bytes
+
+
+class Parked(NamedTuple):
+    """A row of ``ParkedRecord``."""
+
+    key: str
+    route: bytes
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything one transaction does."""
+
+    rows: Rows
+    updates: list[KeyedUpdate] = field(default_factory=list)
+    park: list[Parked] = field(default_factory=list)
+    unpark: list[str] = field(default_factory=list)
+    positions: dict[str, int] = field(default_factory=dict)
+
+
+class Result(NamedTuple):
+    inserted: int
+    waiting: list[KeyedUpdate]  # their row does not exist yet
+    conflicts: int  # updates the row's status does not allow
+
+
+class Store:
+    """The journal's side of one database."""
+
+    def __init__(self, node: UUID, policy: MetricsPolicy, alias: str = "default") -> None:
+        self.node = node
+        self.policy = policy
+        self.alias = alias
+
+    @property
+    def connection(self) -> Any:
+        return connections[self.alias]
+
+    def disconnect(self) -> None:
+        """Drop a connection that may be broken; the next use opens a new one."""
+        self.connection.close()
+
+    # -- reading -------------------------------------------------------------------------------------
+    def positions(self) -> dict[str, int]:
+        rows = JournalPosition.objects.using(self.alias).filter(node=self.node)
+        return dict(rows.values_list("segment", "position"))
+
+    def parked(self) -> list[Parked]:
+        rows = ParkedRecord.objects.using(self.alias).filter(node=self.node).order_by("parked_at", "key")
+        return [Parked(key, route.bytes, bytes(payload)) for key, route, payload in rows.values_list(*Parked._fields)]
+
+    def existing(self, routes: Iterable[bytes]) -> dict[bytes, str]:
+        """Status by id, of those that have a row."""
+        wanted = [UUID(bytes=route) for route in set(routes)]
+        found: dict[bytes, str] = {}
+        for start in range(0, len(wanted), 500):
+            rows = RouteHistory.objects.using(self.alias).filter(id__in=wanted[start : start + 500])
+            found.update((identifier.bytes, status) for identifier, status in rows.values_list("id", "status"))
+        return found
+
+    # -- writing -------------------------------------------------------------------------------------
+    def apply(self, batch: Batch) -> Result:
+        """Commit the batch, or nothing of it."""
+        with transaction.atomic(using=self.alias), self.connection.cursor() as cursor:
+            insert = self._copy if self.connection.vendor == "postgresql" else self._insert
+            inserted = insert(cursor, RouteHistory._meta.db_table, ROUTE_COLUMNS, batch.rows.routes)
+            result = self._update(batch)
+            insert(cursor, "route_attempts", ATTEMPT_COLUMNS, batch.rows.attempts)
+            insert(cursor, "route_history_metrics", METRIC_COLUMNS, batch.rows.metrics)
+            self._park(batch, result.waiting)
+            if batch.positions:
+                JournalPosition.objects.using(self.alias).bulk_create(
+                    [JournalPosition(segment=s, node=self.node, position=p) for s, p in batch.positions.items()],
+                    update_conflicts=True,
+                    unique_fields=["segment"],
+                    update_fields=["position"],
+                )
+        return result._replace(inserted=inserted)
+
+    def forget(self, segments: Sequence[str]) -> None:
+        """Remove the positions of segments whose files are gone."""
+        JournalPosition.objects.using(self.alias).filter(node=self.node, segment__in=segments).delete()
+
+    def _update(self, batch: Batch) -> Result:
+        if not batch.updates:
+            return Result(0, [], 0)
+        existing = self.existing(entry.update.id for entry in batch.updates)
+        now_ms = int(timezone.now().timestamp() * 1000)
+        waiting = []
+        conflicts = 0
+        for entry in batch.updates:
+            status = existing.get(entry.update.id)
+            if status is None:
+                waiting.append(entry)
+                continue
+            wanted = entry.update.status
+            if wanted is not None and status != RouteStatus.DECIDED:
+                conflicts += wanted != status  # the same again changes nothing
+                continue
+            changed = changes(entry.update)
+            if changed:
+                RouteHistory.objects.using(self.alias).filter(id=UUID(bytes=entry.update.id)).update(**changed)
+            if wanted is not None:
+                existing[entry.update.id] = wanted
+            batch.rows.add_metrics(entry.update, entry.key, now_ms)
+        return Result(0, waiting, conflicts)
+
+    def _park(self, batch: Batch, waiting: list[KeyedUpdate]) -> None:
+        parked = [*batch.park, *(Parked(entry.key, entry.update.id, entry.payload) for entry in waiting)]
+        if batch.unpark:
+            ParkedRecord.objects.using(self.alias).filter(key__in=batch.unpark).delete()
+        if parked:
+            now = timezone.now()
+            ParkedRecord.objects.using(self.alias).bulk_create(
+                [
+                    ParkedRecord(
+                        key=entry.key,
+                        node=self.node,
+                        route=UUID(bytes=entry.route),
+                        payload=entry.payload,
+                        parked_at=now,
+                    )
+                    for entry in parked
+                ],
+                ignore_conflicts=True,
+            )
+
+    @staticmethod
+    def _insert(cursor: Any, table: str, columns: Sequence[str], rows: list[Row]) -> int:
+        # ON CONFLICT, not INSERT OR IGNORE: that would also swallow rows that break NOT NULL.
+        if not rows:
+            return 0
+        marks = ", ".join(["%s"] * len(columns))
+        names = ", ".join(columns)
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 own names
+        cursor.executemany(statement, rows)
+        return int(cursor.rowcount)
+
+    @staticmethod
+    def _copy(cursor: Any, table: str, columns: Sequence[str], rows: list[Row]) -> int:
+        # COPY cannot say ON CONFLICT: copy into a temporary table, insert from there.
+        if not rows:
+            return 0
+        names = ", ".join(columns)
+        cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS ship_{table} (LIKE {table}) ON COMMIT DELETE ROWS")
+        with cursor.copy(f"COPY ship_{table} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM ship_{table} ON CONFLICT DO NOTHING"  # noqa: S608
+        )
+        return int(cursor.rowcount)

@@ -1,0 +1,63 @@
+"""What the shipper tells other processes, in a small file beside the segments. Django-free: gateways read it too."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from history.journal import list_segments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_NAME = "shipper.json"
+
+
+class ShipperStatus(msgspec.Struct, omit_defaults=True):
+    """Totals since the shipper started; ``at`` and ``down_since`` are Unix seconds."""
+
+    database: str = "up"  # up | down
+    down_since: float | None = None
+    at: float = 0.0
+    backlog_bytes: int = 0  # written by gateways, not in the database yet
+    open: int = 0  # requests that began and have not ended
+    waiting: int = 0  # routes with updates that came before them
+    shipped: int = 0
+    duplicates: int = 0
+    interrupted: int = 0
+    torn: int = 0
+    unreadable: int = 0
+    conflicts: int = 0
+    abandoned: int = 0
+
+
+def write(folder: Path, status: ShipperStatus) -> None:
+    """Replace the file; a full disk is no reason to stop."""
+    status.at = time.time()
+    temporary = folder / f"{FILE_NAME}.new"
+    try:
+        temporary.write_bytes(msgspec.json.encode(status))
+        temporary.replace(folder / FILE_NAME)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> ShipperStatus | None:
+    """The last report, None before the first. Its ``at`` tells whether a shipper is alive (one a second)."""
+    try:
+        return msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=ShipperStatus)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def journal_bytes(folder: Path) -> int:
+    """What the segments on disk hold, shipped or not: what counts against ``SIGNALBOX_JOURNAL_MAX_MB``."""
+    total = 0
+    for name in list_segments(folder):
+        try:
+            total += (folder / name.file_name).stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
