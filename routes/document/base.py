@@ -1,0 +1,132 @@
+"""Building blocks of the configuration document: strictness, named formats, and fields of later releases.
+
+Everything under ``routes.document`` is free of Django and of the database: it knows what a document may say,
+not what is stored. Models fill in every default, sort what has no order, and so turn whatever was written into
+one canonical form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+)
+from pydantic_core import CoreSchema, core_schema
+
+SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+MODEL_LENGTH = 200
+
+
+class Strict(BaseModel):
+    """Unknown fields are refused, nothing is coerced, and errors never quote the input (it may be a secret)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+def _matching(pattern: str, message: str) -> tuple[Any, Any]:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check), Field(json_schema_extra={"pattern": pattern})
+
+
+def _printable(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("must not be empty or hold control characters")
+    return value
+
+
+def _tidy(value: float) -> float:
+    """70.0 and 70 are one number: whole ones are written without a fraction."""
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
+
+
+def _unique(values: list[str]) -> list[str]:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"'{value}' is listed twice")
+        seen.add(value)
+    return values
+
+
+def _sorted(values: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(values.items()))
+
+
+_slug = _matching(SLUG_PATTERN, "must be lower-case letters, digits and hyphens, at most 64")
+Slug = Annotated[str, _slug[0], _slug[1]]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_printable)]
+Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+Labels = Annotated[list[Label], AfterValidator(_unique)]
+
+TIDY = PlainSerializer(_tidy, return_type=Any)
+Number = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False), TIDY]
+#: Seconds; ``PositiveSeconds`` where 0 would make no sense.
+Seconds = Annotated[float, Field(ge=0, le=86_400 * 7, allow_inf_nan=False), TIDY]
+PositiveSeconds = Annotated[float, Field(gt=0, le=86_400 * 7, allow_inf_nan=False), TIDY]
+
+
+#: For maps whose order means nothing: kept in one order, so that equal documents are equal text.
+SORTED = AfterValidator(_sorted)
+
+
+def _scalar_text(value: Any) -> Any:
+    """Header and query values may be written as numbers."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+ScalarText = Annotated[str, BeforeValidator(_scalar_text), Field(max_length=4000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A field of a later release: only the value that says what this release does is accepted, by name.
+
+    Annotate with ``Any`` and give ``neutral`` as the field's default too.
+    """
+
+    neutral: Any
+    what: str
+
+    def check(self, value: Any) -> Any:
+        same_kind = isinstance(value, bool) == isinstance(self.neutral, bool)
+        if not same_kind or value != self.neutral:
+            raise ValueError(f"{self.what} not available yet")
+        return self.neutral
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"const": self.neutral, "description": f"{self.what} not available yet."}
+
+
+def merged(current: Mapping[str, Any], changes: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, Any]:
+    """``current`` with ``changes`` laid over it, as PATCH does: objects with fixed fields (named by ``objects``,
+    nested) are merged, everything else, also lists and maps, is replaced."""
+    result = dict(current)
+    for name, value in changes.items():
+        before = result.get(name)
+        if name in objects and isinstance(value, Mapping) and isinstance(before, Mapping):
+            value = merged(before, value, objects[name])
+        result[name] = value
+    return result

@@ -1,0 +1,235 @@
+"""A provider in the configuration document. Free of Django."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from routes.document.address import (
+    check_base_url,
+    check_extra_header,
+    check_header_name,
+    check_header_value,
+    check_proxy,
+)
+from routes.document.base import (
+    SORTED,
+    TIDY,
+    Label,
+    Labels,
+    Later,
+    ModelName,
+    Name,
+    Number,
+    PositiveSeconds,
+    ScalarText,
+    Seconds,
+    Slug,
+    Strict,
+)
+
+CREDENTIAL_LENGTH = 8192
+
+
+class Price(Strict):
+    """USD per million tokens; ``cached`` null = as input."""
+
+    input: Number
+    output: Number = 0
+    cached: Number | None = None
+
+
+Prices = Annotated[dict[ModelName, Price], SORTED]
+
+
+class Credential(Strict):
+    """What we authenticate with; exactly one of four. Never written out again."""
+
+    value: str | None = Field(default=None, repr=False)
+    env: str | None = None
+    file: str | None = None
+    keep: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def exactly_one(self) -> Self:
+        given = [name for name in ("value", "env", "file", "keep") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("must be exactly one of value, env, file, keep")
+        if self.value is not None:
+            check_secret(self.value)
+        return self
+
+
+def check_secret(value: str) -> str:
+    """A credential must survive being a header value. The message never quotes it."""
+    if not value or len(value) > CREDENTIAL_LENGTH:
+        raise ValueError(f"a credential has 1 to {CREDENTIAL_LENGTH} characters")
+    if not value.isascii() or not value.isprintable() or value != value.strip():
+        raise ValueError("a credential is one line of ASCII without outer spaces")
+    return value
+
+
+class CustomAuth(Strict):
+    """The credential in a header of another name."""
+
+    header: Annotated[str, AfterValidator(check_header_name)]
+    prefix: Annotated[str, Field(max_length=100), AfterValidator(check_prefix)] = ""
+
+
+def check_prefix(text: str) -> str:
+    """Unlike a header value it may end with a space: ``Bearer ``."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("must be printable ASCII")
+    return text
+
+
+AUTH_WORDS = ("bearer", "x-api-key", "none")
+
+
+def _auth(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in AUTH_WORDS:
+            raise ValueError(f"must be {', '.join(AUTH_WORDS)} or {{header, prefix}}")
+        return value
+    if isinstance(value, dict):
+        return CustomAuth.model_validate(value).model_dump()
+    raise ValueError(f"must be {', '.join(AUTH_WORDS)} or {{header, prefix}}")
+
+
+Auth = Annotated[
+    Any,
+    BeforeValidator(_auth),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(AUTH_WORDS)},
+                {
+                    "type": "object",
+                    "required": ["header"],
+                    "additionalProperties": False,
+                    "properties": {"header": {"type": "string"}, "prefix": {"type": "string", "default": ""}},
+                },
+            ],
+            "description": "Default bearer, for anthropic x-api-key.",
+        }
+    ),
+]
+
+
+class Circuit(Strict):
+    """When targets of this provider open and close their circuit. Times in seconds, rate in percent."""
+
+    failure_threshold: int = Field(default=5, ge=1, le=10_000)
+    failure_rate: Annotated[float, Field(gt=0, le=100), TIDY] = 50
+    window: PositiveSeconds = 30
+    min_results: int = Field(default=10, ge=1, le=10_000)
+    recovery_timeout: PositiveSeconds = 60
+    recovery_timeout_max: PositiveSeconds = 300
+    half_open_max_calls: int = Field(default=3, ge=1, le=1000)
+    success_threshold: int = Field(default=2, ge=1, le=1000)
+    slow_start: Seconds = 30
+
+    @model_validator(mode="after")
+    def longest_not_below_first(self) -> Self:
+        _raise_ceiling(self, "recovery_timeout", "recovery_timeout_max")
+        return self
+
+
+class Quarantine(Strict):
+    """How long traffic keeps away after 429 (without Retry-After) and after refused credentials; seconds."""
+
+    rate_limit: PositiveSeconds = 60
+    rate_limit_max: PositiveSeconds = 300
+    auth: PositiveSeconds = 1800
+    auth_max: PositiveSeconds = 7200
+
+    @model_validator(mode="after")
+    def longest_not_below_first(self) -> Self:
+        _raise_ceiling(self, "rate_limit", "rate_limit_max")
+        _raise_ceiling(self, "auth", "auth_max")
+        return self
+
+
+def _raise_ceiling(model: Strict, first: str, ceiling: str) -> None:
+    """A ceiling that was left to its default follows the first value up; one that was given must fit."""
+    if getattr(model, ceiling) >= getattr(model, first):
+        return
+    if ceiling in model.model_fields_set:
+        raise ValueError(f"{ceiling} must not be below {first}")
+    setattr(model, ceiling, getattr(model, first))
+
+
+class Probe(Strict):
+    """Active probes come in a later release; only ``{kind: off}`` is accepted."""
+
+    kind: Annotated[Any, Later("off", "active probes are")] = "off"
+    interval: Annotated[Any, Later(30, "active probes are")] = 30
+    timeout: Annotated[Any, Later(10, "active probes are")] = 10
+    rise: Annotated[Any, Later(2, "active probes are")] = 2
+    fall: Annotated[Any, Later(3, "active probes are")] = 3
+    path: Annotated[Any, Later(None, "active probes are")] = None
+    expect: Annotated[Any, Later(200, "active probes are")] = 200
+    daily_requests: Annotated[Any, Later(0, "active probes are")] = 0
+    daily_usd: Annotated[Any, Later(0, "active probes are")] = 0
+
+
+ExtraHeader = Annotated[str, AfterValidator(check_extra_header)]
+HeaderValue = Annotated[ScalarText, AfterValidator(check_header_value)]
+
+
+def _wire(value: Any) -> Any:
+    if value == "generic":
+        raise ValueError("generic providers are not available yet")
+    return value
+
+
+class Provider(Strict):
+    """An upstream account or service."""
+
+    #: Fixed-field objects that a partial update merges instead of replacing.
+    OBJECTS: ClassVar[dict[str, dict[str, Any]]] = {"circuit": {}, "quarantine": {}, "probe": {}}
+
+    slug: Slug
+    name: Name
+    wire: Annotated[Literal["openai", "anthropic"], BeforeValidator(_wire)]
+    base_url: Annotated[str, Field(max_length=2000), AfterValidator(check_base_url)]
+    network: Literal["public", "private", "loopback"] = "public"
+    auth: Auth = None
+    credential: Credential | None = Field(default=None, exclude=True, repr=False)
+    headers: Annotated[dict[ExtraHeader, HeaderValue], SORTED] = Field(default_factory=dict)
+    query: Annotated[dict[ModelName, ScalarText], SORTED] = Field(default_factory=dict)
+    proxy: Annotated[str, Field(max_length=2000), AfterValidator(check_proxy)] | None = None
+    region: Label | None = None
+    tags: Labels = Field(default_factory=list)
+    weight: Number = 1
+    capacity: Annotated[Any, Later(None, "seats are")] = None
+    max_concurrency: Annotated[Any, Later(0, "concurrency limits are")] = 0
+    models: Annotated[dict[ModelName, ModelName], SORTED] | None = None
+    context: Annotated[Any, Later({}, "context windows are")] = Field(default_factory=dict)
+    prices: Prices = Field(default_factory=dict)
+    stream_usage: Annotated[Any, Later(True, "providers without usage in streams are")] = True
+    fallback_to_base_url: Annotated[Any, Later(False, "heads are")] = False
+    head_networks: Annotated[Any, Later([], "heads are")] = Field(default_factory=list)
+    circuit: Circuit = Field(default_factory=Circuit)
+    quarantine: Quarantine = Field(default_factory=Quarantine)
+    probe: Probe = Field(default_factory=Probe)
+
+    @model_validator(mode="before")
+    @classmethod
+    def default_auth(cls, data: Any) -> Any:
+        """What is left out depends on the wire format."""
+        if isinstance(data, dict) and data.get("auth") is None:
+            return {**data, "auth": "x-api-key" if data.get("wire") == "anthropic" else "bearer"}
+        return data
+
+    @model_validator(mode="after")
+    def auth_header_is_not_given_twice(self) -> Self:
+        if isinstance(self.auth, dict):
+            name = self.auth["header"].lower()
+            if any(header.lower() == name for header in self.headers):
+                raise ValueError(f"'{name}' is both the auth header and in headers")
+        lowered = [header.lower() for header in self.headers]
+        if len(set(lowered)) != len(lowered):
+            raise ValueError("headers: a name is given twice in different case")
+        return self
