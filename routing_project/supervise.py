@@ -221,7 +221,7 @@ class Supervisor:
         add("console", python, "-m", "routing_project.console.server", "--fd", str(fd), fds=(fd,))
         add("worker", python, "-m", "routing_project.celery", "worker")
         add("beat", python, "-m", "routing_project.celery", "beat")
-        add("shipper", python, str(ROOT / "manage.py"), "ship_history")
+        add("shipper", python, "-m", "history.shipper")
         if announce.demo_path(env).exists():
             add("simulator", python, "-m", "simulator", "--config", str(announce.demo_path(env)))
 
