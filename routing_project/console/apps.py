@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class ConsoleConfig(AppConfig):
     name = "routing_project.console"
     label = "console"
+
+    def ready(self) -> None:
+        from routing_project import (
+            celery,  # noqa: F401 - the application that tasks are sent through
+            checks,  # noqa: F401 - registers them
+        )
