@@ -1,8 +1,8 @@
 """What follows an attempt: which outcome goes where, what counts against the target, how long to wait. Pure.
 
 ``rule_on_status`` and ``rule_on_failure`` are the outcome table of the gateway as code; ``Walk`` is the order in
-which a ranking is tried; ``RetryBudget`` and ``AuthStrikes`` are the only state, one of each per process. Clock and
-random source come in as arguments. Imports nothing outside the engine.
+which a ranking is tried; ``RetryBudget`` is the only state, one per process. Clock and random source come in as
+arguments. Imports nothing outside the engine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ BACKOFF_BASE: Final = 0.1
 BACKOFF_CAP: Final = 2.0
 #: A 429 that asks for more patience than this is not waited for inside a request.
 MAX_RATE_LIMIT_WAIT: Final = 5.0
-MIN_QUARANTINE: Final = 1.0
 
 
 class Step(Enum):
@@ -154,11 +153,6 @@ def _until(value: bytes, unix_now: float) -> float | None:
         return None
 
 
-def clamp(seconds: float, maximum: float) -> float:
-    """A time an upstream asked for, kept between 1 s and ``maximum``."""
-    return min(max(seconds, MIN_QUARANTINE), maximum)
-
-
 class Walk:
     """The order in which one request tries its ranking.
 
@@ -257,34 +251,3 @@ class RetryBudget:
             return False
         extra.append(now)
         return True
-
-
-class AuthStrikes:
-    """Refused credentials: the second refusal in 60 s quarantines the credential, twice as long each time in a row.
-
-    Keys name provider and credential generation, so an edited credential starts anew.
-    """
-
-    WINDOW: Final = 60.0
-    MAX_KEYS: Final = 1000
-
-    __slots__ = ("_refused",)
-
-    def __init__(self) -> None:
-        self._refused: dict[tuple[str, int], tuple[float | None, int]] = {}  # (last refusal, quarantines so far)
-
-    def refused(self, key: tuple[str, int], base: float, maximum: float, now: float) -> float | None:
-        """Note a refusal. Seconds to quarantine the credential, or None for a first strike."""
-        last, times = self._refused.pop(key, (None, 0))
-        if last is None or now - last > self.WINDOW:
-            self._refused[key] = (now, times)
-            while len(self._refused) > self.MAX_KEYS:
-                del self._refused[next(iter(self._refused))]
-            return None
-        self._refused[key] = (None, times + 1)
-        return min(base * 2.0**times, maximum)
-
-    def accepted(self, key: tuple[str, int]) -> None:
-        """The credential works: forget what was."""
-        if self._refused:
-            self._refused.pop(key, None)
