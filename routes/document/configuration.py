@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -18,6 +17,9 @@ from routes.document.errors import DocumentError
 from routes.document.policy import Policy
 from routes.document.profile import Profile
 from routes.document.provider import Prices, Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 VERSION: Literal[1] = 1
 

@@ -1,11 +1,13 @@
 """ConfigRevision: an immutable published configuration. Imports only ``routes.models.base``.
 
-Both documents are kept as the exact text that was published, not as database JSON, which may reorder keys.
+Both documents are kept as the exact text that was published, not as database JSON, which may reorder keys; the
+compiled one compressed, because the price table in it is a hundred kilobytes.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any
 
 from django.db import models
@@ -20,7 +22,7 @@ class ConfigRevision(AppendOnly):
     created_at = models.DateTimeField()
     rolled_back_to = models.PositiveBigIntegerField(null=True, blank=True)
     document_text = models.TextField(editable=False)  # the sections policy, prices, providers, profiles
-    compiled_text = models.TextField(editable=False)  # what gateways read
+    compiled_zlib = models.BinaryField(editable=False)  # what gateways read
 
     class Meta:
         ordering = ["-number"]
@@ -36,7 +38,12 @@ class ConfigRevision(AppendOnly):
         return value
 
     @property
+    def compiled_text(self) -> bytes:
+        """What ``revision.json`` holds, UTF-8."""
+        return zlib.decompress(self.compiled_zlib)
+
+    @property
     def compiled(self) -> dict[str, Any]:
-        """What ``routes.engine.snapshot.Snapshot.from_document`` takes. Costs a parse of the whole text."""
+        """What ``routes.engine.snapshot.Snapshot.from_document`` takes. Costs a parse of some milliseconds."""
         value: dict[str, Any] = json.loads(self.compiled_text)
         return value
