@@ -188,12 +188,11 @@ class Provider:
         """The bytes for one request: a fault's, or the honest answer's."""
         behaviour = self.behaviour
         document: Any = None
-        unreadable = False
         if request.body:
             try:
                 document = orjson.loads(request.body)
             except orjson.JSONDecodeError:
-                unreadable = True
+                document = None  # the wire refuses what is no object
         model: str | None = None
         stream = False
         if isinstance(document, dict):
@@ -210,7 +209,7 @@ class Provider:
         headers = self._wire.headers(voice)
         if behaviour.headers:
             headers += [(name.encode(), value.encode()) for name, value in behaviour.headers.items()]
-        answering = partial(self._answer, request, document, unreadable, voice, headers)
+        answering = partial(self._answer, request, document, voice, headers)
         if fault is None:
             answer = answering()
             script = reshaped(answer, behaviour)
@@ -233,14 +232,15 @@ class Provider:
         self,
         request: Request,
         document: Any,
-        unreadable: bool,
         voice: Voice,
         headers: list[tuple[bytes, bytes]],
         *,
         stream: bool | None = None,
     ) -> Answer:
         try:
-            self._check(request, document, unreadable)
+            credential = voice.behaviour.credential
+            if credential is not None and credential.encode() not in self._wire.credential(request):
+                raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
             if stream is not None and isinstance(document, dict):
                 document = {**document, "stream": stream}
             path = request.path.removeprefix("/v1")
@@ -250,23 +250,6 @@ class Provider:
             answer = Answer(error.status, [JSON_TYPE], body=body, delay=voice.head_delay())
         answer.headers += headers
         return answer
-
-    def _check(self, request: Request, document: Any, unreadable: bool) -> None:
-        """What a provider looks at before the resource: the key, the body, the model."""
-        behaviour = self.behaviour
-        if behaviour.credential is not None and behaviour.credential.encode() not in self._wire.credential(request):
-            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-        if request.method != "POST":
-            return
-        if unreadable or not isinstance(document, dict):
-            raise ApiError(400, "We could not parse the JSON body of your request.")
-        model = document.get("model")
-        if not isinstance(model, str) or not model:
-            raise ApiError(400, "you must provide a model parameter", param="model")
-        if behaviour.models is not None and model not in behaviour.models:
-            raise ApiError(
-                404, f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found"
-            )
 
     # -- faults ------------------------------------------------------------------------------
     def _take(self, behaviour: Behaviour) -> None:

@@ -66,6 +66,18 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     # The content filter's second form leaves the answer whole but has the model refuse in it.
     refuses = False
 
+    def only_knows(self, *fields: str) -> None:
+        """Refuse the common fields that mean nothing for a fault which no request brings about."""
+        for field, neutral in (
+            ("times", None),
+            ("probability", 1.0),
+            ("path", None),
+            ("model", None),
+            ("stream", None),
+        ):
+            if field not in fields and getattr(self, field) != neutral:
+                raise ValueError(f"{field} means nothing for {self.__struct_config__.tag}")
+
     def matches(self, request: Request, model: str | None, stream: bool) -> bool:
         return (
             (self.path is None or request.path.endswith(self.path))

@@ -21,12 +21,18 @@ class Refused(Fault, tag="refused", frozen=True):
 
     seconds: Seconds | None = None
 
+    def __post_init__(self) -> None:
+        self.only_knows()
+
     def matches(self, request: Request, model: str | None, stream: bool) -> bool:
         return False  # the provider closes its listener: no request arrives
 
 
 class ResetOnConnect(Fault, tag="reset_on_connect", frozen=True):
     """RST as soon as a connection is accepted."""
+
+    def __post_init__(self) -> None:
+        self.only_knows("times", "probability")
 
     def matches(self, request: Request, model: str | None, stream: bool) -> bool:
         return False  # taken when the connection is accepted

@@ -35,6 +35,10 @@ def _until_content(events: Iterable[Event], after: int, *, opening: bool = True)
 class StreamFault(Fault, frozen=True):
     """A fault that strikes only where a stream was asked for."""
 
+    def __post_init__(self) -> None:
+        if self.stream is False:
+            raise ValueError("stream: this fault needs one")
+
     def matches(self, request: Request, model: str | None, stream: bool) -> bool:
         return stream and super().matches(request, model, stream)
 

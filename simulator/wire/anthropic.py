@@ -12,7 +12,7 @@ import orjson
 
 from simulator import content
 from simulator.script import Answer, Event, Role
-from simulator.wire.base import SSE_TYPE, ApiError, Voice, json_answer, positive, text_of
+from simulator.wire.base import SSE_TYPE, ApiError, Voice, demand, json_answer, positive, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +42,10 @@ class AnthropicWire:
         if request.header(b"anthropic-version") is None:
             raise ApiError(400, "anthropic-version: header is required")
         if path == "/models" or path.startswith("/models/"):
-            _only(request, "GET")
             return _models(path, voice, voice.behaviour.models or self.default_models)
         if path not in ("/messages", "/messages/count_tokens"):
             raise ApiError(404, "Not found")
-        _only(request, "POST")
+        demand(request, document, voice)
         messages = document.get("messages")
         if not isinstance(messages, list) or not messages:
             raise ApiError(400, "messages: Field required", param="messages")
@@ -85,11 +84,6 @@ class AnthropicWire:
 
     def ping(self) -> bytes:
         return b'event: ping\ndata: {"type": "ping"}\n\n'
-
-
-def _only(request: Request, method: str) -> None:
-    if request.method != method:
-        raise ApiError(405, "Method Not Allowed")
 
 
 def _frame(document: Any) -> bytes:

@@ -134,6 +134,21 @@ def text_of(value: Any) -> str:
     return ""
 
 
+def demand(request: Request, document: Any, voice: Voice) -> None:
+    """What every resource asks of a request: POST, a JSON object, a model that is served. Raises ApiError."""
+    if request.method != "POST":
+        raise ApiError(405, f"Not allowed to {request.method} on {request.path} (HINT: use POST)")
+    if not isinstance(document, dict):
+        raise ApiError(400, "We could not parse the JSON body of your request.")
+    model = document.get("model")
+    if not isinstance(model, str) or not model:
+        raise ApiError(400, "you must provide a model parameter", param="model")
+    served = voice.behaviour.models
+    if served is not None and model not in served:
+        message = f"The model `{model}` does not exist or you do not have access to it."
+        raise ApiError(404, message, code="model_not_found")
+
+
 def missing(param: str) -> ApiError:
     """OpenAI's refusal of a request without a required field."""
     return ApiError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")

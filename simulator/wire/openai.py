@@ -15,7 +15,7 @@ import orjson
 
 from simulator import content
 from simulator.script import Answer, Event, Role
-from simulator.wire.base import SSE_TYPE, ApiError, Voice, json_answer, missing, positive, text_of
+from simulator.wire.base import SSE_TYPE, ApiError, Voice, demand, json_answer, missing, positive, text_of
 from simulator.wire.responses import respond
 
 if TYPE_CHECKING:
@@ -47,12 +47,11 @@ class OpenAIWire:
 
     def answer(self, request: Request, path: str, document: Any, voice: Voice) -> Answer:
         if path == "/models" or path.startswith("/models/"):
-            _only(request, "GET")
             return _models(path, voice, voice.behaviour.models or self.default_models)
         resource = _RESOURCES.get(path)
         if resource is None:
             raise ApiError(404, f"Invalid URL ({request.method} {request.path})")
-        _only(request, "POST")
+        demand(request, document, voice)
         return resource(document, voice)
 
     def credential(self, request: Request) -> list[bytes]:
@@ -92,11 +91,6 @@ class OpenAIWire:
 
     def ping(self) -> bytes:
         return b": ping\n\n"
-
-
-def _only(request: Request, method: str) -> None:
-    if request.method != method:
-        raise ApiError(405, f"Not allowed to {request.method} on {request.path} (HINT: use {method})")
 
 
 def _frame(document: Any) -> bytes:
