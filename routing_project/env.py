@@ -239,3 +239,9 @@ def get_env() -> Env:
 def child_environment(**extra: str) -> dict[str, str]:
     """A copy of this process's environment with ``extra`` laid over it, for starting children."""
     return {**os.environ, **extra}
+
+
+def use_metrics_folder(env: Env) -> None:
+    """Point prometheus-client's multiprocess mode at the data folder, unless whoever started us already has.
+    It reads the variable when it is first imported, so this comes before."""
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(env.metrics_dir))

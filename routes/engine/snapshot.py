@@ -63,6 +63,11 @@ class ModelMap:
         globs.sort(key=lambda entry: entry[:2])
         self._globs = tuple((pattern, upstream) for _, _, pattern, upstream in globs)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be asked for by name, in the document's order; globs cannot be listed."""
+        return tuple(self._exact)
+
     def upstream(self, model: str) -> str | None:
         """The name to send upstream; None = not served."""
         exact = self._exact.get(model)

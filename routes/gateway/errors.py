@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+class Refusal(Exception):
     """An answer of ours instead of an upstream's. ``retry_after`` is in seconds, ``attempts`` how many
     targets were tried (None = does not apply), ``param`` the field of the request that is wrong."""
 

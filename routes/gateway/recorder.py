@@ -197,9 +197,7 @@ class Recorder:
             )
         decision = exchange.decision
         if exchange.debug and decision is not None:
-            stages = ",".join(
-                f"{entry.stage}={entry.candidates_out}/{entry.candidates_in}" for entry in decision.stages
-            )
+            stages = ",".join([entry.stage for entry in decision.stages])
             headers += (
                 (b"x-route-source", decision.source.encode()),
                 (b"x-route-stages", stages.encode()),

@@ -1,0 +1,130 @@
+"""``python -m routes.gateway --fd N --name gateway-1``: one gateway process on an inherited listening socket.
+
+Started by ``serve`` or any supervisor that passes a socket. Must not import Django: admin pages, exports and
+replays cannot stall routing, and the request path cannot reach an ORM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from routing_project import logs
+from routing_project.env import EnvError, get_env, use_metrics_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routing_project.env import Env
+
+HEARTBEAT_FILE = "celery-heartbeat"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m routes.gateway", description="One Signalbox gateway process.")
+    parser.add_argument("--fd", type=int, required=True, help="number of the inherited listening socket")
+    parser.add_argument("--name", default="gateway-1", help="this process in logs and metrics")
+    options = parser.parse_args(arguments)
+    try:
+        env = get_env()
+        logs.configure(options.name, env.log_format)
+        env.make_folders()
+        use_metrics_folder(env)  # prometheus-client looks at it when it is imported
+        _run(env, options.fd, options.name)
+    except EnvError as error:
+        print(f"{options.name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(env: Env, fd: int, name: str) -> None:
+    from history.journal import DROP_REASONS, JournalWriter
+    from routes.engine import pipeline, strategies
+    from routes.engine.local_live import LocalLiveState
+    from routes.gateway import endpoints
+    from routes.gateway.app import Gateway
+    from routes.gateway.console_relay import ConsoleRelay
+    from routes.gateway.metrics import Metrics
+    from routes.gateway.recorder import Recorder
+    from routes.gateway.server import GatewayServer
+    from routes.gateway.shared import ConfigKeeper
+    from routes.gateway.state import Config, GatewaySettings, GatewayState
+    from routes.gateway.upstream import Upstream
+    from routes.gateway.watch import Pulse
+
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    journal = JournalWriter(env.journal_dir, env.journal_max_mb * 1024 * 1024)
+    metrics = Metrics(name)
+    metrics.prepare(
+        strategies=strategies.NAMES,
+        stages=[stage for stage, _ in pipeline.STAGES],
+        endpoints=endpoints.SERIES,
+        drop_reasons=DROP_REASONS,
+    )
+    settings = GatewaySettings(
+        name=name,
+        max_body_bytes=env.max_body_bytes,
+        upstream_networks=env.upstream_network_ceiling,
+        trusted_proxies=env.trusted_proxies,
+        console_socket=env.console_socket,
+    )
+    live = LocalLiveState()
+    upstream = Upstream(settings.upstream_networks)
+    state = GatewayState(
+        settings=settings,
+        live=live,
+        recorder=Recorder(journal, metrics),
+        metrics=metrics,
+        rng=random.Random(),
+        clock=time.monotonic,
+        upstream=upstream,
+    )
+
+    def on_change(config: Config) -> None:
+        overlay = config.overlay
+        live.set_credentials({provider: each.generation for provider, each in overlay.credentials.items()})
+        live.set_admin_states(
+            {provider: (each.state, each.until) for provider, each in overlay.admin_states.items()},
+            now=state.clock(),
+            wall=time.time(),
+        )
+        metrics.revision(config.snapshot.number)
+        metrics.prepare_targets(
+            {
+                target.id: target.provider.slug
+                for profile in config.snapshot.profiles.values()
+                for target in profile.targets
+            }
+        )
+
+    keeper = ConfigKeeper(state, env.revision_path, env.overlay_path, env.effective_redis_url, on_change)
+    relay = ConsoleRelay(state)
+    pulse = Pulse(state, journal, env.socket_dir / HEARTBEAT_FILE)
+
+    async def finish() -> None:
+        await relay.close()
+        await upstream.close()
+        pulse.flush()
+        journal.close()
+
+    server = GatewayServer(
+        Gateway(state, relay),
+        state,
+        drain_seconds=env.drain_seconds,
+        shutdown_delay=env.shutdown_delay,
+        prepare=keeper.load,
+        background=(keeper.run, pulse.tick, pulse.look),
+        finish=finish,
+    )
+    listener = socket.socket(fileno=fd)
+    listener.setblocking(False)
+    server.run([listener])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Relays everything that is not data plane to the console process over its Unix socket: HTTP both ways unbuffered,
+and, through ``console_sockets``, WebSockets. Requests to providers never come near this.
+
+The console sees the client through ``X-Forwarded-For``, ``-Proto`` and ``-Host``, which only we set. While the
+console is down the answer is a clear 503; the gateway goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import orjson
+from multidict import CIMultiDict
+from yarl import URL
+
+from routes.gateway import intake
+from routes.gateway.console_sockets import relay_socket
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from routes.gateway.state import GatewayState
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+FORWARDED: Final = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded"}
+)
+CONNECT_SECONDS: Final = 3.0
+DOWN: Final = "The console is not running at the moment. Routing is not affected; it comes back by itself."
+
+logger = logging.getLogger(__name__)
+
+
+class ConsoleRelay:
+    """One HTTP client to the console, made on first use (it belongs to the running loop)."""
+
+    def __init__(self, state: GatewayState) -> None:
+        self.state = state
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            path = self.state.settings.console_socket
+            assert path is not None
+            self._session = aiohttp.ClientSession(
+                # Watchers hold their connection for hours, so no limit; idle ones go before uvicorn's 5 s.
+                connector=aiohttp.UnixConnector(str(path), limit=0, keepalive_timeout=4),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                max_line_size=64 * 1024,
+                max_field_size=64 * 1024,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def forwarded_headers(self, scope: Any) -> CIMultiDict[str]:
+        """The client's headers without what belongs to its connection, and with who it is."""
+        headers: intake.RawHeaders = scope["headers"]
+        index = intake.index_headers(headers)
+        trusted = self.state.settings.trusted_proxies
+        believed = intake.is_trusted(scope["client"], trusted)
+        dropped = HOP_BY_HOP | FORWARDED
+        if named := index.get(b"connection"):
+            dropped |= {name.strip().lower() for name in named.split(b",")}
+        result: CIMultiDict[str] = CIMultiDict()
+        for name, value in headers:
+            if name not in dropped:
+                result.add(name.decode("ascii"), value.decode())
+        result["X-Forwarded-For"] = intake.client_address(scope["client"], index.get(b"x-forwarded-for"), trusted)
+        proto = index.get(b"x-forwarded-proto") if believed else None
+        host = index.get(b"x-forwarded-host") if believed else None
+        scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+        result["X-Forwarded-Proto"] = "https" if proto == b"https" else "http" if proto else scheme
+        result["X-Forwarded-Host"] = (host or index.get(b"host", b"")).decode()
+        return result
+
+    # -- HTTP ----------------------------------------------------------------------------------------------
+    async def http(self, scope: Any, receive: Any, send: Any) -> None:
+        cycle = scope["signalbox"]
+        cycle.attach(None)
+        headers = self.forwarded_headers(scope)
+        has_body = "content-length" in headers or any(name == b"transfer-encoding" for name, _ in scope["headers"])
+        headers.popall("expect", None)  # answered by our own edge
+        try:
+            response = await self.session.request(
+                scope["method"],
+                _url(scope),
+                headers=headers,
+                data=_upload(receive) if has_body else None,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            logger.warning("the console did not answer: %s", type(error).__name__)
+            await self._down(scope, send)
+            return
+        try:
+            await self._answer(response, send)
+        except (aiohttp.ClientError, OSError) as error:
+            # Returning before the last body message closes the connection: the client sees a cut answer.
+            logger.warning("the console broke off an answer: %s", type(error).__name__)
+        finally:
+            response.close() if not response.content.at_eof() else response.release()
+
+    async def _answer(self, response: aiohttp.ClientResponse, send: Any) -> None:
+        headers = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]
+        headers = [header for header in headers if header[0] != b"date"]  # our edge has its own
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        # The head leaves with the first body message: an event stream's must not wait for its first event.
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        watcher = response.content_type == "text/event-stream"
+        content = response.content
+        closing = asyncio.ensure_future(self.state.closing.wait()) if watcher else None
+        try:
+            while True:
+                chunk = await (_or_closing(content, closing) if closing is not None else content.readany())
+                if not chunk:
+                    break
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        finally:
+            if closing is not None:
+                closing.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _down(self, scope: Any, send: Any) -> None:
+        accept = intake.index_headers(scope["headers"]).get(b"accept", b"")
+        if b"text/html" in accept:
+            body = (
+                '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Console unavailable</title></head>'
+                f"<body><h1>Console unavailable</h1><p>{html.escape(DOWN)}</p></body></html>"
+            ).encode()
+            kind = b"text/html; charset=utf-8"
+        else:
+            body = orjson.dumps({"error": {"code": "console_unavailable", "message": DOWN, "fields": {}}})
+            kind = b"application/json"
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", b"%d" % len(body)),
+            (b"retry-after", b"2"),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    # -- WebSocket ---------------------------------------------------------------------------------------
+    async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        await relay_socket(self.session, _url(scope), self.forwarded_headers(scope), scope, receive, send)
+
+
+def _url(scope: Any) -> URL:
+    """The address inside the Unix socket; path and query byte for byte as the client sent them."""
+    target = scope["raw_path"].decode("ascii")
+    if scope["query_string"]:
+        target += "?" + scope["query_string"].decode("latin-1")
+    return URL(f"http://console{target}", encoded=True)
+
+
+async def _upload(receive: Any) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise aiohttp.ClientPayloadError("the client's body ended early")
+        if message["body"]:
+            yield message["body"]
+        if not message["more_body"]:
+            return
+
+
+async def _or_closing(content: aiohttp.StreamReader, closing: asyncio.Future[Any]) -> bytes:
+    """The next piece; b"" when this process is told to stop, so that watchers end at once."""
+    reading = asyncio.ensure_future(content.readany())
+    try:
+        await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
+        return reading.result() if reading.done() else b""
+    finally:
+        if not reading.done():
+            reading.cancel()

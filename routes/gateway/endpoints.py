@@ -1,0 +1,81 @@
+"""The data plane's addresses: which path is which operation, in which wire format. A table and its lookup. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Endpoint(NamedTuple):
+    """One route template. ``operation`` "models" is the only one that is answered here and not sent upstream."""
+
+    operation: str
+    resource: str  # what follows a provider's base_url
+    wire: str
+    method: str
+    template: str  # metric label
+    profile_template: str  # the same under /p/{profile}
+
+
+def _endpoint(operation: str, resource: str, wire: str, method: str = "POST", suffix: str = "") -> Endpoint:
+    template = f"/v1{resource}{suffix}"
+    return Endpoint(operation, resource, wire, method, template, f"/p/{{profile}}{template}")
+
+
+_ROUTED: Final = (
+    _endpoint("chat", "/chat/completions", "openai"),
+    _endpoint("completion", "/completions", "openai"),
+    _endpoint("responses", "/responses", "openai"),
+    _endpoint("embedding", "/embeddings", "openai"),
+    _endpoint("messages", "/messages", "anthropic"),
+    _endpoint("count_tokens", "/messages/count_tokens", "anthropic"),
+)
+_MODELS: Final = _endpoint("models", "/models", "openai", "GET")
+_MODEL: Final = _endpoint("models", "/models", "openai", "GET", "/{id}")
+#: (method, template) of everything there is: the metric series that exist from the start
+SERIES: Final = [
+    (each.method, template)
+    for each in (*_ROUTED, _MODELS, _MODEL)
+    for template in (each.template, each.profile_template)
+]
+
+_EXACT: Final[dict[bytes, Endpoint]] = {each.template.encode(): each for each in (*_ROUTED, _MODELS)}
+_MODEL_PREFIX: Final = b"/v1/models/"
+
+
+class Match(NamedTuple):
+    """What a path means. ``endpoint`` None = data plane, but no such endpoint."""
+
+    endpoint: Endpoint | None
+    profile: str | None  # named in the path; None = the key's
+    model: str | None  # of /v1/models/{id}, still percent-encoded
+
+
+#: The paths almost every request has, ready to hand out.
+_COMMON: Final[dict[bytes, Match]] = {path: Match(endpoint, None, None) for path, endpoint in _EXACT.items()}
+_NOWHERE: Final = Match(None, None, None)
+
+
+def find(raw_path: bytes) -> Match | None:
+    """The data-plane meaning of a path as the client sent it; None = not ours to route."""
+    common = _COMMON.get(raw_path)
+    if common is not None:
+        return common
+    if raw_path.startswith(b"/v1/"):
+        return _under_v1(raw_path, None)
+    if raw_path.startswith(b"/p/"):
+        slug, slash, rest = raw_path[3:].partition(b"/")
+        if not slug or not (slash and rest.startswith(b"v1/")):
+            return _NOWHERE
+        return _under_v1(b"/" + rest, slug.decode("ascii"))
+    if raw_path.startswith(b"/svc/") or raw_path in (b"/v1", b"/p", b"/svc"):
+        return _NOWHERE
+    return None
+
+
+def _under_v1(path: bytes, profile: str | None) -> Match:
+    endpoint = _EXACT.get(path)
+    if endpoint is not None:
+        return Match(endpoint, profile, None)
+    if path.startswith(_MODEL_PREFIX) and len(path) > len(_MODEL_PREFIX):
+        return Match(_MODEL, profile, path[len(_MODEL_PREFIX) :].decode("ascii"))
+    return Match(None, profile, None)

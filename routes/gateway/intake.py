@@ -1,0 +1,192 @@
+"""Reads a request once: its headers in one pass, the head of its JSON body, the session it belongs to. Pure.
+
+Nothing here looks at text of prompts, but ``estimate_tokens``, which runs only when a strategy asks for it.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import orjson
+
+from routes.gateway.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
+#: A model's name goes into headers, history and metrics of others: longer ones are refused.
+MAX_MODEL_LENGTH: Final = 256
+#: Sessions are kept with each history row and compared whole.
+MAX_SESSION_LENGTH: Final = 256
+
+#: Whose request it is, or where it ends, must not depend on which of two headers is read.
+_SINGLE: Final = (b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding")
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+def index_headers(headers: RawHeaders) -> dict[bytes, bytes]:
+    """Headers by lower-case name; of repeated ones the last (see ``fault`` for those that must not repeat)."""
+    return dict(headers)
+
+
+def fault(headers: RawHeaders, index: dict[bytes, bytes], http_version: str) -> str | None:
+    """What makes this head ambiguous or unreadable, in words; None when it is sound."""
+    if len(index) != len(headers):
+        for name in _SINGLE:
+            if name in index and sum(1 for each, _ in headers if each == name) > 1:
+                return f"more than one {name.decode()} header"
+    if b"host" not in index and http_version == "1.1":
+        return "the Host header is missing"
+    coding = index.get(b"transfer-encoding")
+    if coding is not None and (http_version == "1.0" or coding.strip().lower() != b"chunked"):
+        return "this transfer encoding is not understood"
+    if not b"".join([value for _, value in headers]).isascii():
+        for name, value in headers:
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                return f"the value of header {name.decode('ascii', 'replace')} is not UTF-8"
+    return None
+
+
+def client_address(
+    peer: tuple[str, int] | None, forwarded: bytes | None, trusted: Sequence[IPv4Network | IPv6Network]
+) -> str:
+    """The client's address: the peer's, or, behind trusted proxies, the nearest address none of them has."""
+    address = peer[0] if peer else ""
+    if not trusted or forwarded is None or not _is_in(address, trusted):
+        return address
+    for part in reversed(forwarded.decode("latin-1").split(",")):
+        hop = part.strip()
+        try:
+            ip_address(hop)
+        except ValueError:
+            return address
+        address = hop
+        if not _is_in(hop, trusted):
+            break
+    return address
+
+
+def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+def is_trusted(peer: tuple[str, int] | None, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether the peer may say for whom it speaks."""
+    return bool(trusted) and peer is not None and _is_in(peer[0], trusted)
+
+
+# -- the body ----------------------------------------------------------------------------------------
+
+
+class BodyHead(msgspec.Struct):
+    """The members of a request body that routing reads; all others are skipped, not built.
+
+    Everything is ``Any``, so that a wrong type is refused by name below instead of by the decoder's words.
+    """
+
+    model: Any = msgspec.UNSET
+    stream: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    thinking: Any = None
+    reasoning: Any = None
+    reasoning_effort: Any = None
+    metadata: Any = None
+    prompt_cache_key: Any = None
+    user: Any = None
+
+    @property
+    def output_limit(self) -> int | None:
+        for value in (self.max_tokens, self.max_completion_tokens, self.max_output_tokens):
+            if type(value) is int and value > 0:
+                return value
+        return None
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the request asks for thinking or reasoning, in any of the three dialects."""
+        thinking, effort, reasoning = self.thinking, self.reasoning_effort, self.reasoning
+        if type(thinking) is dict:
+            return thinking.get("type") not in (None, "disabled")
+        if type(reasoning) is dict:
+            effort = reasoning.get("effort")
+        return type(effort) is str and effort != "none"
+
+
+_decode = msgspec.json.Decoder(BodyHead).decode
+
+
+def parse_body(body: bytes) -> BodyHead:
+    """The head of a JSON request body. Raises BadRequest naming what is wrong."""
+    try:
+        head = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError):
+            raise BadRequest("the request body is not a JSON object", code="invalid_json") from None
+        raise BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
+    model = head.model
+    if type(model) is not str:
+        if model is msgspec.UNSET:
+            raise BadRequest("model: this field is required", code="missing_field", param="model")
+        raise BadRequest("model: must be a string", code="invalid_field", param="model")
+    if not model or len(model) > MAX_MODEL_LENGTH:
+        raise BadRequest(f"model: must have 1 to {MAX_MODEL_LENGTH} characters", code="invalid_field", param="model")
+    if head.stream is not None and type(head.stream) is not bool:
+        raise BadRequest("stream: must be true or false", code="invalid_field", param="stream")
+    return head
+
+
+def find_session(header: bytes | None, head: BodyHead, wire: str) -> str | None:
+    """The client's session id; the first of the places the contract lists, in its order."""
+    if header:
+        return header.decode()[:MAX_SESSION_LENGTH]
+    metadata = head.metadata if type(head.metadata) is dict else None
+    if wire == "anthropic":
+        found = metadata.get("user_id") if metadata is not None else None
+        return found[:MAX_SESSION_LENGTH] if type(found) is str and found else None
+    for value in (head.prompt_cache_key, head.user, metadata.get("session_id") if metadata is not None else None):
+        if type(value) is str and value:
+            return value[:MAX_SESSION_LENGTH]
+    return None
+
+
+def estimate_tokens(body: bytes) -> int:
+    """Input tokens by rule of thumb: UTF-8 bytes of all text in the request ÷ 4. Decodes the whole body, so
+    only for strategies that need it. Images and audio count 0; deterministic, never calibrated."""
+    document = orjson.loads(body)
+    return (
+        sum(
+            _text_bytes(document.get(part))
+            for part in ("system", "instructions", "messages", "input", "prompt", "tools")
+        )
+        // 4
+    )
+
+
+#: Members whose text is not prompt text but encoded media.
+_MEDIA: Final = frozenset({"image_url", "input_audio", "source", "file", "file_data", "image"})
+
+
+def _text_bytes(root: Any) -> int:
+    total = 0
+    pending = [root]
+    while pending:  # a stack, because the client chooses the depth
+        value = pending.pop()
+        if type(value) is str:
+            total += len(value.encode())
+        elif type(value) is list:
+            pending.extend(value)
+        elif type(value) is dict:
+            pending.extend(inner for name, inner in value.items() if name not in _MEDIA)
+    return total

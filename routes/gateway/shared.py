@@ -1,0 +1,192 @@
+"""Keeps the process's revision and overlay current: the files in the data folder, and Redis beside them.
+
+Files are polled (a ``stat`` each half second), Redis tells at once; whichever is newer of the same installation is
+used. Reading, opening and compiling happen in a thread; the loop only swaps one reference. What is broken is
+logged and ignored, the old one keeps serving. No request ever waits for anything here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from routes.crypto import SealError, unseal
+from routes.engine.errors import EngineError
+from routes.engine.snapshot import Snapshot
+from routes.gateway.overlay import EMPTY, Overlay
+from routes.gateway.redis_feed import RedisConnection, RedisFeedError
+from routes.gateway.state import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from routes.gateway.state import GatewayState
+
+POLL_SECONDS: Final = 0.5
+CHANNEL: Final = "signalbox:config"
+REVISION_KEY: Final = "signalbox:revision"
+OVERLAY_KEY: Final = "signalbox:overlay"
+#: How long Redis may be silent before it is asked whether it is still there.
+REDIS_PING_SECONDS: Final = 2.0
+REDIS_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+logger = logging.getLogger(__name__)
+
+
+class _Watched:
+    """One file; ``changed`` reads it when its stat differs from the last one seen."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def changed(self) -> bytes | None:
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 - the cheap form, it runs all day
+            mark = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if mark == self._seen:
+                return None
+            blob = self.path.read_bytes()
+        except OSError:
+            return None
+        self._seen = mark
+        return blob
+
+
+def read_revision(blob: bytes) -> Snapshot:
+    """Compile a published revision. Raises ValueError (bad JSON) or EngineError (bad content)."""
+    return Snapshot.from_document(orjson.loads(blob))
+
+
+def read_overlay(blob: bytes) -> Overlay:
+    """Open a sealed overlay. Raises SealError, or ValueError for content of another format."""
+    try:
+        return Overlay.from_document(orjson.loads(unseal(blob, "overlay")))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"malformed overlay: {type(error).__name__}") from None
+
+
+class ConfigKeeper:
+    """Owns ``state.config``. ``load`` once before serving, then ``run`` for the life of the process."""
+
+    def __init__(
+        self,
+        state: GatewayState,
+        revision_path: Path,
+        overlay_path: Path,
+        redis_url: str | None,
+        on_change: Callable[[Config], None],
+    ) -> None:
+        self.state = state
+        self.redis_url = redis_url
+        self.on_change = on_change
+        self._revision_file = _Watched(revision_path)
+        self._overlay_file = _Watched(overlay_path)
+        self._snapshot: Snapshot | None = None
+        self._overlay: Overlay = EMPTY
+        self._followed = False  # Redis has been read at least once
+        self._lock = asyncio.Lock()  # files and Redis take turns, or an older one could land last
+
+    # -- where documents come from -------------------------------------------------------------------------
+    async def load(self) -> None:
+        """What the files hold now; also the poll."""
+        async with self._lock:
+            revision, overlay = self._revision_file.changed(), self._overlay_file.changed()
+            if overlay is not None:
+                await self._take_overlay(overlay, "overlay.bin", local=True)
+            if revision is not None:
+                await self._take_revision(revision, "revision.json", local=True)
+
+    async def run(self) -> None:
+        """Poll the files and follow Redis until cancelled."""
+        follower = asyncio.create_task(self._follow_redis(self.redis_url)) if self.redis_url else None
+        try:
+            while True:
+                await asyncio.sleep(POLL_SECONDS)
+                await self.load()
+        finally:
+            if follower is not None:
+                follower.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await follower
+
+    async def _follow_redis(self, url: str) -> None:
+        failures = 0
+        while True:
+            try:
+                async with RedisConnection(url) as connection:
+                    # None comes first, so what was published before the subscription is not missed.
+                    async for message in connection.messages(CHANNEL, REDIS_PING_SECONDS):
+                        if message is not None or failures or not self._followed:
+                            await self._fetch(url)
+                        failures, self._followed = 0, True
+                        self.state.degraded.pop("redis", None)
+            except RedisFeedError as error:
+                if "redis" not in self.state.degraded:
+                    logger.warning("no word from Redis (%s); the files in the data folder go on", error)
+                self.state.degraded["redis"] = str(error)
+            await asyncio.sleep(REDIS_RETRY_SECONDS[min(failures, len(REDIS_RETRY_SECONDS) - 1)])
+            failures += 1
+
+    async def _fetch(self, url: str) -> None:
+        async with RedisConnection(url) as connection:
+            revision = await connection.command("HMGET", REVISION_KEY, "version", "blob")
+            overlay = await connection.command("HMGET", OVERLAY_KEY, "version", "blob")
+        async with self._lock:
+            current = self._snapshot.number if self._snapshot is not None else 0
+            if overlay[0] and overlay[1] and int(overlay[0]) > self._overlay.version:
+                await self._take_overlay(overlay[1], "Redis", local=False)
+            if revision[0] and revision[1] and int(revision[0]) > current:
+                await self._take_revision(revision[1], "Redis", local=False)
+
+    # -- taking one over -----------------------------------------------------------------------------------
+    async def _take_revision(self, blob: bytes, source: str, *, local: bool) -> None:
+        try:
+            snapshot = await asyncio.to_thread(read_revision, blob)
+        except (EngineError, ValueError) as error:
+            logger.error("the revision in %s cannot be used: %s", source, error)
+            return
+        held = self._snapshot
+        if held is not None and not _newer(
+            snapshot.installation, snapshot.number, held.installation, held.number, local=local
+        ):
+            return
+        self._snapshot = snapshot
+        self._swap()
+        logger.info("revision %d is in use (from %s)", snapshot.number, source)
+
+    async def _take_overlay(self, blob: bytes, source: str, *, local: bool) -> None:
+        try:
+            overlay = await asyncio.to_thread(read_overlay, blob)
+        except (SealError, ValueError) as error:
+            logger.error("the overlay in %s cannot be used: %s", source, error)
+            return
+        held = self._overlay
+        if held is not EMPTY and not _newer(
+            overlay.installation, overlay.version, held.installation, held.version, local=local
+        ):
+            return
+        self._overlay = overlay
+        self._swap()
+        logger.info("overlay %d is in use (from %s)", overlay.version, source)
+
+    def _swap(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        regions = frozenset(provider.region for provider in snapshot.providers.values() if provider.region)
+        config = Config(snapshot, self._overlay, regions)
+        self.on_change(config)
+        self.state.config = config
+
+
+def _newer(installation: str, version: int, held_installation: str, held_version: int, *, local: bool) -> bool:
+    """A higher number of the same installation. Of another one: only from our own data folder, which may have
+    been replaced; a shared Redis may hold anybody's."""
+    return version > held_version if installation == held_installation else local

@@ -1,0 +1,91 @@
+"""The process's own pulse: flushes metrics once a second, measures how late the loop runs, and notes what is degraded
+(console, Celery, journal). Looks at files and one local socket; nothing here is awaited by a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from history.journal import JournalWriter
+    from routes.gateway.state import GatewayState
+
+TICK_SECONDS: Final = 0.1
+FLUSH_TICKS: Final = 10
+LOOK_SECONDS: Final = 2.0
+#: Beat touches its file every 5 s; three missed ones mean that beat or worker are away.
+HEARTBEAT_SECONDS: Final = 20.0
+#: How long a dropped record keeps ``journal`` on the list.
+DROP_MEMORY_SECONDS: Final = 60.0
+CONNECT_SECONDS: Final = 1.0
+
+
+class Pulse:
+    """Both loops of it. ``heartbeat`` is the file Celery touches."""
+
+    def __init__(self, state: GatewayState, journal: JournalWriter, heartbeat: Path) -> None:
+        self.state = state
+        self.journal = journal
+        self.heartbeat = heartbeat
+        self._started = time.time()
+        self._dropped = 0
+        self._dropped_at = 0.0
+
+    async def tick(self) -> None:
+        """Measure the loop ten times a second, flush once."""
+        metrics = self.state.metrics
+        while True:
+            worst = 0.0
+            for _ in range(FLUSH_TICKS):
+                before = time.monotonic()
+                await asyncio.sleep(TICK_SECONDS)
+                worst = max(worst, time.monotonic() - before - TICK_SECONDS)
+            metrics.loop_lag(max(0.0, worst))
+            self.flush()
+
+    def flush(self) -> None:
+        self.state.metrics.journal(self.journal.appended, self.journal.dropped_by_reason)
+        self.state.metrics.flush()
+
+    async def look(self) -> None:
+        """See what is away."""
+        while True:
+            self._note("console", await self._console_trouble())
+            self._note("celery", self._celery_trouble())
+            self._note("journal", self._journal_trouble())
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _note(self, name: str, trouble: str | None) -> None:
+        if trouble is None:
+            self.state.degraded.pop(name, None)
+        else:
+            self.state.degraded[name] = trouble
+
+    async def _console_trouble(self) -> str | None:
+        path = self.state.settings.console_socket
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, writer = await asyncio.open_unix_connection(path)
+            writer.close()
+        except (OSError, TimeoutError):
+            return "not listening"
+        return None
+
+    def _celery_trouble(self) -> str | None:
+        try:
+            age = time.time() - self.heartbeat.stat().st_mtime
+        except OSError:
+            age = time.time() - self._started  # none yet: it may still be starting
+        return f"no heartbeat for {age:.0f} s" if age > HEARTBEAT_SECONDS else None
+
+    def _journal_trouble(self) -> str | None:
+        dropped = self.journal.dropped
+        if dropped > self._dropped:
+            self._dropped, self._dropped_at = dropped, time.monotonic()
+        if dropped and time.monotonic() - self._dropped_at < DROP_MEMORY_SECONDS:
+            return f"{dropped} records dropped"
+        return None
