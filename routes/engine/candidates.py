@@ -42,31 +42,49 @@ class Pool:
     because the pools of a ``CandidateSet`` serve many requests.
     """
 
-    __slots__ = ("_cumulative", "_in_order", "candidates", "key", "tier")
+    __slots__ = ("_cumulative", "_ids", "_in_order", "_mean_weight", "_weights", "candidates", "key", "tier")
 
     def __init__(self, key: str, tier: int, candidates: tuple[Candidate, ...]) -> None:
         self.key = f"{key}#{tier}" if tier else key
         self.tier = tier
         self.candidates = candidates
+        self._ids: tuple[str, ...] | None = None
+        self._weights: tuple[float, ...] | None = None
+        self._mean_weight: float | None = None
         self._cumulative: list[float] | None = None
         self._in_order: tuple[Ranked, ...] | None = None
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        if self._ids is None:
+            self._ids = tuple(c.id for c in self.candidates)
+        return self._ids
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weights to share by; all 0 = equal shares."""
+        weights = self._weights
+        if weights is None:
+            weights = tuple(c.weight for c in self.candidates)
+            weights = self._weights = weights if any(weights) else (1.0,) * len(weights)
+        return weights
+
+    @property
+    def mean_weight(self) -> float:
+        if self._mean_weight is None:
+            self._mean_weight = sum(self.weights) / len(self.weights)
+        return self._mean_weight
+
+    @property
     def cumulative(self) -> list[float]:
-        """Running sums of the weights; all weights 0 = equal shares."""
-        sums = self._cumulative
-        if sums is None:
-            sums = list(accumulate(c.weight for c in self.candidates))
-            if sums[-1] <= 0:
-                sums = [float(place) for place in range(1, len(self.candidates) + 1)]
-            self._cumulative = sums
-        return sums
+        """Running sums of the weights."""
+        if self._cumulative is None:
+            self._cumulative = list(accumulate(self.weights))
+        return self._cumulative
 
     def share(self, index: int) -> float:
         """The candidate's part of the pool's weight, in percent."""
-        sums = self.cumulative
-        width = sums[index] - (sums[index - 1] if index else 0.0)
-        return 100.0 * width / sums[-1]
+        return 100.0 * self.weights[index] / self.cumulative[-1]
 
     @property
     def in_order(self) -> tuple[Ranked, ...]:

@@ -73,4 +73,6 @@ def decide(
         run.all_rate_limited,
         run.panic if ranked else 0,
         not base.candidates,
+        request.operation,
+        request.model,
     )

@@ -150,6 +150,8 @@ class Decision:
     panic: int = 0
     #: No target of the profile serves this model over this wire format: ``model_not_found``.
     unserved: bool = False
+    operation: str = ""  # of the request, as is the model: they say which candidates there were
+    model: str = ""
 
     def place(self, index: int) -> Ranked | None:
         """The target at ``index`` of the ranking, computing the tail as far as needed."""

@@ -13,7 +13,12 @@ from pydantic import ValidationError
 
 from routes.engine.errors import InvalidParamsError, UnknownStrategyError
 from routes.engine.strategies.failover import Failover
+from routes.engine.strategies.least_cost import LeastCost
+from routes.engine.strategies.least_latency import LeastLatency
+from routes.engine.strategies.peak_ewma import PeakEwma
 from routes.engine.strategies.round_robin import RoundRobin
+from routes.engine.strategies.single import Single
+from routes.engine.strategies.smooth_weighted import SmoothWeighted
 from routes.engine.strategies.weighted import Weighted
 
 if TYPE_CHECKING:
@@ -53,8 +58,13 @@ class Strategy(Protocol):
 
 _STRATEGIES: tuple[Strategy, ...] = (
     Failover(),
+    Single(),
     RoundRobin(),
     Weighted(),
+    SmoothWeighted(),
+    LeastLatency(),
+    PeakEwma(),
+    LeastCost(),
 )
 
 REGISTRY: dict[str, Strategy] = {strategy.name: strategy for strategy in _STRATEGIES}

@@ -1,0 +1,169 @@
+"""Plain words for the engine's codes: reasons, exclusions, error classes, circuit transitions. Text only.
+
+Codes and numbers are what is stored; words are made on reading, so that they can be improved for old records
+as well. Imports nothing.
+"""
+
+from __future__ import annotations
+
+Value = float | int | str | None
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: ``350 ms``, ``4.2 s``, ``2 min 5 s``, ``1 h 30 min``."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f}".removesuffix(".0") + " s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = whole % 3600 // 60
+    return f"{whole // 3600} h {minutes} min" if minutes else f"{whole // 3600} h"
+
+
+def ranked(code: str, value: Value, rank: int) -> str:
+    """Why a target stands at ``rank`` (1 = first) of the ranking."""
+    number = float(value) if isinstance(value, int | float) else 0.0
+    lowest = "lowest " if rank == 1 else ""
+    match code:
+        case "in_order":
+            return f"number {number:.0f} in the configured order"
+        case "first":
+            return "the only target this strategy uses"
+        case "only_candidate":
+            return "the only candidate left"
+        case "turn":
+            return f"its turn (count {number:.0f})"
+        case "weight":
+            return f"weighted {number:.1f} %"
+        case "smooth":
+            return f"smoothly weighted {number:.1f} %"
+        case "first_event":
+            return f"{lowest}first event {number:.1f} ms"
+        case "per_token":
+            return f"{lowest}latency {number:.2f} ms per output token"
+        case "latency":
+            return f"{lowest}latency {number:.1f} ms"
+        case "cold_start":
+            return f"not measured yet ({number:.0f} outcomes)"
+        case "explore":
+            return f"being measured ({number:.0f} outcomes so far)"
+        case "peak_ewma":
+            drawn = ", the better of two drawn" if rank == 1 else ""
+            return f"latency and load score {number:.1f} ms{drawn}"
+        case "usd_per_million":
+            return f"${number:.2f}/1M" if number >= 0.01 or number == 0 else f"${number:.4f}/1M"
+        case "price_unknown":
+            return "price unknown"
+        case "next_try":
+            return f"due to be tried in {seconds(number)}" if number > 0 else "due to be tried"
+        case "backup":
+            return "further backup"
+    return code.replace("_", " ")
+
+
+_QUARANTINE_CAUSES = {
+    "rate_limited": "rate-limited",
+    "auth_failed": "its credential was refused; kept away",
+    "quota_exhausted": "its account is out of credit; kept away",
+    "overloaded": "it asked to be left alone",
+}
+
+
+def excluded(code: str, value: Value) -> str:
+    """Why a target was left out."""
+    number = float(value) if isinstance(value, int | float) else 0.0
+    match code:
+        case "disabled":
+            return "disabled by an operator"
+        case "draining":
+            return "draining: it gets no new requests"
+        case "model_not_served":
+            return "does not serve this model"
+        case "wire_unsupported":
+            return f"speaks the {value} format, which this request is not written in"
+        case "not_requested":
+            return "not among the providers the request asked for"
+        case "excluded_by_request":
+            return "excluded by the request"
+        case "circuit_open":
+            return f"its circuit is open for another {seconds(number)}" if number > 0 else "its circuit is open"
+        case "slow_start":
+            return f"recovering: gets {number:.0f} % of requests for now"
+        case "weight_zero":
+            return "has weight 0"
+        case "not_first":
+            return "not the first target, and this strategy uses no other"
+    if code.startswith("quarantined_"):
+        cause = code.removeprefix("quarantined_")
+        return f"{_QUARANTINE_CAUSES.get(cause, cause.replace('_', ' '))} for another {seconds(number)}"
+    return code.replace("_", " ")
+
+
+_ERRORS = {
+    "connect_refused": "refused the connection",
+    "connect_timeout": "did not accept the connection in time",
+    "dns": "has a host name that could not be resolved",
+    "tls": "failed the TLS handshake",
+    "reset_before_headers": "closed the connection before answering",
+    "timeout_first_byte": "sent no answer in time",
+    "timeout_first_event": "sent no content in time",
+    "timeout_idle": "went silent in the middle of its answer",
+    "timeout_total": "was cut off by the total time-out",
+    "rate_limited": "is rate-limiting us",
+    "auth_failed": "refused our credential",
+    "quota_exhausted": "says our account is out of credit",
+    "upstream_5xx": "failed with a server error",
+    "overloaded": "said it is overloaded",
+    "invalid_response": "sent an answer that is not valid",
+    "error_in_200": "sent an error under status 200",
+    "truncated": "ended its answer too early",
+    "reset_midstream": "broke off in the middle of its stream",
+    "context_length": "says the request is too long for the model",
+    "content_filter": "refused the content",
+    "client_error": "rejected the request",
+    "upstream_redirect": "answered with a redirect, which is never followed",
+    "upstream_framing": "sent an ambiguous HTTP message",
+    "too_large": "sent an answer that is too large",
+    "cancelled": "was not waited for: the client left",
+    "internal": "could not be asked because of an error of ours",
+}
+
+
+def outcome(error_class: str | None, http_status: int | None) -> str:
+    """What an attempt came to."""
+    if error_class is None:
+        return f"answered {http_status}" if http_status is not None else "answered"
+    words = _ERRORS.get(error_class, error_class.replace("_", " "))
+    return f"{words} ({http_status})" if http_status is not None else words
+
+
+_TRANSITIONS = {
+    "consecutive_failures": "opened its circuit: too many failures in a row",
+    "failure_rate": "opened its circuit: too many of the latest results were failures",
+    "half_open_failure": "opened its circuit again: it failed while being tried",
+    "recovery_timeout": "moved its circuit to half-open: its pause was over",
+    "degraded_success": "moved its circuit to half-open: it answered although nothing was expected of it",
+    "successes": "closed its circuit: it answered often enough",
+}
+
+
+def transition(before: str, after: str, reason: str) -> str:
+    """A change of circuit state, to follow the words "this" or "attempt 2"."""
+    known = _TRANSITIONS.get(reason)
+    return known or f"moved its circuit from {before} to {after} ({reason})".replace("_", "-")
+
+
+_STAGES = {
+    "admission": "at admission",
+    "health": "for its health",
+    "smart_routing": "by a smart rule",
+    "affinity": "by affinity",
+    "load_balancer": "by the strategy",
+}
+
+
+def stage(name: str) -> str:
+    """Where a target was left out, to follow "left out"."""
+    return _STAGES.get(name, f"by {name.replace('_', ' ')}")
