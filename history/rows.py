@@ -202,15 +202,24 @@ def changes(record: Update) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def without_texts(record: Finished | Started) -> None:
-    """Empty what came from outside: the last resort for a record the database will not take as it is."""
-    record.session_key = None
-    record.requested_model = record.model = record.path = record.client_ip = ""
-    if isinstance(record, Finished):
-        record.decision = None
-        record.attempts = []
-        record.user_agent = record.endpoint = ""
-        record.message = "Parts of this record could not be stored."
+def essentials(record: Finished) -> Finished:
+    """A copy with our own facts only: the last resort for a record the database does not take as it is."""
+    return Finished(
+        id=record.id,
+        status=record.status,
+        profile_id=record.profile_id,
+        profile=record.profile,
+        key_id=record.key_id,
+        key_name=record.key_name,
+        route_type=record.route_type,
+        http_status=record.http_status,
+        error_code=record.error_code,
+        message="Parts of this record could not be stored.",
+        endpoint_id=record.endpoint_id,
+        provider=record.provider,
+        strategy=record.strategy,
+        source=record.source,
+    )
 
 
 def _attempt(route: bytes, ordinal: int, attempt: Attempt) -> Row:

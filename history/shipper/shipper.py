@@ -17,7 +17,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from history.journal import HEADER_SIZE, SegmentName, is_owned, read_chunk
 from history.records import Finished, Started, Update, decode, encode
-from history.rows import Rows, without_texts
+from history.rows import Rows, essentials
 from history.shipper.store import Batch, KeyedUpdate, Parked
 from routing_project.logs import get_logger
 
@@ -255,13 +255,15 @@ class Shipper:
         log.error("record set aside", segment=item.segment.file_name, at=item.offset, error=type(error).__name__)
         self._set_aside(item)
         record = item.record
-        if isinstance(record, Finished):
-            without_texts(record)
+        only_position = Batch(Rows(self.store.policy), positions={item.segment.file_name: item.end})
+        batch = only_position
+        opened: dict[bytes, Open] = {}
         try:
-            batch, opened = self._plan([item])
+            if isinstance(record, Finished):
+                batch, opened = self._plan([item._replace(record=essentials(record))])
             result = self.store.apply(batch)
         except _FAULTY:
-            batch, opened = Batch(Rows(self.store.policy), positions={item.segment.file_name: item.end}), {}
+            batch, opened = only_position, {}
             result = self.store.apply(batch)
         self._committed(batch, result, opened)
         if isinstance(record, Finished):

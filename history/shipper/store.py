@@ -168,14 +168,14 @@ class Store:
         cursor.executemany(statement, rows)
         return int(cursor.rowcount)
 
-    @staticmethod
-    def _copy(cursor: Any, table: str, columns: Sequence[str], rows: list[Row]) -> int:
+    def _copy(self, cursor: Any, table: str, columns: Sequence[str], rows: list[Row]) -> int:
         # COPY cannot say ON CONFLICT: copy into a temporary table, insert from there.
         if not rows:
             return 0
         names = ", ".join(columns)
         cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS ship_{table} (LIKE {table}) ON COMMIT DELETE ROWS")
-        with cursor.copy(f"COPY ship_{table} ({names}) FROM STDIN") as copy:
+        copying = f"COPY ship_{table} ({names}) FROM STDIN"
+        with self.connection.wrap_database_errors, cursor.copy(copying) as copy:  # Django does not know copy
             for row in rows:
                 copy.write_row(row)
         cursor.execute(
