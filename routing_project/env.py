@@ -236,6 +236,14 @@ def get_env() -> Env:
         raise EnvError(f"{name}: {first['msg']}") from None
 
 
+def read_secret_variable(name: str) -> str:
+    """The value of a variable that a configuration document names. Raises EnvError, which never quotes it."""
+    value = os.environ.get(name)
+    if not value:
+        raise EnvError(f"the environment variable {name} is not set")
+    return value.strip()
+
+
 def child_environment(**extra: str) -> dict[str, str]:
     """A copy of this process's environment with ``extra`` laid over it, for starting children."""
     return {**os.environ, **extra}

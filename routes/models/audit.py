@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from routes.models.base import AppendOnly
+from routes.models.base import AppendOnly, AppendOnlyQuerySet
 
 
 class AuditEntry(AppendOnly):
@@ -30,6 +30,8 @@ class AuditEntry(AppendOnly):
     request_id = models.CharField(max_length=64, blank=True)
     reason = models.TextField(blank=True)
     changes = models.JSONField(default=dict)  # field -> [before, after]; a credential is "changed"
+
+    objects = AppendOnlyQuerySet["AuditEntry"].as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -7,7 +7,7 @@ what it is called, it does not decide.
 from __future__ import annotations
 
 import uuid
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from django.db import models
 
@@ -45,7 +45,10 @@ class AppendOnlyError(TypeError):
     """Somebody tried to change or remove a row that is kept for good."""
 
 
-class AppendOnlyQuerySet(models.QuerySet[Any]):
+Row = TypeVar("Row", bound=models.Model)
+
+
+class AppendOnlyQuerySet(models.QuerySet[Row]):
     """Refuses what would change rows behind the model's back."""
 
     def update(self, **values: Any) -> NoReturn:
@@ -56,9 +59,7 @@ class AppendOnlyQuerySet(models.QuerySet[Any]):
 
 
 class AppendOnly(models.Model):
-    """Inserted once, then only read."""
-
-    objects = AppendOnlyQuerySet.as_manager()
+    """Inserted once, then only read. Concrete models take their ``objects`` from ``AppendOnlyQuerySet``."""
 
     class Meta:
         abstract = True

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import models
 
-from routes.models.base import AppendOnly
+from routes.models.base import AppendOnly, AppendOnlyQuerySet
 
 
 class ConfigRevision(AppendOnly):
@@ -23,6 +23,8 @@ class ConfigRevision(AppendOnly):
     rolled_back_to = models.PositiveBigIntegerField(null=True, blank=True)
     document_text = models.TextField(editable=False)  # the sections policy, prices, providers, profiles
     compiled_zlib = models.BinaryField(editable=False)  # what gateways read
+
+    objects = AppendOnlyQuerySet["ConfigRevision"].as_manager()
 
     class Meta:
         ordering = ["-number"]

@@ -1,0 +1,58 @@
+"""What every action does with its row: lock it, check its version, read the document's part, save and count.
+
+Private to ``routes.actions``. Every function here must be called inside a transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from routes.actions.errors import Invalid, Missing, StaleVersion
+from routes.document import DocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.db.models import Manager, Model
+
+    from routes.models.base import Versioned
+
+Row = TypeVar("Row", bound="Versioned")
+Doc = TypeVar("Doc", bound=BaseModel)
+
+
+def lock(rows: Manager[Row], key: Any, name: str, version: int | None) -> Row:
+    """The row as it is now, held until the transaction ends. Raises Missing and StaleVersion."""
+    row = rows.select_for_update().filter(pk=key).first()
+    if row is None:
+        raise Missing(f"{name} does not exist any more")
+    check_version(row, name, version)
+    return row
+
+
+def check_version(row: Versioned, name: str, version: int | None) -> None:
+    """``version`` None = the caller did not look at one; last write wins."""
+    if version is not None and version != row.version:
+        raise StaleVersion(name, version, row.version)
+
+
+def parse(model: type[Doc], tree: Mapping[str, Any], prefix: str = "") -> Doc:
+    """Validate ``tree``. Raises Invalid with the path of every error; messages never quote the input."""
+    try:
+        return model.model_validate(dict(tree))
+    except ValidationError as error:
+        raise Invalid.from_errors(DocumentError.from_pydantic(error, prefix).errors) from None
+
+
+def fill(row: Model, tree: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+    """Copy document fields into their columns; does not save."""
+    for field, column in columns.items():
+        setattr(row, column, tree[field])
+
+
+def bump(row: Versioned, *columns: str) -> None:
+    """Save ``columns`` (all when none is named) as the next version."""
+    row.version += 1
+    row.save(update_fields=[*columns, "version", "updated_at"] if columns else None)

@@ -1,0 +1,66 @@
+"""The document's single sections: policy and prices. Draft until published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from pydantic import TypeAdapter, ValidationError
+
+from routes import document, draft
+from routes.actions import _rows, audit
+from routes.actions.errors import Invalid
+from routes.document import DocumentError
+from routes.document.base import merged
+from routes.document.provider import Prices
+from routes.models import Policy, PriceTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from routes.actions.actor import Actor
+
+_PRICES: TypeAdapter[dict[str, document.Price]] = TypeAdapter(Prices)
+
+
+@transaction.atomic
+def update_policy(changes: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> Policy:
+    """Change some fields of the policy. Raises Invalid, StaleVersion."""
+    actor.require("admin")
+    row = Policy.get(lock=True)
+    _rows.check_version(row, "the policy", version)
+    return store_policy(_rows.parse(document.Policy, merged(draft.policy_tree(row), changes, {})), actor=actor, row=row)
+
+
+def store_policy(wanted: document.Policy, *, actor: Actor, row: Policy) -> Policy:
+    """Write a validated section into the locked row. Private to actions."""
+    changes = audit.difference(draft.policy_tree(row), wanted.model_dump(mode="json"))
+    if changes:
+        row.default_strategy = wanted.default_strategy
+        _rows.bump(row, "default_strategy")
+        audit.record(actor, "policy.updated", category="policy", object_type="policy", changes=changes)
+    return row
+
+
+@transaction.atomic
+def replace_prices(prices: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> PriceTable:
+    """Set the whole table, model -> ``{input, output, cached}``. Raises Invalid, StaleVersion."""
+    actor.require("admin")
+    row = PriceTable.get(lock=True)
+    _rows.check_version(row, "the price table", version)
+    try:
+        wanted = _PRICES.validate_python(dict(prices))
+    except ValidationError as error:
+        raise Invalid.from_errors(DocumentError.from_pydantic(error, "prices").errors) from None
+    return store_prices(wanted, actor=actor, row=row)
+
+
+def store_prices(wanted: Mapping[str, document.Price], *, actor: Actor, row: PriceTable) -> PriceTable:
+    """Write a validated section into the locked row. Private to actions."""
+    tree = {model: price.model_dump(mode="json") for model, price in wanted.items()}
+    changes = audit.difference(row.prices, tree)
+    if changes:
+        row.prices = tree
+        _rows.bump(row, "prices")
+        audit.record(actor, "prices.updated", category="policy", object_type="prices", changes=changes)
+    return row

@@ -1,0 +1,87 @@
+"""The live overlay as a document: credentials, admin states and key hashes, from the rows as they are now.
+
+Holds secrets: what it returns goes into ``crypto.seal`` and nowhere else. Must not import actions or delivery.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Q
+from django.utils import timezone
+
+from routes import crypto
+from routes.models import AccessKey, ConfigRevision, Provider
+from routing_project.logs import get_logger
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+log = get_logger("overlay")
+
+FORMAT = 1
+
+
+def build(installation: str, version: int) -> dict[str, Any]:
+    """Read ``version`` before calling: newer rows under an older number are delivered again, never lost.
+    Four queries."""
+    return {
+        "format": FORMAT,
+        "installation": installation,
+        "version": version,
+        "credentials": _credentials(),
+        "admin_states": _admin_states(timezone.now()),
+        "keys": [_key(row) for row in AccessKey.objects.all()],
+    }
+
+
+def _credentials() -> dict[str, Any]:
+    found = {}
+    live = _live_slugs()
+    for row in Provider.with_deleted.exclude(credential=None):
+        if row.deleted_at is not None and row.slug not in live:
+            continue
+        try:
+            value = crypto.unseal(bytes(row.credential or b""), row.credential_context).decode()
+        except crypto.SealError as error:
+            # The others must still get theirs; the system check routes.E003 names this one.
+            log.error("credential_unreadable", provider=row.slug, error=str(error))
+            continue
+        found[str(row.pk)] = {"value": value, "generation": row.credential_generation}
+    return found
+
+
+def _live_slugs() -> set[str]:
+    """Providers of the live revision: one deleted from the draft keeps its credential until that is published."""
+    revision = ConfigRevision.objects.only("document_text").first()
+    return {provider["slug"] for provider in revision.document["providers"]} if revision else set()
+
+
+def _admin_states(now: datetime) -> dict[str, Any]:
+    rows = Provider.with_deleted.exclude(admin_state=Provider.AdminState.ACTIVE)
+    return {
+        str(row.pk): {"state": row.admin_state, "until": _epoch(row.admin_until), "reason": row.admin_reason}
+        for row in rows.filter(Q(admin_until=None) | Q(admin_until__gt=now))
+    }
+
+
+def _key(row: AccessKey) -> dict[str, Any]:
+    return {
+        "id": str(row.pk),
+        "name": row.name,
+        "prefix": row.prefix,
+        "hash": row.digest,
+        "profile": row.profile,
+        "scopes": row.scopes,
+        "enabled": row.enabled,
+        "expires": _epoch(row.expires),
+        "region": row.region,
+        "tags": [],
+        "models": row.allowed_models,
+        "profiles": row.allowed_profiles,
+        "allow": row.allow,
+    }
+
+
+def _epoch(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
