@@ -37,15 +37,15 @@ def not_ready(env: Env) -> list[str]:
         return ["gateway"]
     if not _answers(env, "/admin/login/"):
         return ["console"]
-    return [f"simulator on port {port}" for port in demo_ports(env) if not _listens(port)]
+    return [f"simulator {each['name']}" for each in demo(env).get("providers", []) if not _listens(each["port"])]
 
 
-def demo_ports(env: Env) -> list[int]:
-    """Ports of the simulated providers; none without a demo."""
+def demo(env: Env) -> dict[str, Any]:
+    """``{"control_port", "providers": [{"name", "port", …}]}``; empty without a demo."""
     try:
-        return [provider["port"] for provider in json.loads(demo_path(env).read_bytes())]
+        return dict(json.loads(demo_path(env).read_bytes()))
     except FileNotFoundError:
-        return []
+        return {}
 
 
 def _listens(port: int) -> bool:
@@ -68,20 +68,30 @@ def _answers(env: Env, path: str) -> bool:
 
 def text(env: Env, report: dict[str, Any]) -> str:
     """What the operator reads once everything is up. ``report`` is setup's; empty for a plain ``serve``."""
+    return f"\nSignalbox is ready on http://{address(env)}\n\n{credentials(env, report)}"
+
+
+def credentials(env: Env, report: dict[str, Any]) -> str:
+    """Where the admin is and who may enter; a first password and a first key are shown here and never again."""
     base = f"http://{address(env)}"
-    lines = ["", f"Signalbox is ready on {base}", "", f"  Admin     {base}/admin/"]
+    lines = [f"  Admin      {base}/admin/"]
     if report.get("admin_user"):
-        lines.append(f"  User      {report['admin_user']}")
+        lines.append(f"  User       {report['admin_user']}")
         if report.get("admin_password"):
-            lines.append(f"  Password  {report['admin_password']}   (shown once; change it in the admin)")
+            lines.append(f"  Password   {report['admin_password']}   (shown once)")
         else:
-            lines.append("  Password  as set before (new one: python manage.py changepassword)")
-    key = report.get("access_key")
-    if key:
-        lines += [f"  Key       {key}   (shown once)", "", "Try it:", "", curl(base, key, report["model"]), ""]
+            lines.append(
+                f"  Password   as set before; `python manage.py changepassword {report['admin_user']}` sets a new one"
+            )
+    if report.get("access_key"):
+        lines.append(f"  Key        {report['access_key']}   (shown once)")
     elif report:
-        lines += ["  Key       python manage.py create_access_key NAME   prints a new one", ""]
-    return "\n".join(lines)
+        lines.append("  Key        `python manage.py create_access_key NAME` prints a new one")
+    if simulated := demo(env):
+        lines.append(f"  Simulated  http://127.0.0.1:{simulated['control_port']}/   (how the demo's providers behave)")
+    if report.get("access_key"):
+        lines += ["", "Try it:", "", curl(base, report["access_key"], report["model"])]
+    return "\n".join([*lines, ""])
 
 
 def curl(base: str, key: str, model: str) -> str:

@@ -24,7 +24,7 @@ BACKLOG = 2048
 SQLITE_WAIT_SECONDS = 5.0
 
 
-class Fatal(Exception):  # noqa: N818 - a reason to exit, not a failure to handle
+class Fatal(Exception):
     """``serve`` cannot go on; the message is the one line the operator reads."""
 
 

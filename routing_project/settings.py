@@ -124,6 +124,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+# Every process sets its own logging up before Django loads (routing_project.logs).
+LOGGING_CONFIG = None
+
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True

@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ class Supervisor:
         self.children: list[Child] = []
         self.received: list[int] = []  # stop signals, in the order they came
         self.report: dict[str, Any] = {}  # what setup has to tell: password, key
+        self.probed = threading.Event()
         self.announced = False
         self.stopping = False
         self.wakeup, self._wakeup_write = socket.socketpair()
@@ -108,17 +110,18 @@ class Supervisor:
                     pass
 
     def _loop(self) -> None:
-        begun = time.monotonic()
+        # Probes block for seconds at worst; in a thread, so that a signal or a dead child is seen to meanwhile.
+        threading.Thread(target=self._probe, name="readiness", daemon=True).start()
         while not self.received:
             self._reap()
             now = time.monotonic()
             for child in self.children:
                 if not child.running and child.due <= now:
                     self._start(child)
-            if not self.announced:
-                self._announce_when_ready(now - begun)
+            if self.probed.is_set() and not self.announced:
+                self._announce()
             next_due = min((child.due for child in self.children if not child.running), default=now + 60)
-            self._wait(min(next_due - now, 60 if self.announced else 0.1))
+            self._wait(next_due - now)
 
     def _start(self, child: Child) -> None:
         child.start()
@@ -146,15 +149,22 @@ class Supervisor:
             if not self.announced and child.failures >= HOPELESS_STARTS:
                 raise Fatal(f"{child.name} does not start ({describe(code)}); its own lines are above.")
 
-    def _announce_when_ready(self, waited: float) -> None:
-        missing = announce.not_ready(self.env)
-        if missing and waited < announce.PATIENCE_SECONDS:
-            return
-        if missing:
-            log.warning("started, but not all answers yet", missing=missing)
+    def _probe(self) -> None:
+        """Wait until everything answers, or patience runs out; then wake the loop."""
+        deadline = time.monotonic() + announce.PATIENCE_SECONDS
+        while not self.stopping and (missing := announce.not_ready(self.env)):
+            if time.monotonic() > deadline:
+                log.warning("started, but not everything answers yet", missing=missing)
+                break
+            time.sleep(0.1)
+        self.probed.set()
+        with contextlib.suppress(BlockingIOError):
+            self._wakeup_write.send(b"\0")
+
+    def _announce(self) -> None:
         self.announced = True
         print(announce.text(self.env, self.report), flush=True)
-        self.report.clear()  # the password and the key were shown once
+        self.report.clear()  # the password and the key are shown once
 
     # -- before the children -------------------------------------------------------------------
     def _run_setup(self) -> bool:
@@ -219,11 +229,14 @@ class Supervisor:
         assert self.console_listener is not None
         fd = self.console_listener.fileno()
         add("console", python, "-m", "routing_project.console.server", "--fd", str(fd), fds=(fd,))
-        add("worker", python, "-m", "routing_project.celery", "worker")
-        add("beat", python, "-m", "routing_project.celery", "beat")
+        add("worker", python, "-m", "routing_project.worker")
+        add("beat", python, "-m", "routing_project.beat")
         add("shipper", python, "-m", "history.shipper")
-        if announce.demo_path(env).exists():
-            add("simulator", python, "-m", "simulator", "--config", str(announce.demo_path(env)))
+        if simulated := announce.demo(env):
+            port = str(simulated["control_port"])
+            add(
+                "simulator", python, "-m", "simulator", "--config", str(announce.demo_path(env)), "--control-port", port
+            )
 
     def _write_map(self) -> None:
         write_process_map(self.env.socket_dir / "processes.json", self.children)

@@ -23,7 +23,13 @@ def main() -> int:
     configure_logging("worker")
     app.conf.imports = TASK_MODULES
     worker = Worker(
-        app=app, pool_cls="threads", concurrency=2, without_gossip=True, without_mingle=True, quiet=True, loglevel="INFO"
+        app=app,
+        pool_cls="threads",
+        concurrency=2,
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+        loglevel="INFO",
     )
     worker.start()
     return int(worker.exitcode or 0)

@@ -7,6 +7,7 @@ headers are believed here. ``serve`` passes the listening socket; started alone,
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from routing_project import logs
 from routing_project.console.watchers import EndWatchers
-from routing_project.env import EnvError, get_env
+from routing_project.env import EnvError, get_env, use_metrics_folder
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -60,6 +61,8 @@ def main() -> int:
         print(f"console: {error}", file=sys.stderr)
         return 1
     logs.configure("console", env.log_format)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    use_metrics_folder(env)  # before prometheus-client is imported
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
     from routing_project.asgi import application
 
