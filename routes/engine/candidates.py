@@ -2,7 +2,7 @@
 once per revision. Owns the grouping into tiers and pools; imports only the vocabulary.
 
 A ``CandidateSet`` is what configuration alone decides for (operation, model): who can serve it, under which
-upstream name, at what price, who cannot and why. Stages narrow its candidates; strategies rank ``Pool``s.
+upstream name, at what price, who cannot and why. Stages narrow it to a ``Selection``; strategies rank ``Pool``s.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from typing import TYPE_CHECKING
 from routes.engine.types import Exclusion, Ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from routes.engine.cost import Price
     from routes.engine.snapshot import Profile, Target
+
+
+UUID_LENGTH = 36
+#: Narrowed selections kept per candidate set, and candidates over all of them.
+NARROWED = 32
+NARROWED_CANDIDATES = 4_000
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -96,6 +102,11 @@ class Pool:
         return ranked
 
 
+def profile_of(pool_key: str) -> str:
+    """The id of the profile that a pool's (or any counter's) key belongs to."""
+    return pool_key[:UUID_LENGTH]
+
+
 def group(key: str, candidates: Iterable[Candidate]) -> tuple[Pool, ...]:
     """Pools by tier, lowest first, of candidates that are ordered by (tier, position)."""
     tiers: dict[int, list[Candidate]] = {}
@@ -104,41 +115,78 @@ def group(key: str, candidates: Iterable[Candidate]) -> tuple[Pool, ...]:
     return tuple(Pool(key, tier, tuple(members)) for tier, members in tiers.items())
 
 
-def without_zero_weight(candidates: Sequence[Candidate]) -> tuple[Sequence[Candidate], list[Exclusion]]:
-    """Weight 0 means never, unless every candidate has it."""
-    zero = [c for c in candidates if c.weight <= 0]
-    if not zero or len(zero) == len(candidates):
-        return candidates, []
-    kept = [c for c in candidates if c.weight > 0]
-    return kept, [Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in zero]
+class Selection:
+    """Candidates that are still in, in the order (tier, configured position), and how strategies group them.
+    Immutable but for what it computes once; selections of a ``CandidateSet`` serve many requests."""
 
+    __slots__ = ("_by_weight", "_first", "_key", "_pools", "candidates")
 
-class CandidateSet:
-    """What the configuration alone says about one (operation, model) in a profile. Immutable but for caches."""
-
-    __slots__ = ("_by_weight", "_pools", "candidates", "excluded", "key")
-
-    def __init__(self, profile: Profile, candidates: list[Candidate], excluded: list[Exclusion]) -> None:
-        self.candidates: tuple[Candidate, ...] = tuple(sorted(candidates, key=lambda c: (c.tier, c.position)))
-        self.excluded = tuple(excluded)
-        # Counters belong to the profile. A model that only some targets serve counts by itself: sharing one
-        # counter would let two interleaved models fall into step and starve each other of targets.
-        self.key = profile.id
-        if excluded:
-            served = ",".join(c.id for c in self.candidates)
-            self.key += ":" + hashlib.blake2b(served.encode(), digest_size=6).hexdigest()
+    def __init__(self, key: str, candidates: tuple[Candidate, ...]) -> None:
+        self._key = key
+        self.candidates = candidates
         self._pools: tuple[Pool, ...] | None = None
-        self._by_weight: tuple[tuple[Pool, ...], list[Exclusion]] | None = None
+        self._by_weight: tuple[tuple[Pool, ...], tuple[Exclusion, ...]] | None = None
+        self._first: tuple[tuple[Candidate, ...], tuple[Exclusion, ...]] | None = None
 
     def pools(self) -> tuple[Pool, ...]:
-        """All candidates by tier."""
+        """All by tier."""
         if self._pools is None:
-            self._pools = group(self.key, self.candidates)
+            self._pools = group(self._key, self.candidates)
         return self._pools
 
-    def pools_by_weight(self) -> tuple[tuple[Pool, ...], list[Exclusion]]:
-        """Candidates by tier without those of weight 0, and those as exclusions."""
+    def pools_by_weight(self) -> tuple[tuple[Pool, ...], tuple[Exclusion, ...]]:
+        """By tier without those of weight 0, and those as exclusions. Weight 0 means never, unless all have it."""
         if self._by_weight is None:
-            kept, zero = without_zero_weight(self.candidates)
-            self._by_weight = (group(self.key, kept) if zero else self.pools()), zero
+            zero = [c for c in self.candidates if c.weight <= 0]
+            if not zero or len(zero) == len(self.candidates):
+                self._by_weight = self.pools(), ()
+            else:
+                kept = [c for c in self.candidates if c.weight > 0]
+                dropped = tuple(Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in zero)
+                self._by_weight = group(self._key, kept), dropped
         return self._by_weight
+
+    def first_only(self, position: int) -> tuple[tuple[Candidate, ...], tuple[Exclusion, ...]]:
+        """The candidate at the profile's first position, if it is in, and the others as exclusions."""
+        if self._first is None:
+            others = (c.target for c in self.candidates if c.position != position)
+            dropped = tuple(Exclusion(target, "load_balancer", "not_first") for target in others)
+            self._first = tuple(c for c in self.candidates if c.position == position), dropped
+        return self._first
+
+
+class CandidateSet(Selection):
+    """What the configuration alone says about one (operation, model) in a profile."""
+
+    __slots__ = ("_narrowed", "_narrowed_limit", "by_id", "by_provider", "excluded")
+
+    def __init__(self, profile: Profile, candidates: list[Candidate], excluded: list[Exclusion]) -> None:
+        ordered = tuple(sorted(candidates, key=lambda c: (c.tier, c.position)))
+        # Counters belong to the profile. A model that only some targets serve counts by itself: sharing one
+        # counter would let two interleaved models fall into step and starve each other of targets.
+        key = profile.id
+        if excluded:
+            served = ",".join(c.id for c in ordered)
+            key += ":" + hashlib.blake2b(served.encode(), digest_size=6).hexdigest()
+        super().__init__(key, ordered)
+        self.excluded = tuple(excluded)
+        self.by_id = {c.id: c for c in ordered}
+        self.by_provider: dict[str, list[Candidate]] = {}
+        for candidate in ordered:
+            self.by_provider.setdefault(candidate.target.provider.id, []).append(candidate)
+        self._narrowed: dict[frozenset[int], Selection] = {}
+        self._narrowed_limit = max(2, min(NARROWED, NARROWED_CANDIDATES // max(1, len(ordered))))
+
+    def without(self, positions: set[int]) -> Selection:
+        """The selection without the targets at these configured positions. A target that is out stays out for
+        many requests, so the last few are kept."""
+        if not positions:
+            return self
+        key = frozenset(positions)
+        found = self._narrowed.get(key)
+        if found is None:
+            found = Selection(self._key, tuple(c for c in self.candidates if c.position not in key))
+            if len(self._narrowed) >= self._narrowed_limit:
+                self._narrowed = {}
+            self._narrowed[key] = found
+        return found

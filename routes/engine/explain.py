@@ -144,9 +144,8 @@ def _replayed(
     params = profile.params if chosen is profile.strategy else DEFAULT_PARAMS[strategy]
     request = RouteRequest("", packed["o"], packed["m"])
     run = Run(snapshot, profile, request, replay, replay, 0.0, replay, base, chosen, params)
-    if len(excluded) > len(base.excluded):
-        gone = {entry.target.position for entry in excluded}
-        run.candidates = [c for c in base.candidates if c.position not in gone]
+    run.dropped = {entry.target.position for entry in excluded[len(base.excluded) :]}
+    run.narrow()
     run.excluded = excluded  # the stage adds those it drops itself
     load_balancer.apply(run)
     return [*run.ranked, *(run.tail or ())]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from routes.engine.circuit import CircuitView
-    from routes.engine.snapshot import Target
+    from routes.engine.snapshot import Snapshot, Target
     from routes.engine.types import AdminState, Outcome, Transition
 
 #: A claim on a half-open slot lapses after this many seconds unless the caller knows better.
@@ -27,6 +27,16 @@ class Quarantine(NamedTuple):
     until: float
     cause: str  # an error class
     told: bool
+
+
+class Means(NamedTuple):
+    """Of a window of samples. ``seconds``: first event of streams, latency of others. Failed attempts count as
+    their time-out, in ``per_token`` spread over the tokens of a typical answer."""
+
+    seconds: float | None
+    samples: int
+    per_token: float | None
+    token_samples: int  # answers that reported tokens, and failures beside them
 
 
 class Stats(Protocol):
@@ -49,8 +59,8 @@ class Stats(Protocol):
         """(mean of the window for requests of that kind, number of samples)."""
         ...
 
-    def mean_per_token_s(self, now: float) -> tuple[float | None, int]:
-        """(mean latency per output token of requests that are not streams, number of samples)."""
+    def means_s(self, stream: bool, now: float) -> Means:
+        """Both means of the window for requests of that kind."""
         ...
 
 
@@ -85,14 +95,15 @@ class LiveState(Rotation, Protocol):
     """Seconds are of the clock that the caller passes as ``now`` everywhere."""
 
     # -- what a decision reads ---------------------------------------------------------------------
-    def all_active(self, now: float) -> bool:
-        """True when no admin state but ``active`` is in force: lets a decision skip asking for each target."""
+    def inactive(self, now: float) -> Mapping[str, AdminState]:
+        """The admin states in force that are not ``active``, by provider id; almost always empty."""
         ...
 
     def admin_state(self, target: Target, now: float) -> AdminState: ...
 
-    def all_healthy(self, now: float) -> bool:
-        """True when no quarantine is in force and every circuit is closed and past its slow start."""
+    def suspects(self, now: float) -> Collection[str]:
+        """Ids of targets whose circuit is not closed or still in slow start, and of providers with a quarantine:
+        the only ones a decision needs to ask about. Almost always empty."""
         ...
 
     def circuit(self, target: Target, now: float) -> CircuitView: ...
@@ -103,7 +114,15 @@ class LiveState(Rotation, Protocol):
 
     def stats(self, target_id: str) -> Stats: ...
 
-    # -- what the overlay says ---------------------------------------------------------------------
+    def stats_of(self, target_ids: Sequence[str]) -> Sequence[Stats]:
+        """``stats`` of several targets in one call."""
+        ...
+
+    # -- what the configuration says ---------------------------------------------------------------------
+    def published(self, snapshot: Snapshot) -> None:
+        """A new revision is in force: forget targets and profiles that are gone, keep everything else."""
+        ...
+
     def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
         """Admin states by provider id as (state, until). ``until`` is Unix time as in the overlay, None = for
         good; ``now`` and ``wall`` are the same moment on the engine's clock and as Unix time."""

@@ -10,31 +10,47 @@ import threading
 from random import Random
 from typing import TYPE_CHECKING
 
+from routes.engine.candidates import profile_of
 from routes.engine.circuit import CLOSED, Circuit
 from routes.engine.live import CLAIM_LEASE, Claim, Quarantine
 from routes.engine.quarantine import Quarantines
 from routes.engine.stats import TargetStats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from routes.engine.circuit import CircuitView
-    from routes.engine.snapshot import Target
+    from routes.engine.snapshot import Snapshot, Target
     from routes.engine.stats import Sample
     from routes.engine.types import AdminState, Outcome, Transition
+
+
+_NOBODY: dict[str, AdminState] = {}
 
 
 class LocalClaim:
     """See ``live.Claim``."""
 
-    __slots__ = ("half_open", "period", "released", "sample", "settled", "stats", "target_id", "token", "transitions")
+    __slots__ = (
+        "circuit",
+        "half_open",
+        "period",
+        "released",
+        "sample",
+        "settled",
+        "stats",
+        "target_id",
+        "token",
+        "transitions",
+    )
 
-    def __init__(self, target_id: str, stats: TargetStats, period: int, token: int, half_open: bool) -> None:
-        self.target_id = target_id
+    def __init__(self, circuit: Circuit, stats: TargetStats, token: int) -> None:
+        self.target_id = circuit.target_id
+        self.circuit = circuit
         self.stats = stats
-        self.period = period
-        self.token = token
-        self.half_open = half_open
+        self.period = circuit.period
+        self.token = token  # of the half-open slot; 0 = none
+        self.half_open = token > 0
         self.settled: str | None = None  # the verdict reported last
         self.released = False
         self.sample: Sample | None = None
@@ -57,7 +73,7 @@ class LocalLiveState:
         self._smooth: dict[str, dict[str, float]] = {}
         self._tokens = 0
 
-    # -- from the overlay --------------------------------------------------------------------------
+    # -- from the configuration --------------------------------------------------------------------------
     def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
         self._admin = {
             provider: (state, None if until is None else now + (until - wall))
@@ -69,23 +85,33 @@ class LocalLiveState:
         with self._lock:
             self._quarantines.credentials(generations)
 
+    def published(self, snapshot: Snapshot) -> None:
+        targets = {target.id: target for profile in snapshot.profile_list for target in profile.targets}
+        profiles = {profile.id for profile in snapshot.profile_list}
+        with self._lock:
+            self._circuits = {key: value for key, value in self._circuits.items() if key in targets}
+            self._troubled = {key: targets[key] for key in self._troubled if key in targets}
+            self._stats = {key: value for key, value in self._stats.items() if key in targets}
+            self._counters = {key: value for key, value in self._counters.items() if profile_of(key) in profiles}
+            self._smooth = {key: value for key, value in self._smooth.items() if profile_of(key) in profiles}
+
     # -- what a decision reads ---------------------------------------------------------------------
-    def all_active(self, now: float) -> bool:
-        return not self._admin
+    def inactive(self, now: float) -> Mapping[str, AdminState]:
+        if not self._admin:
+            return _NOBODY
+        return {key: state for key, (state, until) in self._admin.items() if until is None or until > now}
 
     def admin_state(self, target: Target, now: float) -> AdminState:
-        entry = self._admin.get(target.provider.id)
-        if entry is None or (entry[1] is not None and entry[1] <= now):
-            return "active"
-        return entry[0]
+        return self.inactive(now).get(target.provider.id, "active")
 
-    def all_healthy(self, now: float) -> bool:
-        if self._troubled:
-            with self._lock:
-                for target_id, target in list(self._troubled.items()):
-                    if self._circuits[target_id].view(target.provider.circuit, now) is CLOSED:
-                        del self._troubled[target_id]
-        return not self._troubled and not self._quarantines.any(now)
+    def suspects(self, now: float) -> Collection[str]:
+        if not self._troubled and not self._quarantines:
+            return ()
+        with self._lock:
+            for target_id, target in list(self._troubled.items()):
+                if self._circuits[target_id].view(target.provider.circuit, now) is CLOSED:
+                    del self._troubled[target_id]
+            return self._troubled.keys() | self._quarantines.providers(now)
 
     def circuit(self, target: Target, now: float) -> CircuitView:
         circuit = self._circuits.get(target.id)
@@ -97,6 +123,10 @@ class LocalLiveState:
     def stats(self, target_id: str) -> TargetStats:
         found = self._stats.get(target_id)
         return self._stats.setdefault(target_id, TargetStats()) if found is None else found
+
+    def stats_of(self, target_ids: Sequence[str]) -> Sequence[TargetStats]:
+        known = self._stats
+        return [known.get(target_id) or self.stats(target_id) for target_id in target_ids]
 
     # -- what a decision advances ------------------------------------------------------------------
     def rotate(self, pool: str) -> int:
@@ -127,7 +157,6 @@ class LocalLiveState:
             if circuit is None:
                 circuit = self._circuits[target.id] = Circuit(target.id)
             moved = None
-            half_open = False
             token = 0
             if panic:
                 if stats.in_flight >= panic:
@@ -137,11 +166,10 @@ class LocalLiveState:
                 if circuit.state == "open":
                     return None
                 self._tokens = token = self._tokens + 1
-                half_open = True
                 if not circuit.take_slot(target.provider.circuit, token, now, lease):
                     return None
             stats.in_flight += 1
-            claim = LocalClaim(target.id, stats, circuit.period, token, half_open)
+            claim = LocalClaim(circuit, stats, token)
         if moved is not None:
             claim.transitions.append(moved)
         return claim
@@ -156,7 +184,7 @@ class LocalLiveState:
                 return []
             earlier = claim.sample
             claim.settled = verdict
-            circuit = self._circuits[claim.target_id]
+            circuit = claim.circuit
             if claim.half_open:
                 circuit.free_slot(claim.token)
             if verdict == "success":
@@ -170,7 +198,8 @@ class LocalLiveState:
                 transition = circuit.failed(settings, claim.period, now, self._rng.random())
             if transition is None:
                 return []
-            self._troubled[claim.target_id] = target
+            if self._circuits.get(claim.target_id) is circuit:  # still configured
+                self._troubled[claim.target_id] = target
         claim.transitions.append(transition)
         return [transition]
 
@@ -182,7 +211,7 @@ class LocalLiveState:
             claim.released = True
             claim.stats.in_flight -= 1
             if claim.half_open and claim.settled is None:
-                self._circuits[claim.target_id].free_slot(claim.token)
+                claim.circuit.free_slot(claim.token)
             if output_tokens:
                 claim.stats.answered(output_tokens)
 

@@ -52,7 +52,7 @@ def decide(
     for name, apply in STAGES:
         apply(run)
         ended = timer()
-        left = len(run.candidates)
+        left = run.left
         stages.append(StageEntry(name, count, left, (ended - began) * 1e6))
         began, count = ended, left
     ranked = run.ranked

@@ -1,7 +1,8 @@
 """Quarantines: keeping traffic from an upstream that said no (429, 403) or a credential it refuses (401, 402).
 
 Owns the records and their bounds; keys are (provider, upstream model) and (provider, None). A credential edit
-lifts all of its provider's at once. No clock, no lock. Imports the vocabulary only.
+lifts all of its provider's at once. No clock, no lock (``LocalLiveState``
+locks around everything but ``find``). Imports the vocabulary only.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class Quarantines:
         self._auth_rounds: dict[str, int] = {}  # provider -> auth quarantines so far
         self._generations: dict[str, int] = {}
 
-    def any(self, now: float) -> bool:
-        """Whether any is in force; forgets what is over."""
-        if not self._records:
-            return False
-        for key, record in list(self._records.items()):
-            if record.until <= now:
-                self._records.pop(key, None)
+    def __bool__(self) -> bool:
         return bool(self._records)
+
+    def providers(self, now: float) -> set[str]:
+        """Those with a quarantine in force; forgets what is over."""
+        for key in [key for key, record in self._records.items() if record.until <= now]:
+            del self._records[key]
+        return {provider for provider, _ in self._records}
 
     def find(self, provider: str, model: str, now: float) -> Quarantine | None:
         """The one that lasts longest of the model's and the credential's."""
@@ -65,8 +66,10 @@ class Quarantines:
 
     def put(self, provider: str, model: str | None, record: Quarantine, now: float) -> None:
         """Replaces an earlier one: the newest answer knows best."""
-        if len(self._records) >= MAX_RECORDS and self.any(now) and len(self._records) >= MAX_RECORDS:
-            del self._records[min(self._records, key=lambda key: self._records[key].until)]
+        if len(self._records) >= MAX_RECORDS:
+            self.providers(now)
+            while len(self._records) >= MAX_RECORDS:
+                del self._records[min(self._records, key=lambda key: self._records[key].until)]
         self._records[provider, model] = record
 
     def auth_failure(self, provider: str, cause: str, settings: QuarantineSettings, now: float) -> float | None:
@@ -95,5 +98,5 @@ class Quarantines:
             if before.get(provider) != generations.get(provider):
                 self._auth_failures.pop(provider, None)
                 self._auth_rounds.pop(provider, None)
-                for key in [key for key in list(self._records) if key[0] == provider]:
-                    self._records.pop(key, None)
+                for key in [key for key in self._records if key[0] == provider]:
+                    del self._records[key]

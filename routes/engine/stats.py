@@ -2,13 +2,15 @@
 
 Two windows of the last 100 outcomes not older than an hour, one for streams (time to first event) and one for
 other requests (latency, and latency per output token). A failed attempt counts as its time-out. Beside them a
-peak EWMA per kind. Imports nothing; locks are ``LocalLiveState``'s.
+peak EWMA per kind. Imports the vocabulary; locks are ``LocalLiveState``'s.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from math import exp
+
+from routes.engine.live import Means
 
 #: Outcomes kept per window, and for how long.
 SAMPLES = 100
@@ -19,6 +21,8 @@ TAU = 10.0
 #: must cost something even when it was quick, or a target that refuses at once looks like the fastest; the
 #: whole time-out for every single error would drown all differences in latency.
 FAILURE_PENALTY = 3.0
+
+NOTHING = Means(None, 0, None, 0)
 
 
 class Sample:
@@ -36,10 +40,20 @@ class Sample:
 class SampleWindow:
     """The last 100 samples of one kind of request, with running sums: reading a mean is O(1)."""
 
-    __slots__ = ("_answer_tokens", "_answers", "_answers_s", "_failures", "_samples", "_seconds", "_timeouts_s")
+    __slots__ = (
+        "_answer_tokens",
+        "_answers",
+        "_answers_s",
+        "_failures",
+        "_means",
+        "_samples",
+        "_seconds",
+        "_timeouts_s",
+    )
 
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque()
+        self._means: Means | None = None
         self._seconds = 0.0
         # of those that reported output tokens; failures apart, because they have a time but no tokens
         self._answers = 0
@@ -64,21 +78,26 @@ class SampleWindow:
         if held:
             self._count(sample, 1)
 
-    def mean(self, now: float) -> tuple[float | None, int]:
-        """(mean seconds, number of samples)"""
-        self._expire(now)
-        count = len(self._samples)
-        return (self._seconds / count if count else None), count
+    def means(self, now: float) -> Means:
+        """Means over what is not too old; computed once per change."""
+        samples = self._samples
+        if samples and samples[0].at < now - MAX_AGE:
+            self._expire(now)
+        return self._means or self._compute()
 
-    def mean_per_token(self, now: float) -> tuple[float | None, int]:
-        """(mean seconds per output token, number of samples), of those that reported tokens and of failures,
-        whose time-out is spread over the tokens of a typical answer."""
-        self._expire(now)
-        if not self._answers:
-            return None, 0
-        typical = self._answer_tokens / self._answers
-        tokens = self._answer_tokens + self._failures * typical
-        return (self._answers_s + self._timeouts_s) / tokens, self._answers + self._failures
+    def _compute(self) -> Means:
+        count = len(self._samples)
+        if not count:
+            means = NOTHING
+        elif not self._answers:
+            means = Means(self._seconds / count, count, None, 0)
+        else:
+            typical = self._answer_tokens / self._answers
+            tokens = self._answer_tokens + self._failures * typical
+            per_token = (self._answers_s + self._timeouts_s) / tokens
+            means = Means(self._seconds / count, count, per_token, self._answers + self._failures)
+        self._means = means
+        return means
 
     def _expire(self, now: float) -> None:
         samples = self._samples
@@ -86,6 +105,7 @@ class SampleWindow:
             self._count(samples.popleft(), -1)
 
     def _count(self, sample: Sample, sign: int) -> None:
+        self._means = None
         self._seconds += sign * sample.seconds
         if sample.failed:
             self._failures += sign
@@ -128,7 +148,15 @@ class PeakEwma:
 class TargetStats:
     """All figures of one target. ``in_flight`` counts attempts between claim and release."""
 
-    __slots__ = ("_ewma", "_tokens", "_tokens_sum", "_windows", "consecutive_failures", "in_flight")
+    __slots__ = (
+        "_ewma",
+        "_tokens",
+        "_tokens_sum",
+        "_windows",
+        "consecutive_failures",
+        "in_flight",
+        "mean_output_tokens",
+    )
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -137,23 +165,19 @@ class TargetStats:
         self._ewma = (PeakEwma(), PeakEwma())
         self._tokens: deque[int] = deque()
         self._tokens_sum = 0
+        self.mean_output_tokens: float | None = None  # of the last 100 answers that reported them
+
+    def means_s(self, stream: bool, now: float) -> Means:
+        """Both means of the window for requests of that kind."""
+        return self._windows[stream].means(now)
 
     def mean_latency_s(self, stream: bool, now: float) -> tuple[float | None, int]:
         """(mean seconds, samples): first event of streams, latency of others."""
-        return self._windows[stream].mean(now)
-
-    def mean_per_token_s(self, now: float) -> tuple[float | None, int]:
-        """(mean seconds per output token, samples) of requests that are not streams."""
-        return self._windows[False].mean_per_token(now)
+        return self._windows[stream].means(now)[:2]
 
     def ewma_s(self, stream: bool, now: float) -> float | None:
         """Peak EWMA of the first event (streams) or the latency (others), decayed to ``now``."""
         return self._ewma[stream].read(now)
-
-    @property
-    def mean_output_tokens(self) -> float | None:
-        """Of the last 100 answers that reported them."""
-        return self._tokens_sum / len(self._tokens) if self._tokens else None
 
     def succeeded(self, stream: bool, seconds: float, tokens: int | None, now: float) -> Sample:
         self.consecutive_failures = 0
@@ -177,3 +201,4 @@ class TargetStats:
             self._tokens_sum -= self._tokens.popleft()
         self._tokens.append(tokens)
         self._tokens_sum += tokens
+        self.mean_output_tokens = self._tokens_sum / len(self._tokens)

@@ -1,7 +1,7 @@
 """The stages of the pipeline, in order, and the state that one run of it carries from stage to stage.
 
-A stage is a module with ``NAME`` and ``apply(run)``: it narrows ``run.candidates``, noting each one it drops
-in ``run.excluded``; the last one ranks. A new stage is a module added to ``pipeline.STAGES``.
+A stage is a module with ``NAME`` and ``apply(run)``: it drops candidates (``run.drop``), the last one ranks.
+A new stage is a module added to ``pipeline.STAGES``.
 Imports the engine only.
 """
 
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from routes.engine.types import Exclusion
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from random import Random
 
     from pydantic import BaseModel
 
-    from routes.engine.candidates import Candidate, CandidateSet
+    from routes.engine.candidates import Candidate, CandidateSet, Selection
     from routes.engine.live import LiveState, Rotation
     from routes.engine.snapshot import Profile, Snapshot
     from routes.engine.strategies import Strategy
-    from routes.engine.types import Exclusion, Ranked, RouteRequest, Source
+    from routes.engine.types import Ranked, RouteRequest, Source
 
 
 class Run:
@@ -28,7 +30,7 @@ class Run:
     __slots__ = (
         "all_rate_limited",
         "base",
-        "candidates",
+        "dropped",
         "excluded",
         "inputs",
         "live",
@@ -37,10 +39,12 @@ class Run:
         "params",
         "profile",
         "ranked",
+        "readmitted",
         "request",
         "retry_at",
         "rng",
         "rotation",
+        "selection",
         "snapshot",
         "source",
         "strategy",
@@ -69,17 +73,33 @@ class Run:
         self.now = now
         self.rng = rng
         self.base = base
-        #: who is still in, ordered by (tier, configured position); identical to ``base.candidates`` while
-        #: nothing was dropped, which lets the last stage use the precomputed pools
-        self.candidates: Sequence[Candidate] = base.candidates
+        #: who is still in; ``base`` itself while nothing was dropped
+        self.selection: Selection = base
+        self.dropped: set[int] = set()  # configured positions
         self.excluded: list[Exclusion] = list(base.excluded)
         self.strategy = strategy
         self.params = params
         self.source: Source = "load_balancer"
         self.inputs: dict[str, Any] = {}
-        #: > 0: nothing healthy was left; one attempt, at most so many in flight per target
+        #: nothing healthy was left: who may be tried all the same, soonest first, as (candidate, when it was due);
+        #: one attempt, at most ``panic`` in flight per target
+        self.readmitted: list[tuple[Candidate, float]] = []
         self.panic = 0
         self.retry_at: float | None = None
         self.all_rate_limited = False
         self.ranked: list[Ranked] = []
         self.tail: Iterator[Ranked] | None = None
+
+    def drop(self, candidate: Candidate, stage: str, code: str, value: float | str | None = None) -> None:
+        """Take a candidate out and say why; call ``narrow`` when done."""
+        self.dropped.add(candidate.position)
+        self.excluded.append(Exclusion(candidate.target, stage, code, value))
+
+    def narrow(self) -> None:
+        """Make ``selection`` reflect what was dropped."""
+        self.selection = self.base.without(self.dropped)
+
+    @property
+    def left(self) -> int:
+        """How many are still in."""
+        return len(self.readmitted) or len(self.selection.candidates)

@@ -9,35 +9,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from routes.engine.types import Exclusion
-
 if TYPE_CHECKING:
-    from routes.engine.candidates import Candidate
     from routes.engine.stages import Run
 
 NAME = "admission"
 
 
 def apply(run: Run) -> None:
-    request = run.request
-    live = run.live
-    only, exclude = request.only, request.exclude
-    if only is None and not exclude and live.all_active(run.now):
+    inactive = run.live.inactive(run.now)
+    only, exclude = run.request.only, run.request.exclude
+    if not inactive and only is None and not exclude:
         return
-    kept: list[Candidate] = []
-    for candidate in run.candidates:
-        target = candidate.target
-        slug = target.provider.slug
-        state = live.admin_state(target, run.now)
-        if state != "active":
-            code: str = state
-        elif only is not None and slug not in only:
-            code = "not_requested"
-        elif slug in exclude:
-            code = "excluded_by_request"
-        else:
-            kept.append(candidate)
-            continue
-        run.excluded.append(Exclusion(target, NAME, code))
-    if len(kept) != len(run.candidates):
-        run.candidates = kept
+    base, dropped = run.base, run.dropped
+    for provider_id, state in inactive.items():
+        for candidate in base.by_provider.get(provider_id, ()):
+            run.drop(candidate, NAME, state)
+    if only is not None or exclude:
+        for candidate in base.candidates:
+            if candidate.position in dropped:
+                continue
+            slug = candidate.target.provider.slug
+            if only is not None and slug not in only:
+                run.drop(candidate, NAME, "not_requested")
+            elif slug in exclude:
+                run.drop(candidate, NAME, "excluded_by_request")
+    run.narrow()

@@ -4,6 +4,7 @@ what happens when nothing healthy is left. Imports the engine only.
 ``reject``: the decision stays empty. ``try``: targets with an open circuit come back by soonest next try, one
 attempt, with a cap on what is in flight per target (``run.panic``). Quarantined targets stay out until their
 time; only when all are quarantined and no upstream said until when, the one soonest due may be tried alone.
+Half-open targets are candidates like others: their slots are claimed when an attempt is about to be sent.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from routes.engine.types import Exclusion
-
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from routes.engine.candidates import Candidate
     from routes.engine.live import Quarantine
     from routes.engine.stages import Run
@@ -23,64 +24,71 @@ NAME = "health"
 
 def apply(run: Run) -> None:
     live, now = run.live, run.now
-    if live.all_healthy(now):
+    suspects = live.suspects(now)
+    if not suspects:
         return
-    kept: list[Candidate] = []
     gated: list[tuple[Candidate, float]] = []
-    opened: list[tuple[float, Candidate]] = []
-    quarantined: list[tuple[Quarantine, Candidate]] = []
-    for candidate in run.candidates:
+    opened: list[tuple[Candidate, float]] = []
+    quarantined: list[tuple[Candidate, Quarantine]] = []
+    for candidate in _suspected(run, suspects):
         target = candidate.target
         quarantine = live.quarantined_until(target, candidate.model, now)
         if quarantine is not None:
-            quarantined.append((quarantine, candidate))
+            quarantined.append((candidate, quarantine))
             continue
         view = live.circuit(target, now)
         if view.state == "open":
-            opened.append((view.until, candidate))
+            opened.append((candidate, view.until))
         elif view.admitted < 1.0 and fraction(run.request.route_id, target.id) >= view.admitted:
             gated.append((candidate, view.admitted))
+    out = len(opened) + len(quarantined)
+    left = len(run.selection.candidates) - out
+    if out:
+        run.retry_at = min([until for _, until in opened] + [quarantine.until for _, quarantine in quarantined])
+        if not left:
+            _nothing_left(run, opened, quarantined)
+    readmitted = {candidate.position for candidate, _ in run.readmitted}
+    for candidate, until in opened:
+        if candidate.position not in readmitted:
+            run.drop(candidate, NAME, "circuit_open", max(0.0, until - now))
+    for candidate, quarantine in quarantined:
+        if candidate.position not in readmitted:
+            run.drop(candidate, NAME, "quarantined_" + quarantine.cause, quarantine.until - now)
+    if len(gated) < left:  # slow start gives way when nothing else is left
+        for candidate, admitted in gated:
+            run.drop(candidate, NAME, "slow_start", 100.0 * admitted)
+    run.narrow()
+
+
+def _suspected(run: Run, suspects: Collection[str]) -> list[Candidate]:
+    """Candidates still in whose target or provider is among the suspects, in configured order."""
+    base, dropped = run.base, run.dropped
+    found: dict[int, Candidate] = {}
+    for key in suspects:
+        candidate = base.by_id.get(key)
+        if candidate is not None:
+            found[candidate.position] = candidate
         else:
-            kept.append(candidate)
-    if len(kept) == len(run.candidates):
+            for candidate in base.by_provider.get(key, ()):
+                found[candidate.position] = candidate
+    return [found[position] for position in sorted(found.keys() - dropped)]
+
+
+def _nothing_left(
+    run: Run, opened: list[tuple[Candidate, float]], quarantined: list[tuple[Candidate, Quarantine]]
+) -> None:
+    """Nothing healthy is left: say whether it is all for rate limits, and who may be tried all the same."""
+    run.all_rate_limited = not opened and all(quarantine.cause == "rate_limited" for _, quarantine in quarantined)
+    failover = run.profile.failover
+    if failover.when_all_unhealthy != "try":
         return
-    soonest = [quarantine.until for quarantine, _ in quarantined]
-    soonest += [until for until, _ in opened]
-    run.retry_at = min(soonest, default=None)
-    if kept:
-        run.excluded += [Exclusion(c.target, NAME, "slow_start", 100.0 * admitted) for c, admitted in gated]
-    elif gated:
-        kept = [candidate for candidate, _ in gated]
-    else:
-        run.all_rate_limited = (
-            bool(quarantined)
-            and not opened
-            and all(quarantine.cause == "rate_limited" for quarantine, _ in quarantined)
-        )
-        if run.profile.failover.when_all_unhealthy == "try":
-            kept = _readmit(run, opened, quarantined)
-    run.excluded += [
-        Exclusion(c.target, NAME, "circuit_open", max(0.0, until - now)) for until, c in opened if c not in kept
-    ]
-    run.excluded += [
-        Exclusion(c.target, NAME, "quarantined_" + quarantine.cause, quarantine.until - now)
-        for quarantine, c in quarantined
-        if c not in kept
-    ]
-    run.candidates = kept
-
-
-def _readmit(
-    run: Run, opened: list[tuple[float, Candidate]], quarantined: list[tuple[Quarantine, Candidate]]
-) -> list[Candidate]:
-    """Who may be tried although nothing is healthy, in the order to try them; sets ``run.panic``."""
     if opened:
-        run.panic = run.profile.failover.panic_concurrency
-        return [candidate for _, candidate in sorted(opened, key=lambda entry: entry[0])]
-    if quarantined and not any(quarantine.told for quarantine, _ in quarantined):
+        run.readmitted = sorted(opened, key=lambda entry: entry[1])
+        run.panic = failover.panic_concurrency
+    elif not any(quarantine.told for _, quarantine in quarantined):
+        candidate, quarantine = min(quarantined, key=lambda entry: entry[1].until)
+        run.readmitted = [(candidate, quarantine.until)]
         run.panic = 1
-        return [min(quarantined, key=lambda entry: entry[0].until)[1]]
-    return []
 
 
 def fraction(route_id: str, target_id: str) -> float:

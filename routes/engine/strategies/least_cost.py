@@ -13,6 +13,8 @@ from routes.engine.strategies.base import NoParams
 from routes.engine.types import Ranked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic import BaseModel
 
     from routes.engine.candidates import Pool
@@ -38,21 +40,30 @@ class LeastCost:
         if tokens_in is None:  # once per decision, however many tiers are ranked
             estimate = run.request.estimate_tokens
             tokens_in = inputs["input_tokens"] = ASSUMED_INPUT_TOKENS if estimate is None else estimate()
-        stats = run.live.stats
-        means = [stats(c.id).mean_output_tokens for c in pool.candidates]
+        means = [stats.mean_output_tokens for stats in run.live.stats_of(pool.ids)]
         known = [mean for mean in means if mean is not None]
         typical = sum(known) / len(known) if known else ASSUMED_OUTPUT_TOKENS
         limit = run.request.max_output_tokens or float("inf")
-        priced: list[tuple[float, Ranked]] = []
-        unknown: list[Ranked] = []
-        for candidate, mean in zip(pool.candidates, means, strict=True):
-            price = candidate.price
+        priced: list[tuple[float, int, float]] = []
+        unknown: list[int] = []
+        for index, mean in enumerate(means):
+            price = pool.candidates[index].price
             if price is None:
-                unknown.append(Ranked(candidate.target, candidate.model, "price_unknown"))
+                unknown.append(index)
                 continue
-            tokens_out = min(typical if mean is None else mean, limit)
-            micro_usd = tokens_in * price.input + tokens_out * price.output
-            per_million = micro_usd / (tokens_in + tokens_out or 1)
-            priced.append((micro_usd, Ranked(candidate.target, candidate.model, "usd_per_million", per_million)))
-        priced.sort(key=lambda entry: entry[0])  # stable: ties keep configured order
-        return [ranked for _, ranked in priced] + unknown, None
+            tokens_out = typical if mean is None else mean
+            if tokens_out > limit:
+                tokens_out = limit
+            priced.append((tokens_in * price[0] + tokens_out * price[1], index, tokens_in + tokens_out))
+        priced.sort()  # by cost, then configured order
+        rest = _ranked(pool, priced, unknown)
+        return (next(rest),), rest
+
+
+def _ranked(pool: Pool, priced: list[tuple[float, int, float]], unknown: list[int]) -> Iterator[Ranked]:
+    for micro_usd, index, tokens in priced:
+        candidate = pool.candidates[index]
+        yield Ranked(candidate.target, candidate.model, "usd_per_million", micro_usd / tokens if tokens else 0.0)
+    for index in unknown:
+        candidate = pool.candidates[index]
+        yield Ranked(candidate.target, candidate.model, "price_unknown")

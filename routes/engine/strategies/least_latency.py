@@ -15,7 +15,7 @@ from routes.engine.strategies.base import Params
 from routes.engine.types import Ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pydantic import BaseModel
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 EXPLORE_SHARE = 0.05
 #: Operations whose answers have output tokens worth dividing by.
 GENERATING = frozenset({"chat", "completion", "responses", "messages"})
-
-#: (mean seconds, number of samples)
-Measured = tuple["float | None", int]
 
 
 class LeastLatencyParams(Params):
@@ -50,45 +47,58 @@ class LeastLatency:
     def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
         params = run.params
         assert isinstance(params, LeastLatencyParams)
-        needed = params.min_samples
-        code, means = measure(pool.candidates, run, needed)
-        warm: list[tuple[float, Candidate]] = []
-        cold: list[tuple[int, Candidate]] = []
-        for candidate, (mean, samples) in zip(pool.candidates, means, strict=True):
-            if mean is None or samples < needed:
-                cold.append((samples, candidate))
-            else:
-                warm.append((mean, candidate))
-        warm.sort(key=lambda entry: entry[0])  # stable: ties keep configured order
-        ranked = [Ranked(c.target, c.model, code, 1000.0 * mean) for mean, c in warm]
-        if cold:
-            unmeasured = [Ranked(c.target, c.model, "cold_start", samples) for samples, c in cold]
-            if params.cold_start == "explore" and not backup:
-                self._explore(pool, run, ranked, unmeasured)
-            ranked += unmeasured
-        return ranked, None
+        candidates = pool.candidates
+        code, warm, cold = measure(pool, run, params.min_samples)
+        warm.sort()  # by the mean, then configured order
+        first: tuple[Ranked, ...] = ()
+        if cold and params.cold_start == "explore" and not backup:
+            explored = self._explore(pool, run, cold, bool(warm))
+            if explored is not None:
+                samples, index = cold.pop(explored)
+                candidate = candidates[index]
+                first = (Ranked(candidate.target, candidate.model, "explore", samples),)
+        rest = _ranked(candidates, code, warm, cold)
+        return (first, rest) if first else ((next(rest),), rest)
 
-    def _explore(self, pool: Pool, run: Run, ranked: list[Ranked], unmeasured: list[Ranked]) -> None:
-        """Give an unmeasured target its turn: in 5 % of requests, or always while nothing is measured."""
-        if ranked:
+    def _explore(self, pool: Pool, run: Run, cold: list[tuple[int, int]], measured: bool) -> int | None:
+        """Which of the unmeasured has its turn: in 5 % of requests, or always while nothing is measured."""
+        if measured:
             draw = run.inputs["draw"] = run.rng.random()
             if draw >= EXPLORE_SHARE:
-                return
+                return None
         turn = run.inputs["turn"] = run.rotation.rotate(pool.key + "/explore")
-        chosen = unmeasured.pop(turn % len(unmeasured))
-        ranked.insert(0, chosen._replace(code="explore"))
+        return turn % len(cold)
 
 
-def measure(candidates: Sequence[Candidate], run: Run, needed: int) -> tuple[str, list[Measured]]:
-    """(what is compared, its mean and sample count for each candidate)"""
-    stats, now, request = run.live.stats, run.now, run.request
-    if request.stream:
-        return "first_event", [stats(c.id).mean_latency_s(True, now) for c in candidates]
-    latencies = [stats(c.id).mean_latency_s(False, now) for c in candidates]
-    if request.operation in GENERATING:
-        per_token = [stats(c.id).mean_per_token_s(now) for c in candidates]
-        if all(
-            tokens[1] >= needed for tokens, latency in zip(per_token, latencies, strict=True) if latency[1] >= needed
-        ):
-            return "per_token", per_token
-    return "latency", latencies
+def measure(pool: Pool, run: Run, needed: int) -> tuple[str, list[tuple[float, int]], list[tuple[int, int]]]:
+    """(what is compared, the measured as (mean, index), the others as (samples, index))"""
+    stream, now = run.request.stream, run.now
+    means = [stats.means_s(stream, now) for stats in run.live.stats_of(pool.ids)]
+    code = "first_event" if stream else "latency"
+    value, count = 0, 1
+    if not stream and run.request.operation in GENERATING:
+        for _, samples, _, token_samples in means:
+            if samples >= needed > token_samples:
+                break
+        else:
+            code, value, count = "per_token", 2, 3
+    warm: list[tuple[float, int]] = []
+    cold: list[tuple[int, int]] = []
+    for index, mean in enumerate(means):
+        samples = mean[count]
+        if samples < needed:
+            cold.append((samples, index))
+        else:
+            warm.append((mean[value], index))
+    return code, warm, cold
+
+
+def _ranked(
+    candidates: Sequence[Candidate], code: str, warm: list[tuple[float, int]], cold: list[tuple[int, int]]
+) -> Iterator[Ranked]:
+    for mean, index in warm:
+        candidate = candidates[index]
+        yield Ranked(candidate.target, candidate.model, code, 1000.0 * mean)
+    for samples, index in cold:
+        candidate = candidates[index]
+        yield Ranked(candidate.target, candidate.model, "cold_start", samples)
