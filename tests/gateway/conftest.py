@@ -1,0 +1,35 @@
+"""Gateway processes and a console stand-in, real processes and real sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateways import Gateways
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def start_gateways(data_dir: Path) -> Iterator[Callable[..., Gateways]]:
+    """Starts gateway processes with settings of the test's own: ``start_gateways(2, SIGNALBOX_MAX_BODY_MB="1")``."""
+    made: list[Gateways] = []
+
+    def start(count: int = 1, **environment: str) -> Gateways:
+        gateways = Gateways(data_dir, count, environment)
+        made.append(gateways)
+        gateways.start()
+        return gateways
+
+    yield start
+    for gateways in made:
+        gateways.stop()
+
+
+@pytest.fixture
+def gateway(start_gateways: Callable[..., Gateways]) -> Gateways:
+    """One running gateway process, nothing published yet; ``gateway.key`` is a valid key of profile ``default``."""
+    return start_gateways()
