@@ -8,6 +8,7 @@ class RoutesConfig(AppConfig):
     name = "routes"
 
     def ready(self) -> None:
+        from routes import checks  # noqa: F401 - registers itself
         from routes.roles import grant_roles
 
         post_migrate.connect(grant_roles, dispatch_uid="routes.roles")

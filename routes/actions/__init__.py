@@ -1,0 +1,42 @@
+"""Every write of configuration. Admin, API, commands and importers call the same functions, so they cannot disagree.
+
+Each takes a keyword-only ``actor``, runs in one transaction, validates in full before it writes, leaves an audit
+entry and raises an ``ActionError`` when it refuses; then nothing has changed. What acts at once reaches gateways
+after the commit. Must not import admin, API, history or health.
+"""
+
+from routes.actions.access_keys import CreatedKey, create_access_key, revoke_access_key, update_access_key
+from routes.actions.actor import Actor
+from routes.actions.admin_states import expire_admin_states, set_admin_state
+from routes.actions.credentials import set_credential
+from routes.actions.profiles import create_profile, delete_profile, update_profile
+from routes.actions.providers import create_provider, delete_provider, update_provider
+from routes.actions.revisions import document_of, live_revision, pending_changes, publish, rollback
+from routes.actions.sections import replace_prices, update_policy
+from routes.actions.transfer import export_configuration, import_configuration
+
+__all__ = [
+    "Actor",
+    "CreatedKey",
+    "create_access_key",
+    "create_profile",
+    "create_provider",
+    "delete_profile",
+    "delete_provider",
+    "document_of",
+    "expire_admin_states",
+    "export_configuration",
+    "import_configuration",
+    "live_revision",
+    "pending_changes",
+    "publish",
+    "replace_prices",
+    "revoke_access_key",
+    "rollback",
+    "set_admin_state",
+    "set_credential",
+    "update_access_key",
+    "update_policy",
+    "update_profile",
+    "update_provider",
+]

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @transaction.atomic
-def import_document(
+def import_configuration(
     tree: Any, *, actor: Actor, merge: bool = False, publish_now: bool = False, message: str = ""
 ) -> ConfigRevision | None:
     """Lay a document over the draft. Sections present replace those of the draft, with ``merge`` they add to and
@@ -163,7 +163,7 @@ def apply_configuration(configuration: document.Configuration, *, actor: Actor) 
 
 
 @transaction.atomic
-def export_document(*, actor: Actor) -> dict[str, Any]:
+def export_configuration(*, actor: Actor) -> dict[str, Any]:
     """The draft with keys and credentials as ``{keep: true}``, so that importing it changes nothing. No secrets."""
     actor.require("admin")
     configuration = draft.configuration()
