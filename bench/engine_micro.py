@@ -13,6 +13,7 @@ import argparse
 import gc
 import statistics
 import time
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -87,9 +88,7 @@ def decisions(batches: int) -> None:
                         assert claim is not None
                         live.settle(claim, target, Outcome("failure", "connect_refused"), 30.0)
                         live.release(claim, 30.0)
-                p50, p99 = measure(
-                    lambda s=snapshot, p=profile, v=live, r=rng: decide(s, p, request, v, 31.0, r), batches
-                )
+                p50, p99 = measure(partial(decide, snapshot, profile, request, live, 31.0, rng), batches)
                 row.append(f"{p50:.1f} / {p99:.1f}")
             print(f"| {name}{label} | {' | '.join(row)} |")
 

@@ -122,7 +122,7 @@ class LocalLiveState:
 
     def stats(self, target_id: str) -> TargetStats:
         found = self._stats.get(target_id)
-        return self._stats.setdefault(target_id, TargetStats()) if found is None else found
+        return self._stats.setdefault(target_id, TargetStats(self._lock)) if found is None else found
 
     def stats_of(self, target_ids: Sequence[str]) -> Sequence[TargetStats]:
         known = self._stats

@@ -173,15 +173,19 @@ class Walk:
         self._limited: dict[int, float] = {}  # place -> when it may be tried again
 
     @property
+    def first_pass(self) -> bool:
+        return self._queue is None
+
+    @property
     def exhausted(self) -> bool:
         """No attempt is left, wherever."""
         return self.attempts >= self.max_attempts
 
-    def places(self, index: int) -> int | None:
+    def following(self, index: int | None) -> int | None:
         """The place to try after ``index`` in this pass (-1 to begin); None = this pass is over. In the first
         pass the caller finds out where the ranking ends."""
         if self._queue is None:
-            return index + 1
+            return None if index is None else index + 1
         return self._queue.popleft() if self._queue else None
 
     def began(self) -> None:

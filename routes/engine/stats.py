@@ -2,15 +2,20 @@
 
 Two windows of the last 100 outcomes not older than an hour, one for streams (time to first event) and one for
 other requests (latency, and latency per output token). A failed attempt counts as its time-out. Beside them a
-peak EWMA per kind. Imports the vocabulary; locks are ``LocalLiveState``'s.
+peak EWMA per kind. Imports the vocabulary. Writers hold the lock of
+``LocalLiveState``.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from math import exp
+from typing import TYPE_CHECKING
 
 from routes.engine.live import Means
+
+if TYPE_CHECKING:
+    from threading import Lock
 
 #: Outcomes kept per window, and for how long.
 SAMPLES = 100
@@ -45,13 +50,15 @@ class SampleWindow:
         "_answers",
         "_answers_s",
         "_failures",
+        "_lock",
         "_means",
         "_samples",
         "_seconds",
         "_timeouts_s",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
         self._samples: deque[Sample] = deque()
         self._means: Means | None = None
         self._seconds = 0.0
@@ -79,11 +86,16 @@ class SampleWindow:
             self._count(sample, 1)
 
     def means(self, now: float) -> Means:
-        """Means over what is not too old; computed once per change."""
+        """Means over what is not too old; computed once per change. The only method that takes the lock; whoever
+        calls the others holds it."""
         samples = self._samples
-        if samples and samples[0].at < now - MAX_AGE:
-            self._expire(now)
-        return self._means or self._compute()
+        means = self._means
+        if means is None or (samples and samples[0].at < now - MAX_AGE):
+            with self._lock:
+                while samples and samples[0].at < now - MAX_AGE:
+                    self._count(samples.popleft(), -1)
+                means = self._compute()
+        return means
 
     def _compute(self) -> Means:
         count = len(self._samples)
@@ -98,11 +110,6 @@ class SampleWindow:
             means = Means(self._seconds / count, count, per_token, self._answers + self._failures)
         self._means = means
         return means
-
-    def _expire(self, now: float) -> None:
-        samples = self._samples
-        while samples and samples[0].at < now - MAX_AGE:
-            self._count(samples.popleft(), -1)
 
     def _count(self, sample: Sample, sign: int) -> None:
         self._means = None
@@ -158,10 +165,10 @@ class TargetStats:
         "mean_output_tokens",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, lock: Lock) -> None:
         self.in_flight = 0
         self.consecutive_failures = 0
-        self._windows = (SampleWindow(), SampleWindow())  # others, streams
+        self._windows = (SampleWindow(lock), SampleWindow(lock))  # others, streams
         self._ewma = (PeakEwma(), PeakEwma())
         self._tokens: deque[int] = deque()
         self._tokens_sum = 0

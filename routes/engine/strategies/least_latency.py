@@ -75,21 +75,21 @@ def measure(pool: Pool, run: Run, needed: int) -> tuple[str, list[tuple[float, i
     stream, now = run.request.stream, run.now
     means = [stats.means_s(stream, now) for stats in run.live.stats_of(pool.ids)]
     code = "first_event" if stream else "latency"
-    value, count = 0, 1
     if not stream and run.request.operation in GENERATING:
         for _, samples, _, token_samples in means:
             if samples >= needed > token_samples:
                 break
         else:
-            code, value, count = "per_token", 2, 3
+            code = "per_token"
     warm: list[tuple[float, int]] = []
     cold: list[tuple[int, int]] = []
+    per_token = code == "per_token"
     for index, mean in enumerate(means):
-        samples = mean[count]
-        if samples < needed:
+        seconds, samples = (mean.per_token, mean.token_samples) if per_token else (mean.seconds, mean.samples)
+        if seconds is None or samples < needed:
             cold.append((samples, index))
         else:
-            warm.append((mean[value], index))
+            warm.append((seconds, index))
     return code, warm, cold
 
 
