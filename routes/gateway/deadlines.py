@@ -10,6 +10,7 @@ A passed limit cancels the request's task; the task finds ``expired`` set and ta
 from __future__ import annotations
 
 import asyncio
+import time
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ TICK: Final = 0.05
 
 
 class Watch:
-    """The time limits of one request. Moments are of ``loop.time()``; names of limits are error classes."""
+    """The time limits of one request. Moments are of ``time.monotonic``; names of limits are error classes."""
 
     __slots__ = ("_sweeper", "at", "ceiling", "ceiling_name", "expired", "name", "soft", "soft_at", "task")
 
@@ -98,8 +99,7 @@ class Sweeper:
         if not self.watches:
             self._running = False
             return
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.monotonic()
         for watch in tuple(self.watches):
             watch.check(now)
-        loop.call_later(TICK, self._sweep)
+        asyncio.get_running_loop().call_later(TICK, self._sweep)

@@ -48,6 +48,7 @@ RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
     b"set-cookie",
     b"set-cookie2",
     b"server",
+    b"date",  # the edge writes its own
     b"alt-svc",
     b"strict-transport-security",
     b"nel",

@@ -6,7 +6,7 @@ read from and written to its cache beside ``input_tokens``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -80,6 +80,8 @@ def read_answer(body: bytes) -> Answer:
 class MessagesReader:
     """Streams of ``/messages``."""
 
+    end_is_content: ClassVar[bool] = False
+
     __slots__ = ("error", "terminator", "text_bytes", "usage")
 
     def __init__(self) -> None:
@@ -121,11 +123,15 @@ class MessagesReader:
         if kind == "message_start":
             if message.message is not None:
                 usage_of(message.message.usage, self.usage)
+                self.usage.output = None  # what message_start says of the output is a beginning
             return Kind.HELD
         if kind == "error" or message.error is not None:
             self.error = error_message(message.error)
             return Kind.ERROR
         return Kind.HELD
+
+    def long_event(self, beginning: bytes) -> None:
+        """Content, whatever it says."""
 
     def complete(self) -> bool:
         return False

@@ -6,7 +6,8 @@ fields are ``Any`` where an odd value must not make a readable event unreadable.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -97,6 +98,8 @@ def read_answer(body: bytes) -> Answer:
 class ChatReader:
     """Streams of ``/chat/completions`` and ``/completions``."""
 
+    end_is_content: ClassVar[bool] = False
+
     __slots__ = ("_ended", "_open", "error", "terminator", "text_bytes", "usage")
 
     def __init__(self) -> None:
@@ -154,6 +157,9 @@ class ChatReader:
         self.text_bytes += said
         return said > 0
 
+    def long_event(self, beginning: bytes) -> None:
+        """Content, whatever it says."""
+
     def complete(self) -> bool:
         return self._ended and not self._open
 
@@ -181,10 +187,17 @@ _ANNOUNCEMENTS = frozenset(
 )
 
 
+_LONG_END = re.compile(
+    rb'\Aevent: response\.(?:completed|incomplete)[\r\n]|"type": ?"response\.(?:completed|incomplete)"'
+)
+
+
 class ResponsesReader:
     """Streams of ``/responses``."""
 
-    __slots__ = ("_spoken", "error", "terminator", "text_bytes", "usage")
+    end_is_content: ClassVar[bool] = True
+
+    __slots__ = ("_ended_long", "_spoken", "error", "terminator", "text_bytes", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
@@ -192,6 +205,7 @@ class ResponsesReader:
         self.error = ""
         self.terminator = b""
         self._spoken = False
+        self._ended_long = False
 
     def read(self, event: bytes) -> Kind:
         parsed = sse.fields(event)
@@ -230,5 +244,9 @@ class ResponsesReader:
             self.text_bytes += size(message.delta)
         return Kind.CONTENT
 
+    def long_event(self, beginning: bytes) -> None:
+        # The last event repeats the whole answer: with images in it, it is far too long to be held.
+        self._ended_long = _LONG_END.search(beginning, 0, 200) is not None
+
     def complete(self) -> bool:
-        return False
+        return self._ended_long

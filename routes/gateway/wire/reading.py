@@ -7,7 +7,7 @@ said. The formats themselves are ``openai`` and ``anthropic``; ``reader_for`` an
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -42,15 +42,24 @@ class Answer(NamedTuple):
 
 
 class StreamReader(Protocol):
-    """State of one stream. ``text_bytes`` is the size of the text sent so far, for an estimate of the usage;
-    ``error`` the message of an error event; ``terminator`` what a complete stream may lack at its end."""
+    """State of one stream.
 
+    ``text_bytes`` is the size of the text so far, for an estimate of the usage; ``error`` the message of an error
+    event; ``terminator`` what a complete stream may lack at its end; ``end_is_content`` whether the end event alone
+    is a regular answer (an empty one).
+    """
+
+    end_is_content: ClassVar[bool]
     usage: Usage
     text_bytes: int
     error: str
     terminator: bytes
 
     def read(self, event: bytes) -> Kind: ...
+
+    def long_event(self, beginning: bytes) -> None:
+        """An event begins that is too long to be read whole."""
+        ...
 
     def complete(self) -> bool:
         """Whether the stream may end here: nothing but its terminator is missing."""

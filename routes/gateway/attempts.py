@@ -1,0 +1,312 @@
+"""The attempt loop: walks a decision's ranking until an answer is delivered or nothing is left to try.
+
+Takes a claim per attempt, sends, rules on what came (``routes.engine.retry`` is the table), tells the live state, and
+either lets the relay deliver or goes on. Failing over costs the client nothing but time until the relay has committed.
+Raises the Refusal that ends a request, its row already written. Cancelled at any await by a client that leaves, a
+shutdown, or a time limit of ours; only the last is caught here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from routes.engine import retry
+from routes.engine.quarantine import rate_limit_seconds
+from routes.engine.retry import Keep, Ruling, Step, Walk
+from routes.gateway.deadlines import SOFT
+from routes.gateway.errors import AllTargetsFailed, BadRequest, NoTargetAvailable, RateLimited, Refusal, TotalTimeout
+from routes.gateway.relay import Relay, after, as_failure
+from routes.gateway.stream import StreamRelay
+from routes.gateway.trial import Trial
+from routes.gateway.upstream import Reply, UpstreamError
+from routes.gateway.wire import problems
+from routes.gateway.wire.body import replace_model
+
+if TYPE_CHECKING:
+    from routes.engine.live import Claim
+    from routes.engine.types import Decision, Ranked
+    from routes.gateway.deadlines import Watch
+    from routes.gateway.exchange import Exchange
+    from routes.gateway.relay import Send
+    from routes.gateway.state import GatewayState
+
+#: Requests that think may be silent for longer: first-event limits are this many times as long for them.
+THINKING_FACTOR: Final = 6
+#: How long the body of an error answer may take; its status alone says enough.
+ERROR_BODY_SECONDS: Final = 5.0
+#: Soonest moment at which a client may come back when nobody knows better.
+RETRY_SOON: Final = 1.0
+#: Errors that mean the same whichever target they came from: they name the refusal when no other kind occurred.
+_TELLING: Final = frozenset({"upstream_redirect", "upstream_framing", "auth_failed", "quota_exhausted"})
+_TIMEOUTS: Final = frozenset({"connect_timeout", "timeout_first_byte", "timeout_first_event", "timeout_idle"})
+
+
+async def run(state: GatewayState, exchange: Exchange, receive: Any, send: Send) -> None:
+    """Answer the request, or raise the Refusal that does. ``receive`` is not used: the edge cancels us when the
+    client leaves."""
+    watch = state.sweeper.watch()
+    try:
+        await _Route(state, exchange, send, watch).run()
+    finally:
+        watch.close()
+
+
+class _Route:
+    """One request on its way through its ranking."""
+
+    __slots__ = ("_index", "decision", "exchange", "failover", "send", "state", "timeouts", "trial", "walk", "watch")
+
+    def __init__(self, state: GatewayState, exchange: Exchange, send: Send, watch: Watch) -> None:
+        assert exchange.decision is not None
+        assert exchange.profile is not None
+        self.state = state
+        self.exchange = exchange
+        self.send = send
+        self.watch = watch
+        self.decision: Decision = exchange.decision
+        self.failover = exchange.profile.failover
+        self.timeouts = exchange.profile.timeouts
+        self.walk = Walk(self.failover, single=self.decision.panic > 0)
+        self.trial: Trial | None = None
+        self._index = -1
+
+    async def run(self) -> None:
+        state, walk, watch = self.state, self.walk, self.watch
+        watch.ceiling = after(self.exchange.accepted, self.timeouts.total)
+        watch.ceiling_name = "timeout_total"
+        state.retry_budget.request(state.clock())
+        index: int | None = -1
+        while not walk.exhausted:
+            index = walk.following(index)
+            place = None if index is None else self.decision.place(index)
+            if index is None or place is None:
+                pause = walk.another_pass(state.clock(), state.rng)
+                if pause is None:
+                    break
+                await self._pause(pause)
+                index = -1
+                continue
+            claim = self._claim(place, index)
+            if claim is None:
+                continue
+            if walk.attempts and not state.retry_budget.take(state.clock()):
+                state.live.release(claim, state.clock())
+                break
+            walk.began()
+            self._index = index
+            if await self._try(place, claim):
+                return
+        self._refuse(self._nothing_left())
+
+    def _claim(self, place: Ranked, index: int) -> Claim | None:
+        """Permission to try a place now; None = its circuit, its slots or a quarantine say no."""
+        state, decision = self.state, self.decision
+        now = state.clock()
+        if (
+            index > 0
+            and self.walk.first_pass
+            and not decision.panic
+            and state.live.quarantined_until(place.target, place.model, now) is not None
+        ):
+            return None  # since the decision another request found out
+        return state.live.claim(place.target, now, decision.panic, self.timeouts.total)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError as error:
+            as_failure(error, self.exchange, self.watch)
+            self._refuse(TotalTimeout(attempts=len(self.exchange.attempts)))
+
+    # -- one attempt -----------------------------------------------------------------------------------------
+    async def _try(self, place: Ranked, claim: Claim) -> bool:
+        """True when the client was answered. False = go on with the next."""
+        state, exchange = self.state, self.exchange
+        limit = self._first_event() if exchange.stream else self.timeouts.first_byte
+        self.trial = trial = Trial(state, exchange, place, claim, limit)
+        reply: Reply | None = None
+        try:
+            state.recorder.started(exchange, place)
+            reply = await self._ask(place)
+            trial.answered(reply.status)
+            if 200 <= reply.status < 300:
+                kind = StreamRelay if exchange.stream else Relay
+                await kind(state, exchange, self.send, self.watch, trial, reply).deliver()
+                return True
+            return await self._ruled_on_status(reply)
+        except (UpstreamError, asyncio.CancelledError) as error:
+            try:
+                failure = as_failure(error, exchange, self.watch)
+            except asyncio.CancelledError:
+                trial.close("neutral", "cancelled", received=reply.received if reply is not None else 0)
+                raise
+            soft = failure.error_class == SOFT
+            ruling = retry.TOO_SLOW_SO_FAR if soft else retry.rule_on_failure(failure.error_class)
+            self._failed(ruling, failure.message, reply)
+            return False
+        finally:
+            trial.close("neutral", "internal")  # closed already, unless something of ours failed
+            if reply is not None:
+                reply.close()
+
+    async def _ask(self, place: Ranked) -> Reply:
+        """Send the request to a place and wait for the head of an answer."""
+        state, exchange = self.state, self.exchange
+        provider = place.target.provider
+        endpoint = state.upstream.endpoint(provider, state.credential(provider.id))
+        body = exchange.body
+        if place.model != exchange.model:
+            try:
+                body = replace_model(body, place.model)
+            except ValueError as error:
+                self._refuse(BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json"))
+        head = endpoint.head(exchange.method, exchange.resource, exchange.query, exchange.headers, len(body))
+        self.watch.limit(after(state.clock(), self.timeouts.connect), "connect_timeout")
+        return await state.upstream.send(endpoint, head, body, self._connected)
+
+    def _connected(self) -> None:
+        """The request goes out: from now on its answer is waited for."""
+        now, watch, timeouts = self.state.clock(), self.watch, self.timeouts
+        if not self.exchange.stream:
+            watch.limit(after(now, timeouts.first_byte), "timeout_first_byte")
+            return
+        limit = self._first_event()
+        watch.limit(after(now, limit), "timeout_first_event")
+        soft = timeouts.first_event_soft * (THINKING_FACTOR if self.exchange.thinking else 1)
+        if soft > 0 and (soft < limit or limit <= 0):
+            watch.soften(now + soft, self._another_is_left)
+
+    def _first_event(self) -> float:
+        return self.timeouts.first_event * (THINKING_FACTOR if self.exchange.thinking else 1)
+
+    def _another_is_left(self) -> bool:
+        """Whether leaving this attempt would lead anywhere."""
+        walk, live, now = self.walk, self.state.live, self.state.clock()
+        if walk.exhausted or not walk.first_pass:
+            return False
+        index = self._index + 1
+        while (place := self.decision.place(index)) is not None:
+            if (
+                live.circuit(place.target, now).state != "open"
+                and live.quarantined_until(place.target, place.model, now) is None
+            ):
+                return True
+            index += 1
+        return False
+
+    async def _ruled_on_status(self, reply: Reply) -> bool:
+        """An answer that is not a 2xx: to the client as it is, or on to the next target."""
+        assert self.trial is not None
+        relay = Relay(self.state, self.exchange, self.send, self.watch, self.trial, reply)
+        body, whole, failure = b"", False, None
+        self.watch.limit(self.state.clock() + ERROR_BODY_SECONDS, "timeout_idle")
+        try:
+            body, whole = await relay.hold(paced=False)
+        except (UpstreamError, asyncio.CancelledError) as error:
+            failure = as_failure(error, self.exchange, self.watch)
+            if failure.error_class == "timeout_total":
+                raise failure from None
+        problem = problems.recognise(body) if whole else problems.Problem(None, "")
+        ruling = retry.rule_on_status(reply.status, problem.cause, self.failover)
+        message = f"HTTP {reply.status}: {problem.message}" if problem.message else f"HTTP {reply.status}"
+        message = self._redacted(message)
+        if ruling.step is Step.SURFACE:
+            if failure is not None:
+                raise failure
+            await relay.surface(body, whole, ruling.error_class, message)
+            return True
+        if whole:
+            reply.release()
+        self._failed(ruling, message, reply)
+        return False
+
+    def _redacted(self, message: str) -> str:
+        """Some providers repeat the credential they refuse."""
+        assert self.trial is not None
+        credential = self.state.credential(self.trial.place.target.provider.id)
+        return message.replace(credential.value, "***") if credential is not None else message
+
+    def _failed(self, ruling: Ruling, message: str, reply: Reply | None) -> None:
+        """Write an attempt off: record, circuit, quarantine, and whether it may be tried again."""
+        trial, state = self.trial, self.state
+        assert trial is not None
+        trial.close(ruling.verdict, ruling.error_class, message, reply.received if reply is not None else 0)
+        now = state.clock()
+        wait = (
+            retry.retry_after(reply.headers, time.time())
+            if reply is not None and ruling.keep is not Keep.NONE
+            else None
+        )
+        self._keep_away(trial.place, ruling, wait, now)
+        self.walk.failed(self._index, ruling.again, now, wait)
+        if ruling.step is Step.REFUSE:
+            attempts = len(self.exchange.attempts)
+            if ruling.error_class == "timeout_total":
+                self._refuse(TotalTimeout(attempts=attempts))
+            self._refuse(
+                AllTargetsFailed(
+                    "the provider does not accept the gateway's credential", code="auth_failed", attempts=attempts
+                )
+            )
+
+    def _keep_away(self, place: Ranked, ruling: Ruling, wait: float | None, now: float) -> None:
+        """The quarantine an outcome asks for."""
+        live, target, keep = self.state.live, place.target, ruling.keep
+        if keep is Keep.NONE:
+            return
+        settings = target.provider.quarantine
+        cause = ruling.error_class or ""
+        if keep is Keep.ACCOUNT:
+            live.auth_failure(target, cause, now)
+        elif keep is Keep.MODEL:
+            live.quarantine(target, place.model, settings.auth, cause, now)
+        elif keep is Keep.RATE_LIMIT or wait is not None:
+            live.quarantine(target, place.model, rate_limit_seconds(settings, wait), cause, now, told=wait is not None)
+
+    # -- the end ---------------------------------------------------------------------------------------------
+    def _nothing_left(self) -> Refusal:
+        """What to tell the client when no attempt brought an answer."""
+        attempts = self.exchange.attempts
+        if not attempts:
+            limited = self.decision.all_rate_limited
+            return (RateLimited if limited else NoTargetAvailable)(retry_after=self._soonest())
+        classes = {attempt.error_class for attempt in attempts}
+        count = len(attempts)
+        if classes == {"rate_limited"}:
+            return RateLimited(retry_after=self._soonest(), attempts=count)
+        told = "; ".join(f"{attempt.provider}: {attempt.error_class}" for attempt in attempts)
+        message = f"no answer after {count} attempt{'s' if count > 1 else ''} ({told})"
+        only = next(iter(classes)) if len(classes) == 1 else None
+        return AllTargetsFailed(message, code=only if only in _TELLING else None, attempts=count)
+
+    def _soonest(self) -> float:
+        """Seconds until some target of this ranking, or one left out of it, may serve again."""
+        live, decision, now = self.state.live, self.decision, self.state.clock()
+        moments = [] if decision.retry_at is None else [decision.retry_at]
+        for place in decision.full_ranking():
+            quarantine = live.quarantined_until(place.target, place.model, now)
+            if quarantine is not None:
+                moments.append(quarantine.until)
+        return max(RETRY_SOON, min(moments) - now) if moments else RETRY_SOON
+
+    def _refuse(self, refusal: Refusal) -> NoReturn:
+        """Write the row and raise."""
+        attempts = self.exchange.attempts
+        error_code: str | None
+        if not attempts or refusal.status == 400:
+            status, error_code = "rejected", refusal.code
+        elif refusal.status == 504:
+            status, error_code = "timeout", refusal.code
+        else:
+            all_timed_out = all(attempt.error_class in _TIMEOUTS for attempt in attempts)
+            status, error_code = "timeout" if all_timed_out else "failed", attempts[-1].error_class
+        self.state.recorder.finish(
+            self.exchange,
+            status=status,
+            http_status=refusal.status,
+            error_code=error_code,
+            message=refusal.message,
+        )
+        raise refusal
