@@ -1,0 +1,74 @@
+# Signalbox. `make help` lists the targets. Needs Python >= 3.11 and make; everything else comes into .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# The first that is new enough; name another one with `make run PYTHON=/path/to/python3`.
+PYTHON := python3.11 python3.12 python3.13 python3.14 python3
+# Hashes are checked either way. uv takes seconds; pip is for machines whose index only pip is told about.
+INSTALL = $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r $(1) \
+	|| $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
+DJANGO_TEMPLATES = find templates -name '*.html'
+
+.PHONY: run test test-fast lint format bench lock help
+
+run: $(VENV)/.runtime ## set up what is missing, then run everything on http://127.0.0.1:8000 (SIGNALBOX_PORT)
+	@exec $(PY) manage.py serve --setup
+
+test: lint ## the whole suite with its own PostgreSQL and Redis, after every static check
+	$(PY) -m pytest
+
+test-fast: $(VENV)/.dev ## the suite without slow and browser tests
+	$(PY) -m pytest -n 2 -m "not slow and not browser"
+
+lint: $(VENV)/.dev ## ruff, mypy, import rules, migrations, templates
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	DJANGO_SETTINGS_MODULE=tests.settings $(PY) -W error manage.py makemigrations --check --dry-run
+	$(DJANGO_TEMPLATES) -exec $(VENV)/bin/djade --check --target-version 5.2 {} +
+
+format: $(VENV)/.dev ## rewrite code and templates in the house's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(DJANGO_TEMPLATES) -exec $(VENV)/bin/djade --target-version 5.2 {} +
+
+bench: $(VENV)/.dev ## measure the gateway against a bare proxy and no proxy at all; see bench/RESULTS.md
+	$(PY) -m bench
+
+lock: $(VENV)/.bootstrap ## write requirements/*.txt anew from pyproject.toml
+	$(LOCK) --upgrade requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+# -- the virtual environment -----------------------------------------------------------------------
+$(VENV)/.bootstrap: requirements/bootstrap.txt
+	@for candidate in $(PYTHON); do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			if ! $$candidate -c 'import venv, ensurepip' 2>/dev/null; then \
+				echo "signalbox: $$candidate has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+				exit 1; \
+			fi; \
+			$$candidate -m venv $(VENV) && \
+			$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $< && \
+			touch $@ && exit 0; \
+			exit 1; \
+		fi; \
+	done; \
+	echo "signalbox: needs Python 3.11 or newer; none of these is: $(PYTHON)" >&2; \
+	exit 1
+
+$(VENV)/.runtime: $(VENV)/.bootstrap requirements/runtime.txt
+	@$(call INSTALL,requirements/runtime.txt)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.bootstrap requirements/dev.txt
+	@$(call INSTALL,requirements/dev.txt)
+	@touch $@ $(VENV)/.runtime
