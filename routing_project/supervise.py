@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 HOPELESS_STARTS = 6  # short lives in a row, before anything ever worked, that make a fault fatal
 INTERRUPT_DRAIN_SECONDS = 3.2  # Ctrl+C: gateways drain up to 3 s; everything is gone in less than 5
+TICK_SECONDS = 2.0  # how often the loop looks at what no signal tells
 MARGIN_SECONDS = 5.0  # what a child gets on top of the drain time before it is killed
 
 log = logs.get_logger(__name__)
@@ -82,11 +83,13 @@ class Supervisor:
     def run(self, *, setup: bool) -> int:
         self._catch_signals()
         try:
+            self._prepare_folders()
+            if self.env.redis_url is None:
+                self._start_redis()
             if setup and not self._run_setup():
                 return 1
             if not self.received:
                 self._check_database()
-                self._prepare_folders()
                 self._define_children()
                 preflight.listen(self.listener, self.env)
                 self._loop()
@@ -120,18 +123,13 @@ class Supervisor:
                     self._start(child)
             if self.probed.is_set() and not self.announced:
                 self._announce()
-            next_due = min((child.due for child in self.children if not child.running), default=now + 60)
-            self._wait(next_due - now)
+            self._end_removed_demo()
+            next_due = min((child.due for child in self.children if not child.running), default=now + TICK_SECONDS)
+            self._wait(min(next_due - now, TICK_SECONDS))
 
     def _start(self, child: Child) -> None:
         child.start()
         self._write_map()
-        if child.name == "redis" and child.starts == 1:
-            assert child.process is not None
-            if not wait_for_socket(self.env.redis_socket, child.process, 10):
-                raise Fatal(
-                    f"the embedded Redis did not start; see {self.env.log_dir / 'redis.log'}, or set REDIS_URL."
-                )
 
     def _reap(self) -> None:
         for child in self.children:
@@ -148,6 +146,17 @@ class Supervisor:
             )
             if not self.announced and child.failures >= HOPELESS_STARTS:
                 raise Fatal(f"{child.name} does not start ({describe(code)}); its own lines are above.")
+
+    def _end_removed_demo(self) -> None:
+        """The admin action that removes the demo removes its file; the simulated providers end with it."""
+        for child in self.children:
+            if child.name == "simulator" and not announce.demo_path(self.env).exists():
+                log.info("the demo is gone", child=child.name)
+                child.send(signal.SIGTERM)
+                self._finish([child], MARGIN_SECONDS)
+                self.children.remove(child)
+                self._write_map()
+                return
 
     def _probe(self) -> None:
         """Wait until everything answers, or patience runs out; then wake the loop."""
@@ -166,7 +175,18 @@ class Supervisor:
         print(announce.text(self.env, self.report), flush=True)
         self.report.clear()  # the password and the key are shown once
 
-    # -- before the children -------------------------------------------------------------------
+    # -- before the others ---------------------------------------------------------------------
+    def _start_redis(self) -> None:
+        """The embedded server, before everything that talks to it; only in memory, so it may be killed."""
+        log_file = self.env.log_dir / "redis.log"
+        command = [*valkey_command(self.env.redis_socket, self.env.data), "--logfile", str(log_file)]
+        redis = Child("redis", command, self._environment(), death_signal=signal.SIGKILL)
+        self.children.append(redis)
+        self._start(redis)
+        assert redis.process is not None
+        if not wait_for_socket(self.env.redis_socket, redis.process, 10):
+            raise Fatal(f"the embedded Redis did not start; see {log_file}, or set REDIS_URL.")
+
     def _run_setup(self) -> bool:
         """``manage.py setup`` in a process of its own, so that Django's memory is given back. False: it failed."""
         reader, writer = os.pipe()
@@ -216,12 +236,9 @@ class Supervisor:
         env, python = self.env, sys.executable
         environment = self._environment()
 
-        def add(name: str, *command: str, fds: tuple[int, ...] = (), death_signal: int = signal.SIGTERM) -> None:
-            self.children.append(Child(name, list(command), environment, fds, death_signal))
+        def add(name: str, *command: str, fds: tuple[int, ...] = ()) -> None:
+            self.children.append(Child(name, list(command), environment, fds))
 
-        if env.redis_url is None:
-            redis_log = ("--logfile", str(env.log_dir / "redis.log"))
-            add("redis", *valkey_command(env.redis_socket, env.data), *redis_log, death_signal=signal.SIGKILL)
         fd = self.listener.fileno()
         for number in range(1, env.workers + 1):
             name = f"gateway-{number}"

@@ -46,7 +46,9 @@ def run(options: argparse.Namespace) -> int:
 def _document(options: argparse.Namespace) -> Any:
     try:
         if options.config is not None:
-            return json.loads(options.config.read_text())
+            document = json.loads(options.config.read_text())
+            # The product keeps the control endpoint's port beside the providers.
+            return document["providers"] if isinstance(document, dict) and "providers" in document else document
         behaviour = json.loads(options.behaviour)
     except OSError as error:
         raise ConfigError(f"{options.config}: {error.strerror}") from None

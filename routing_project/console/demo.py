@@ -7,11 +7,16 @@ providers and their ports; ``serve`` runs them while the file is there.
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 from typing import TYPE_CHECKING, Any
 
-from routes import actions
+from django.db import transaction
+
+from routes.actions.access_keys import new_value, revoke_access_key
+from routes.actions.profiles import delete_profile
+from routes.actions.providers import delete_provider
+from routes.actions.revisions import pending_changes, publish
+from routes.actions.transfer import import_configuration
 from routes.models import AccessKey, ConfigRevision, Profile, Provider
 from routing_project import announce
 
@@ -35,20 +40,42 @@ def wanted() -> bool:
 
 
 def create(env: Env, actor: Actor) -> dict[str, Any]:
-    """Load and publish the demo; returns what the operator is told, the key's only appearance among it."""
+    """Load and publish the demo; returns what the operator is told: the key appears here and nowhere else."""
     control_port, *ports = _free_ports(1 + len(PROVIDERS))
     providers = [
         {"name": slug, "wire": wire, "port": port, "behaviour": behaviour}
         for (slug, _name, wire, _weight, behaviour), port in zip(PROVIDERS, ports, strict=True)
     ]
-    key = f"sbx_{secrets.token_urlsafe(32)}"
-    actions.import_configuration(document(ports, key), actor=actor)
+    # The file first: were it missing, nobody would ever start the providers that the database names.
     path = announce.demo_path(env)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"control_port": control_port, "providers": providers}, indent=2) + "\n")
     temporary.replace(path)
-    actions.publish(actor=actor, message="The demo")
+    key = new_value()
+    import_configuration(document(ports, key), actor=actor, publish_now=True, message="The demo")
     return {"access_key": key, "model": MODEL}
+
+
+def remove(env: Env, actor: Actor) -> bool:
+    """Take the demo out again: its providers, their places in profiles, a profile that has nothing else, its key.
+
+    True when that was published too; not when other changes wait in the draft, which are not ours to publish.
+    ``serve`` ends the simulated providers. Raises ActionError, for instance while another key uses the profile.
+    """
+    slugs = {each["name"] for each in announce.demo(env).get("providers", [])}
+    with transaction.atomic():
+        alone = not pending_changes()
+        for key in AccessKey.objects.filter(name=KEY_NAME):
+            revoke_access_key(key, actor=actor)
+        for profile in Profile.objects.filter(targets__provider__slug__in=slugs).distinct():
+            if not profile.targets.exclude(provider__slug__in=slugs).exists():
+                delete_profile(profile, actor=actor)
+        for provider in Provider.objects.filter(slug__in=slugs):
+            delete_provider(provider, actor=actor, remove_from_profiles=True)
+        if alone:
+            publish(actor=actor, message="The demo removed")
+    announce.demo_path(env).unlink(missing_ok=True)
+    return alone
 
 
 def document(ports: list[int], key: str) -> dict[str, Any]:
