@@ -10,6 +10,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from routes.engine.retry import RetryBudget
+from routes.gateway.deadlines import Sweeper
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
@@ -57,6 +60,9 @@ class GatewayState:
     config: Config | None = None
     #: set when the process was told to stop: readiness is off, watcher streams end
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    #: time limits of all requests under way, and how many attempts beyond the first may start
+    sweeper: Sweeper = field(default_factory=Sweeper)
+    retry_budget: RetryBudget = field(default_factory=RetryBudget)
     #: what works only partly, by name ("redis": "since 12:00"); shown by /readyz
     degraded: dict[str, str] = field(default_factory=dict)
 
