@@ -225,7 +225,7 @@ def sentences(rendered: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]
     ``attempts`` are dicts as the history API gives them (provider, model, http_status, error_class, latency_ms,
     ttfb_ms; ``transitions`` [before, after, reason] where there were any).
     """
-    return [*_decision_sentences(rendered), *_attempt_sentences(attempts)]
+    return [*_decision_sentences(rendered), *attempt_sentences(attempts)]
 
 
 def _decision_sentences(rendered: Mapping[str, Any]) -> list[str]:
@@ -251,7 +251,8 @@ def _decision_sentences(rendered: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def _attempt_sentences(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
+def attempt_sentences(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each attempt, and one for each change of circuit it caused (see ``sentences``)."""
     told: list[str] = []
     for number, attempt in enumerate(attempts, 1):
         result = words.outcome(attempt.get("error_class"), attempt.get("http_status"))

@@ -1,0 +1,46 @@
+"""What can go wrong in history. ``code`` is stable: the same in API answers, logs and docs.
+
+HistoryError
+├── RouteNotFound      route_not_found      no such route, here or in the journal
+├── StatusConflict     status_conflict      the route has another outcome already
+├── JournalFull        journal_full         the record could not be kept
+├── BadQuery           invalid              a filter, order, cursor or time the history does not understand
+└── RangeTooLarge      range_too_large      the question takes longer than allowed; narrow the time range
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HistoryError(Exception):
+    """Base of the tree."""
+
+    code: ClassVar[str] = "history_error"
+
+
+class RouteNotFound(HistoryError):
+    code = "route_not_found"
+
+
+class StatusConflict(HistoryError):
+    code = "status_conflict"
+
+
+class JournalFull(HistoryError):
+    code = "journal_full"
+
+
+class BadQuery(HistoryError):
+    """``field`` is the parameter at fault."""
+
+    code = "invalid"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class RangeTooLarge(HistoryError):
+    code = "range_too_large"

@@ -1,0 +1,242 @@
+"""Figures over a time range for pages and reports: counts, failure rate, percentiles, shares. Reads rows directly.
+
+Each function is one query over one stretch of the primary key, aggregated in the database; latencies come back as
+counts per millisecond, so percentiles are exact and no row is fetched. Plain functions without permissions: callers
+check those. Costs grow with the rows of the range (about 0.2 s per 100,000 on SQLite).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from django.db.models import Count, F, FloatField, Func, IntegerField, Q, Sum
+
+from history.models import FAILURE_STATUSES, RouteHistory, RouteStatus
+from history.timerange import TimeRange
+from routes.ports import ProviderTraffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+DEFAULT_ALIAS: Final = "default"
+FAILURES: Final = frozenset(FAILURE_STATUSES)
+
+
+class EpochSeconds(Func):
+    """A time column as whole Unix seconds, computed by the database itself on both of them."""
+
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="CAST(strftime('%%s', %(expressions)s) AS INTEGER)")
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="FLOOR(EXTRACT(EPOCH FROM %(expressions)s))::bigint")
+
+
+class Distribution:
+    """Counted values, for percentiles by nearest rank; exact, because nothing was put into buckets."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = defaultdict(int)
+        self.size = 0
+
+    def add(self, value: int | None, count: int) -> None:
+        if value is not None:
+            self._counts[value] += count
+            self.size += count
+
+    def percentiles(self, *wanted: float) -> list[int | None]:
+        """The values at the wanted shares (0.95 = 95 of 100 are no larger); None without values."""
+        if not self.size:
+            return [None] * len(wanted)
+        ordered = sorted(self._counts.items())
+        found: list[int | None] = []
+        for share in wanted:
+            rank = max(1, -int(-share * self.size // 1))
+            seen = 0
+            for value, count in ordered:
+                seen += count
+                if seen >= rank:
+                    found.append(value)
+                    break
+        return found
+
+    @property
+    def mean(self) -> float | None:
+        total = sum(value * count for value, count in self._counts.items())
+        return total / self.size if self.size else None
+
+
+class Share(NamedTuple):
+    provider: str
+    requests: int
+    share: float  # of the requests that reached a provider
+
+
+class Traffic(NamedTuple):
+    """How a stretch of time went. ``failures`` are failed, timed out, rejected and interrupted requests."""
+
+    requests: int
+    failures: int
+    recovered: int
+    p50_ms: int | None
+    p95_ms: int | None
+    shares: list[Share]
+
+    @property
+    def failure_rate(self) -> float:
+        return self.failures / self.requests if self.requests else 0.0
+
+
+class Minute(NamedTuple):
+    at: int  # Unix seconds, start of the bucket
+    requests: int
+    failures: int
+
+
+def _rows(span: TimeRange, alias: str) -> Any:
+    return RouteHistory.objects.using(alias).filter(span.q()).order_by()
+
+
+def traffic(span: TimeRange, alias: str = DEFAULT_ALIAS) -> Traffic:
+    """The figures of a range. Percentiles are over requests that were answered by a provider."""
+    groups = _rows(span, alias).values_list("provider", "status", "recovered", "latency_ms").annotate(n=Count("id"))
+    latency = Distribution()
+    providers: dict[str, int] = defaultdict(int)
+    requests = failures = recovered = 0
+    for provider, status, was_recovered, latency_ms, count in groups:
+        requests += count
+        failures += count if status in FAILURES else 0
+        recovered += count if was_recovered else 0
+        if status == RouteStatus.ROUTED:
+            latency.add(latency_ms, count)
+        if provider:
+            providers[provider] += count
+    reached = sum(providers.values())
+    shares = [Share(slug, count, count / reached) for slug, count in sorted(providers.items(), key=_most_first)]
+    p50, p95 = latency.percentiles(0.5, 0.95)
+    return Traffic(requests, failures, recovered, p50, p95, shares)
+
+
+def _most_first(entry: tuple[str, int]) -> tuple[int, str]:
+    return -entry[1], entry[0]
+
+
+def last_hour(now: datetime | None = None, alias: str = DEFAULT_ALIAS) -> Traffic:
+    return traffic(TimeRange.last(hours=1, now=now), alias)
+
+
+def any_route(alias: str = DEFAULT_ALIAS) -> bool:
+    """Whether anything was ever recorded."""
+    return RouteHistory.objects.using(alias).exists()
+
+
+def last_failures(now: datetime | None = None, limit: int = 10, alias: str = DEFAULT_ALIAS) -> list[RouteHistory]:
+    """The newest failures of the last 24 hours."""
+    rows = _rows(TimeRange.last(now=now), alias).filter(failure_condition()).order_by("-id")
+    return list(rows.defer("routing_decision", "source_info", "target_info")[:limit])
+
+
+def failure_condition() -> Q:
+    """Failed, timed out, rejected, interrupted; written so that the partial index is used."""
+    return ~Q(status=RouteStatus.ROUTED) & Q(status__in=FAILURE_STATUSES)
+
+
+def per_bucket(span: TimeRange, seconds: int = 60, alias: str = DEFAULT_ALIAS) -> list[Minute]:
+    """Requests and failures per ``seconds``, oldest first; buckets without requests are left out."""
+    bucket = EpochSeconds("created_at") / seconds * seconds
+    rows = _rows(span, alias).annotate(bucket=bucket).values_list("bucket")
+    groups = rows.annotate(n=Count("id"), bad=Count("id", filter=failure_condition())).order_by("bucket")
+    return [Minute(int(at), requests, failures) for at, requests, failures in groups]
+
+
+def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic]:
+    """What ``routes.ports`` asks for: requests and answers of the last hour per provider."""
+    groups = _rows(TimeRange.last(hours=1), alias).exclude(provider="").values_list("provider")
+    counted = groups.annotate(n=Count("id"), good=Count("id", filter=Q(status=RouteStatus.ROUTED)))
+    return {provider: ProviderTraffic(requests, answered) for provider, requests, answered in counted}
+
+
+# -- statistics --------------------------------------------------------------------------------------
+
+GROUPINGS: Final = ("profile", "provider", "model", "strategy", "status", "rule", "error_code", "hour", "day")
+_BUCKETS: Final = {"hour": 3600, "day": 86400}
+_COUNTED: Final = ("count", *RouteStatus.values, "recovered")
+
+
+def statistics(span: TimeRange, group_by: str | None = None, alias: str = DEFAULT_ALIAS) -> dict[str, Any]:
+    """Totals and groups of a range: counts per status, failure rate, latencies, tokens, cost, share. Two queries."""
+    if group_by is not None and group_by not in GROUPINGS:
+        raise ValueError(f"group_by must be one of {', '.join(GROUPINGS)}")
+    rows = _rows(span, alias)
+    if group_by in _BUCKETS:
+        size = _BUCKETS[group_by]
+        rows = rows.annotate(key=EpochSeconds("created_at") / size * size)
+    elif group_by is not None:
+        rows = rows.annotate(key=F(group_by))
+    keys = ("key",) if group_by else ()
+    groups: dict[Any, _Group] = defaultdict(_Group)
+    totals = _Group()
+    sums = rows.values(*keys, "status", "recovered").annotate(
+        n=Count("id"),
+        input_sum=Sum("input_tokens"),
+        output_sum=Sum("output_tokens"),
+        cost_sum=Sum("cost_micro_usd", output_field=FloatField()),
+    )
+    for entry in sums:
+        for group in (totals, groups[entry.get("key")]):
+            group.add(entry)
+    for column in ("latency_ms", "ttfb_ms"):
+        timed = rows.exclude(status=RouteStatus.DECIDED).filter(**{f"{column}__isnull": False})
+        for entry in timed.values(*keys, column).annotate(n=Count("id")):
+            for group in (totals, groups[entry.get("key")]):
+                group.times[column].add(entry[column], entry["n"])
+    count = totals.counts["count"]
+    return {
+        "from": span.start,
+        "to": span.end,
+        "group_by": group_by,
+        "totals": totals.render(count),
+        "groups": [{"key": key, **groups[key].render(count)} for key in _ordered(groups)] if group_by else [],
+    }
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(_COUNTED, 0)
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_micro_usd = 0.0
+        self.times = {"latency_ms": Distribution(), "ttfb_ms": Distribution()}
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        number = entry["n"]
+        self.counts["count"] += number
+        self.counts[entry["status"]] += number
+        if entry["recovered"]:
+            self.counts["recovered"] += number
+        self.input_tokens += entry["input_sum"] or 0
+        self.output_tokens += entry["output_sum"] or 0
+        self.cost_micro_usd += entry["cost_sum"] or 0.0
+
+    def render(self, everything: int) -> dict[str, Any]:
+        count = self.counts["count"]
+        failures = sum(self.counts[status] for status in FAILURES)
+        rendered: dict[str, Any] = {**self.counts, "failure_rate": failures / count if count else 0.0}
+        for name, distribution in self.times.items():
+            p50, p95, p99 = distribution.percentiles(0.5, 0.95, 0.99)
+            rendered[name] = {"avg": distribution.mean, "p50": p50, "p95": p95, "p99": p99}
+        return {
+            **rendered,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": self.cost_micro_usd / 1e6,
+            "share": count / everything if everything else 0.0,
+        }
+
+
+def _ordered(keys: Iterable[Any]) -> list[Any]:
+    return sorted(keys, key=lambda key: (key is None, key if key is not None else 0))
