@@ -87,6 +87,7 @@ def _run(env: Env, fd: int, name: str) -> None:
 
     def on_change(config: Config) -> None:
         overlay = config.overlay
+        live.published(config.snapshot)
         live.set_credentials({provider: each.generation for provider, each in overlay.credentials.items()})
         live.set_admin_states(
             {provider: (each.state, each.until) for provider, each in overlay.admin_states.items()},
