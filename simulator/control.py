@@ -1,7 +1,8 @@
 """The control endpoint: behaviours, request logs, stop and start of the providers of this process, over loopback HTTP.
 
 `GET /` lists the providers. `/providers/{name}/behaviour`: GET, PATCH (partial), DELETE (as started, log emptied).
-`/providers/{name}/requests`: GET, DELETE. `POST /providers/{name}/stop` and `/start`. No authentication: loopback only.
+`/providers/{name}/requests`: GET, DELETE. `POST /providers/{name}/stop` and `/start`. No authentication, so it listens
+on loopback only and answers no web page: neither one that names itself (Origin) nor one that rebinds a name (Host).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from simulator.provider import Provider
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 
 
 class Control:
@@ -64,6 +67,9 @@ class Control:
         return honest(Answer(status, headers, body=body))
 
     def _handle(self, request: Request) -> tuple[int, Any]:
+        host = (request.header(b"host") or b"").decode("latin-1").rpartition(":")[0]
+        if request.header(b"origin") is not None or host not in _LOOPBACK:
+            return _refused(403, "for programs on this machine only")
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         if parts == [""]:
             return 200, {"providers": [self._summary(provider) for provider in self._providers.values()]}

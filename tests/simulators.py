@@ -165,6 +165,11 @@ class Simulator:
         self.providers.update((handle.name, handle) for handle in handles)
         return handles
 
+    @property
+    def control_port(self) -> int:
+        """The control endpoint of what was added first."""
+        return self._running[0].control_port
+
     def close(self) -> None:
         while self._running:
             self._running.pop().close()

@@ -146,15 +146,7 @@ def _events(
         yield Event(_frame({"type": "content_block_stop", "index": 0}), Role.CONTENT)
         index = 1
     if said:
-        blank: dict[str, Any] = {"input": {}} if block["type"] == "tool_use" else {"text": ""}
-        empty = {**block, **blank}
-        opening = Role.CONTENT if thought else Role.OPENING
-        yield Event(_frame({"type": "content_block_start", "index": index, "content_block": empty}), opening)
-        yield Event(b'event: ping\ndata: {"type": "ping"}\n\n', opening)
-        key = ("input_json_delta", "partial_json") if block["type"] == "tool_use" else ("text_delta", "text")
-        # Deltas differ only in their text, so all but that is encoded once.
-        before, after = _delta(index, {"type": key[0], key[1]: "\0"}).split(b'"\\u0000"')
-        yield from voice.paced(before + orjson.dumps(part) + after for part in said)
+        yield from _block_events(voice, index, block, said, opened=thought is not None)
         yield Event(_frame({"type": "content_block_stop", "index": index}), Role.FINISH)
     delta = {"stop_reason": stop, "stop_sequence": None}
     yield Event(
@@ -162,6 +154,24 @@ def _events(
         Role.FINISH,
     )
     yield Event(_frame({"type": "message_stop"}), Role.TERMINATOR)
+
+
+def _block_events(voice: Voice, index: int, block: dict[str, Any], said: list[str], *, opened: bool) -> Iterator[Event]:
+    """The block's start and deltas; `opened` when content came before it."""
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
+    if block["type"] == "tool_use":
+        start = _frame({"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}})
+        deltas = [_delta(index, {"type": "input_json_delta", "partial_json": part}) for part in said]
+        yield Event(ping, Role.CONTENT if opened else Role.OPENING)
+        # The name of the tool is content already.
+        yield from voice.paced(iter([start, *deltas]), begun=opened)
+        return
+    role = Role.CONTENT if opened else Role.OPENING
+    yield Event(_frame({"type": "content_block_start", "index": index, "content_block": {**block, "text": ""}}), role)
+    yield Event(ping, role)
+    # Deltas differ only in their text, so all but that is encoded once.
+    before, after = _delta(index, {"type": "text_delta", "text": "\0"}).split(b'"\\u0000"')
+    yield from voice.paced((before + orjson.dumps(part) + after for part in said), begun=opened)
 
 
 def _delta(index: int, delta: dict[str, Any]) -> bytes:

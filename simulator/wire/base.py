@@ -65,13 +65,13 @@ class Voice(NamedTuple):
         """Seconds until the head of a stream is there."""
         return self.behaviour.latency + self.extra_delay
 
-    def paced(self, frames: Iterator[bytes], role: Role = Role.CONTENT) -> Iterator[Event]:
-        """Content events at the provider's speed, the first after `first_event`."""
+    def paced(self, frames: Iterator[bytes], *, begun: bool = False) -> Iterator[Event]:
+        """Content events at the provider's speed, the first after `first_event` unless content has begun before."""
         behaviour = self.behaviour
         step = 1 / behaviour.tokens_per_second if behaviour.tokens_per_second else 0.0
-        delay = behaviour.first_event
+        delay = step if begun else behaviour.first_event
         for frame in frames:
-            yield Event(frame, role, delay)
+            yield Event(frame, Role.CONTENT, delay)
             delay = step
 
 

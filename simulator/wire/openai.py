@@ -173,6 +173,9 @@ def _chat_stream(
     def contents() -> Iterator[bytes]:
         for index in range(choices):
             if call is not None:
+                function = {"name": call["function"]["name"], "arguments": ""}
+                opened = {"index": 0, "id": call["id"], "type": "function", "function": function}
+                yield chunk(index, {"tool_calls": [opened]})
                 for part in said:
                     yield chunk(index, {"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
                 continue
@@ -182,12 +185,8 @@ def _chat_stream(
 
     def events() -> Iterator[Event]:
         for index in range(choices):
-            opening: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None}
-            if call is not None:
-                function = {"name": call["function"]["name"], "arguments": ""}
-                opening["content"] = None
-                opening["tool_calls"] = [{"index": 0, "id": call["id"], "type": "function", "function": function}]
-            yield Event(chunk(index, opening), Role.OPENING)
+            said_first = "" if call is None else None
+            yield Event(chunk(index, {"role": "assistant", "content": said_first, "refusal": None}), Role.OPENING)
         yield from voice.paced(contents())
         for index in range(choices):
             yield Event(chunk(index, {}, finish), Role.FINISH)

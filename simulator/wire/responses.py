@@ -76,8 +76,14 @@ def _events(
 def _call_events(frame: Callable[..., bytes], voice: Voice, item: dict[str, Any], said: list[str]) -> Iterator[Event]:
     opening = {**item, "arguments": "", "status": "in_progress"}
     place = {"item_id": item["id"], "output_index": 0}
-    yield Event(frame("response.output_item.added", output_index=0, item=opening), Role.OPENING)
-    yield from voice.paced(frame("response.function_call_arguments.delta", **place, delta=part) for part in said)
+
+    def contents() -> Iterator[bytes]:
+        # The name of the function is content already.
+        yield frame("response.output_item.added", output_index=0, item=opening)
+        for part in said:
+            yield frame("response.function_call_arguments.delta", **place, delta=part)
+
+    yield from voice.paced(contents())
     done = frame("response.function_call_arguments.done", **place, name=item["name"], arguments=item["arguments"])
     yield Event(done, Role.FINISH)
 
