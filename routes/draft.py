@@ -12,7 +12,7 @@ from routes import document
 from routes.models import AccessKey, Policy, PriceTable, Profile, Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from django.db.models import QuerySet
 
 #: document field -> column
 PROVIDER_COLUMNS = {
@@ -55,7 +55,7 @@ def policy_tree(row: Policy) -> dict[str, Any]:
     return document.Policy(default_strategy=row.default_strategy).model_dump(mode="json")
 
 
-def profiles_with_targets() -> Iterable[Profile]:
+def profiles_with_targets() -> QuerySet[Profile]:
     """All profiles in two queries."""
     return Profile.objects.prefetch_related("targets__provider")
 

@@ -87,6 +87,8 @@ def deliver() -> Delivered:
         copies.insert(0, Copy("revision", identity, number))
     for copy in copies:
         for sink, write in (("file", write_file), ("redis", write_redis)):
+            if sink == "redis" and not _redis_expected():
+                continue
             try:
                 if write(copy):
                     report.written.append(f"{copy.name} {sink}")
@@ -183,6 +185,12 @@ def write_redis(copy: Copy) -> bool:
     message = f"{copy.name}:{copy.version}"
     written = client.eval(_SET_IF_NEWER, 2, key, CHANNEL, copy.installation, copy.version, copy.content(), message)
     return bool(written)
+
+
+def _redis_expected() -> bool:
+    """The embedded server only runs under ``serve``; a command used before it has nothing to tell anybody."""
+    env = get_env()
+    return env.redis_url is not None or env.redis_socket.exists()
 
 
 @lru_cache(maxsize=2)

@@ -1,13 +1,19 @@
 """Addresses of the control plane. The data plane (``/v1``, ``/p``, ``/svc``) never reaches Django."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+from routes.api.docs import DocsView, SchemaView
+from routes.api.errors import not_found
 from routing_project.console.metrics import metrics
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/", permanent=False)),
     path("admin/", admin.site.urls),
     path("metrics", metrics),
+    path("api/v1/", include("routes.api.urls")),
+    re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^api/docs/?$", DocsView.as_view(), name="docs"),
+    re_path(r"^api/", not_found),
 ]

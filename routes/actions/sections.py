@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from pydantic import TypeAdapter, ValidationError
 
 from routes import document, draft
 from routes.actions import _rows, audit
-from routes.actions.errors import Invalid
-from routes.document import DocumentError
 from routes.document.base import merged
-from routes.document.provider import Prices
+from routes.document.provider import PriceSection
 from routes.models import Policy, PriceTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from routes.actions.actor import Actor
-
-_PRICES: TypeAdapter[dict[str, document.Price]] = TypeAdapter(Prices)
 
 
 @transaction.atomic
@@ -43,16 +38,12 @@ def store_policy(wanted: document.Policy, *, actor: Actor, row: Policy) -> Polic
 
 
 @transaction.atomic
-def replace_prices(prices: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> PriceTable:
-    """Set the whole table, model -> ``{input, output, cached}``. Raises Invalid, StaleVersion."""
+def replace_prices(data: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> PriceTable:
+    """Set the whole table: ``{"prices": {model: {input, output, cached}}}``. Raises Invalid, StaleVersion."""
     actor.require("admin")
     row = PriceTable.get(lock=True)
     _rows.check_version(row, "the price table", version)
-    try:
-        wanted = _PRICES.validate_python(dict(prices))
-    except ValidationError as error:
-        raise Invalid.from_errors(DocumentError.from_pydantic(error, "prices").errors) from None
-    return store_prices(wanted, actor=actor, row=row)
+    return store_prices(_rows.parse(PriceSection, data).prices, actor=actor, row=row)
 
 
 def store_prices(wanted: Mapping[str, document.Price], *, actor: Actor, row: PriceTable) -> PriceTable:

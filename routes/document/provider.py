@@ -43,6 +43,12 @@ class Price(Strict):
 Prices = Annotated[dict[ModelName, Price], SORTED]
 
 
+class PriceSection(Strict):
+    """The document's section by itself."""
+
+    prices: Prices
+
+
 class Credential(Strict):
     """What we authenticate with; exactly one of four. Never written out again."""
 

@@ -15,14 +15,15 @@ from routing_project import logs
 from routing_project.env import EnvError, get_env
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from routes.actions.actor import Actor
 
 
 class ControlCommand(BaseCommand):
     """Subclasses do their work in ``run`` and print results only to ``self.stdout``."""
 
-    def run(self, **options: Any) -> None:
-        raise NotImplementedError
+    run: Callable[..., None]
 
     def handle(self, *args: Any, **options: Any) -> None:
         logs.configure("manage", get_env().log_format, level=logging.WARNING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from routes.models.base import AppendOnly, AppendOnlyQuerySet
+from routes.models.base import AppendOnly, AppendOnlyManager
 
 
 class AuditEntry(AppendOnly):
@@ -31,7 +31,7 @@ class AuditEntry(AppendOnly):
     reason = models.TextField(blank=True)
     changes = models.JSONField(default=dict)  # field -> [before, after]; a credential is "changed"
 
-    objects = AppendOnlyQuerySet["AuditEntry"].as_manager()
+    objects = AppendOnlyManager["AuditEntry"]()
 
     class Meta:
         ordering = ["-id"]

@@ -58,8 +58,13 @@ class AppendOnlyQuerySet(models.QuerySet[Row]):
         raise AppendOnlyError(f"{self.model._meta.verbose_name} rows are never deleted")
 
 
+class AppendOnlyManager(models.Manager[Row]):
+    def get_queryset(self) -> AppendOnlyQuerySet[Row]:
+        return AppendOnlyQuerySet(self.model, using=self._db)
+
+
 class AppendOnly(models.Model):
-    """Inserted once, then only read. Concrete models take their ``objects`` from ``AppendOnlyQuerySet``."""
+    """Inserted once, then only read. Concrete models have an ``AppendOnlyManager``."""
 
     class Meta:
         abstract = True

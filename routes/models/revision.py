@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import models
 
-from routes.models.base import AppendOnly, AppendOnlyQuerySet
+from routes.models.base import AppendOnly, AppendOnlyManager
 
 
 class ConfigRevision(AppendOnly):
@@ -24,7 +24,7 @@ class ConfigRevision(AppendOnly):
     document_text = models.TextField(editable=False)  # the sections policy, prices, providers, profiles
     compiled_zlib = models.BinaryField(editable=False)  # what gateways read
 
-    objects = AppendOnlyQuerySet["ConfigRevision"].as_manager()
+    objects = AppendOnlyManager["ConfigRevision"]()
 
     class Meta:
         ordering = ["-number"]

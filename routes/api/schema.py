@@ -1,0 +1,175 @@
+"""OpenAPI 3.1 from the models that validate: pydantic's JSON Schema becomes the components, nothing is said twice.
+
+Views refer to components by name (``reference``); ``add_components`` brings them in when the schema is made.
+``AccessKeyPatch`` is ``AccessKey`` with nothing required, ``AccessKeyResource`` what is answered. Regenerate the
+snapshot with ``python manage.py spectacular --file tests/control/openapi.yaml``.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from pydantic.json_schema import models_json_schema
+
+from routes import document
+from routes.api.pagination import CursorPages
+from routes.document.acts import AdminStateRequest, PublishRequest
+from routes.document.provider import PriceSection
+
+TEMPLATE = "#/components/schemas/{model}"
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` that was read; another version gives 412."
+)
+PAGE_PARAMETERS = [
+    OpenApiParameter("cursor", str, description="From `next` or `previous`."),
+    OpenApiParameter("limit", int, description="Rows a page, 1 to 1000; 50 by default."),
+    OpenApiParameter("count", str, enum=["exact", "estimate"], description="Also count the rows."),
+]
+TEXT = {"type": "string"}
+NUMBER = {"type": "integer"}
+TIME = {"type": "string", "format": "date-time"}
+META = {
+    "id": {**TEXT, "readOnly": True},
+    "version": {**NUMBER, "readOnly": True, "description": "Also the `ETag`."},
+    "created_at": {**TIME, "readOnly": True},
+    "updated_at": {**TIME, "readOnly": True},
+}
+ADMIN_STATE = {
+    "state": {"enum": ["active", "draining", "disabled"]},
+    "until": {"anyOf": [TIME, {"type": "null"}]},
+    "reason": TEXT,
+    "by": TEXT,
+}
+#: Fields that an answer has beside the document's.
+EXTRA: dict[str, dict[str, Any]] = {
+    "Provider": {
+        "credential_last4": {**TEXT, "readOnly": True},
+        "admin_state": {"type": "object", "readOnly": True, "properties": ADMIN_STATE},
+    },
+    "Profile": {},
+    "AccessKey": {"prefix": {**TEXT, "readOnly": True}, "last4": {**TEXT, "readOnly": True}},
+    "Policy": {},
+    "Prices": {},
+}
+
+
+def reference(name: str) -> dict[str, Any]:
+    return {"$ref": TEMPLATE.format(model=name)}
+
+
+def json_body(name: str, required: bool = True) -> dict[str, Any]:
+    """A request body in JSON; ``required`` False: it may be left out."""
+    schema = reference(name)
+    return {"application/json": schema if required else {**schema, "default": {}}}
+
+
+def page_of(name: str) -> dict[str, Any]:
+    return CursorPages().get_paginated_response_schema({"type": "array", "items": reference(name)})
+
+
+def describes(name: str, noun: str) -> dict[str, Any]:
+    """The five operations of a configuration resource, for ``extend_schema_view``."""
+    resource = reference(f"{name}Resource")
+    key = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The id, or the slug or name.")
+    return {
+        "list": extend_schema(parameters=PAGE_PARAMETERS, responses={200: page_of(f"{name}Resource")}),
+        "retrieve": extend_schema(parameters=[key], responses={200: resource}),
+        "create": extend_schema(request=json_body(name), responses={201: resource}, description=f"Add a new {noun}."),
+        "partial_update": extend_schema(
+            parameters=[key, IF_MATCH],
+            request=json_body(f"{name}Patch"),
+            responses={200: resource},
+            description="Objects with fixed fields are merged; lists and maps are replaced whole.",
+        ),
+        "destroy": extend_schema(
+            parameters=[key, IF_MATCH],
+            responses={204: None},
+            description="Refused with 409 and `used_by` while something needs it.",
+        ),
+    }
+
+
+def components() -> dict[str, Any]:
+    """Every component that our views refer to."""
+    models: dict[str, Any] = {
+        "Provider": document.Provider,
+        "Profile": document.Profile,
+        "AccessKey": document.AccessKey,
+        "Policy": document.Policy,
+        "Prices": PriceSection,
+        "AdminStateRequest": AdminStateRequest,
+        "PublishRequest": PublishRequest,
+    }
+    _, tree = models_json_schema([(model, "validation") for model in models.values()], ref_template=TEMPLATE)
+    found: dict[str, Any] = tree["$defs"]
+    found["Prices"] = found.pop("PriceSection")
+    for name, extra in EXTRA.items():
+        base = found[name]
+        found[f"{name}Patch"] = {**copy.deepcopy(base), "required": []}
+        found[f"{name}Resource"] = {
+            **copy.deepcopy(base),
+            "properties": {**META, **base["properties"], **extra},
+            "required": sorted({*META, *base["properties"], *extra} - {"value"}),
+        }
+    revision = {
+        "number": NUMBER,
+        "author": TEXT,
+        "message": TEXT,
+        "created_at": TIME,
+        "rolled_back_to": {"type": ["integer", "null"]},
+    }
+    found["Revision"] = _object(revision)
+    found["RevisionDetail"] = _object({**revision, "document": {"type": "object"}})
+    change = {"path": TEXT, "sentence": TEXT, "before": {}, "after": {}}
+    found["RevisionDiff"] = _object(
+        {
+            "from": NUMBER,
+            "to": {"anyOf": [NUMBER, {"const": "draft"}]},
+            "changes": {"type": "array", "items": _object(change)},
+        }
+    )
+    found["AdminState"] = _object({"provider": TEXT, **ADMIN_STATE})
+    error = {
+        "code": TEXT,
+        "message": TEXT,
+        "fields": {"type": "object", "additionalProperties": {"type": "array", "items": TEXT}},
+    }
+    listed = _object(error)
+    listed["properties"] = {**error, "used_by": {"type": "array", "items": TEXT, "description": "With 409."}}
+    found["Error"] = _object({"error": listed})
+    return found
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """drf-spectacular's postprocessing hook: our components, and the error answer of every operation."""
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(components())
+    result["components"]["schemas"] = dict(sorted(schemas.items()))
+    refused = {"description": "Refused.", "content": {"application/json": {"schema": reference("Error")}}}
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            operation["responses"].setdefault("default", refused)
+    return result
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "routes.api.auth.BearerAuthentication"
+    name = "accessKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "description": "An access key with the scope that is needed."}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "routes.api.auth.BrowserAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "The admin's session."}

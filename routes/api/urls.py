@@ -1,0 +1,31 @@
+"""Addresses of the configuration API, below ``/api/v1/``; each with and without a trailing slash."""
+
+from django.urls import re_path
+from rest_framework.routers import SimpleRouter
+
+from routes.api.admin_states import AdminStateView
+from routes.api.configuration import AccessKeyViewSet, ProfileViewSet, ProviderViewSet
+from routes.api.revisions import RevisionViewSet
+from routes.api.sections import PolicyView, PricesView
+
+
+class EitherSlashRouter(SimpleRouter):
+    """No redirects: one would lose the body of a POST."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trailing_slash = "/?"
+
+
+router = EitherSlashRouter()
+router.register("providers", ProviderViewSet, "provider")
+router.register("profiles", ProfileViewSet, "profile")
+router.register("access-keys", AccessKeyViewSet, "access-key")
+router.register("revisions", RevisionViewSet, "revision")
+
+urlpatterns = [
+    *router.urls,
+    re_path(r"^prices/?$", PricesView.as_view(), name="prices"),
+    re_path(r"^policy/?$", PolicyView.as_view(), name="policy"),
+    re_path(r"^health/(?P<provider>[^/]+)/state/?$", AdminStateView.as_view(), name="admin-state"),
+]
