@@ -5,14 +5,15 @@ Imported by the supervisor: must not import Django.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from routing_project.env import Env
 
 PATIENCE_SECONDS = 60.0
@@ -81,17 +82,25 @@ def credentials(env: Env, report: dict[str, Any]) -> str:
             lines.append(f"  Password   {report['admin_password']}   (shown once)")
         else:
             lines.append(
-                f"  Password   as set before; `python manage.py changepassword {report['admin_user']}` sets a new one"
+                f"  Password   as set before; `{_manage()} changepassword {report['admin_user']}` sets a new one"
             )
     if report.get("access_key"):
         lines.append(f"  Key        {report['access_key']}   (shown once)")
     elif report:
-        lines.append("  Key        `python manage.py create_access_key NAME` prints a new one")
+        lines.append(f"  Key        `{_manage()} create_access_key NAME` prints a new one")
     if simulated := demo(env):
         lines.append(f"  Simulated  http://127.0.0.1:{simulated['control_port']}/   (how the demo's providers behave)")
     if report.get("access_key"):
         lines += ["", "Try it:", "", curl(base, report["access_key"], report["model"])]
     return "\n".join([*lines, ""])
+
+
+def _manage() -> str:
+    """How this installation's commands are called from here."""
+    python = Path(sys.executable)
+    with contextlib.suppress(ValueError):
+        python = python.relative_to(Path.cwd())
+    return f"{python} manage.py"
 
 
 def curl(base: str, key: str, model: str) -> str:

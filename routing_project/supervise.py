@@ -236,13 +236,15 @@ class Supervisor:
         env, python = self.env, sys.executable
         environment = self._environment()
 
-        def add(name: str, *command: str, fds: tuple[int, ...] = ()) -> None:
-            self.children.append(Child(name, list(command), environment, fds))
+        def add(name: str, *command: str, fds: tuple[int, ...] = (), death_signal: int = signal.SIGTERM) -> None:
+            self.children.append(Child(name, list(command), environment, fds, death_signal))
 
         fd = self.listener.fileno()
         for number in range(1, env.workers + 1):
             name = f"gateway-{number}"
-            add(name, python, "-m", "routes.gateway", "--fd", str(fd), "--name", name, fds=(fd,))
+            command = (python, "-m", "routes.gateway", "--fd", str(fd), "--name", name)
+            # Without us nobody restarts them, and they hold the port: an end as by Ctrl+C, not a long drain.
+            add(name, *command, fds=(fd,), death_signal=signal.SIGINT)
         assert self.console_listener is not None
         fd = self.console_listener.fileno()
         add("console", python, "-m", "routing_project.console.server", "--fd", str(fd), fds=(fd,))
