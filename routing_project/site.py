@@ -1,13 +1,63 @@
-"""The admin site of the product: its name, its face and its order of things."""
+"""The admin site of the product: its name, its frame and its front page.
+
+Owns what every page carries (navigation, the live revision, how much waits to be published, the user's role).
+Imports of the product happen inside methods: this module is loaded while Django's registry is still empty.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+    from django.http import HttpRequest
+    from django.template.response import TemplateResponse
 
 
 class ConsoleSite(AdminSite):
     site_header = "Signalbox"
     site_title = "Signalbox"
     index_title = "Dashboard"
+    enable_nav_sidebar = False
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Django's context and the frame's. Two queries for those who are logged in, none for others."""
+        context = super().each_context(request)
+        if not self.has_permission(request):
+            return context
+        from routes.admin.pending import publication_state
+        from routing_project.console.navigation import navigation
+
+        publication = publication_state()
+        context.update(
+            publication=publication,
+            navigation=navigation(request, publication.changes),
+            live_revision=publication.live_number,
+            unpublished_count=publication.changes,
+            can_publish=request.user.has_perm("routes.control_admin"),
+            user_role=role_of(request.user),
+        )
+        return context
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from routing_project.console.dashboard import dashboard
+
+        return dashboard(request, self)
+
+
+def role_of(user: User | AnonymousUser) -> str:
+    """The role in one word, from the permissions that bind (not from group names)."""
+    for permission, word in (
+        ("routes.control_admin", "Admin"),
+        ("routes.control_operate", "Operator"),
+        ("routes.control_read", "Viewer"),
+    ):
+        if user.has_perm(permission):
+            return word
+    return "No role yet"
 
 
 class ConsoleAdminConfig(AdminConfig):

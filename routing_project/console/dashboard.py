@@ -1,0 +1,108 @@
+"""The front page: what needs attention first, then how the last hour went. A fresh install gets its first steps.
+
+Composes routes and history, so it lives here and not in either. At most 15 queries, whatever the size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from history import summary
+from routes import draft
+from routes.admin.audit import words_of
+from routes.admin.snippets import example_model, snippets
+from routes.models import AccessKey, AuditEntry, Provider
+from routing_project.console import attention
+
+if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest
+
+    from routes.admin.pending import PublicationState
+
+RECENT = 6
+
+
+def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
+    """Draw it for ``request.user``; those without a role see the frame and a sentence."""
+    context = {**site.each_context(request), "title": "Dashboard", "hide_banner": True}
+    if not request.user.has_perm("routes.control_read"):
+        return TemplateResponse(request, "console/no_role.html", context)
+    now = timezone.now()
+    publication: PublicationState = context["publication"]
+    providers = list(Provider.objects.order_by("slug"))
+    profiles = list(draft.profiles_with_targets())
+    keys = list(AccessKey.objects.all())
+    traffic = summary.last_hour(now)
+    any_route = bool(traffic.requests) or summary.any_route()
+    curl = ""
+    if profiles:
+        targets = list(profiles[0].targets.all())
+        model = example_model((target.model, target.provider.model_map) for target in targets)
+        curl = snippets(request, profiles[0].slug, {target.provider.wire for target in targets}, model).curl
+    steps = attention.first_steps(
+        providers, profiles, keys, publication.live_number, publication.changes, any_route, curl
+    )
+    fresh = not all(step.done for step in steps) and not any_route
+    items = [] if fresh else _attention(publication, providers, profiles, keys, traffic, now)
+    context.update(
+        steps=steps if fresh else [],
+        steps_done=sum(step.done for step in steps),
+        attention=items,
+        traffic=traffic,
+        shares=traffic.shares,
+        failures=summary.last_failures(now, RECENT),
+        recent_changes=[words_of(entry) for entry in AuditEntry.objects.order_by("-id")[:RECENT]],
+        history_url=reverse("admin:history_routehistory_changelist"),
+        failures_url=reverse("admin:history_routehistory_changelist") + "?status=failures",
+        audit_url=reverse("admin:routes_auditentry_changelist"),
+    )
+    return TemplateResponse(request, "console/dashboard.html", context)
+
+
+def _attention(
+    publication: PublicationState, providers: Any, profiles: Any, keys: Any, traffic: Any, now: Any
+) -> list[attention.Item]:
+    items = attention.profiles_without_target(profiles)
+    if publication.live_number is None:
+        items.append(
+            attention.Item(
+                "bad",
+                "upload",
+                "Nothing is published",
+                "The draft has never been published, so every request is answered with 404.",
+                reverse("admin:routes_configrevision_changelist"),
+                "Review and publish",
+            )
+        )
+    if traffic.requests >= attention.MIN_REQUESTS and traffic.failure_rate >= attention.FAILURE_RATE:
+        items.append(
+            attention.Item(
+                "bad",
+                "activity",
+                f"{traffic.failure_rate:.0%} of requests failed in the last hour",
+                f"{traffic.failures} of {traffic.requests} requests got no answer from a provider.",
+                reverse("admin:history_routehistory_changelist") + "?status=failures&range=1h",
+                "See failures",
+            )
+        )
+    items += attention.keys_that_expire(keys, now)
+    items += attention.providers_set_aside(providers)
+    if publication.changes and publication.live_number is not None:
+        one = publication.changes == 1
+        items.append(
+            attention.Item(
+                "warn",
+                "git-compare",
+                f"{publication.changes} unpublished change{'' if one else 's'}",
+                f"Traffic still follows revision {publication.live_number}.",
+                reverse("admin:routes_configrevision_changelist"),
+                "Review",
+            )
+        )
+    order = {"bad": 0, "warn": 1, "info": 2}
+    return sorted(items, key=lambda item: order[item.tone])
