@@ -1,0 +1,223 @@
+"""Pages of the history: keyset cursors that stay put while rows arrive, and searches that end in bounded time.
+
+A cursor names the row next to the page, never an offset, so new rows move nothing. A search that no index narrows
+walks the time range in stretches of the primary key and stops after ``SCAN_SECONDS``; the page then says how far it
+got (``scanned_to``) and the next one goes on there. Read only; one query per page in the usual case.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db import OperationalError, connections, transaction
+from django.db.models import Q
+
+from history.errors import BadQuery, RangeTooLarge
+from history.filters import NOTHING, Filters
+from history.ids import time_of
+from history.models import RouteHistory
+from history.render import ROW_FIELDS
+from history.timerange import TimeRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
+SCAN_SECONDS: Final = 2.0
+SCAN_ROWS: Final = 20_000  # of the primary key in one stretch: some ten milliseconds
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 1000
+ORDERS: Final = ("-created_at", "created_at", "-latency_ms", "latency_ms")
+
+
+class Page(NamedTuple):
+    """``next`` and ``previous`` are cursors."""
+
+    rows: list[RouteHistory]
+    next: str | None
+    previous: str | None
+    scanned_to: datetime | None = None
+    span: TimeRange = TimeRange()
+
+
+class Cursor(NamedTuple):
+    """Where a page begins: behind (``forward``) or before the row with this key, in the given order."""
+
+    order: str
+    forward: bool
+    identifier: UUID
+    latency_ms: int | None = None
+
+    def encode(self) -> str:
+        text = json.dumps([self.order, int(self.forward), self.identifier.hex, self.latency_ms])
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        try:
+            order, forward, identifier, latency = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            cursor = cls(order, bool(forward), UUID(identifier), None if latency is None else int(latency))
+            if order not in ORDERS or ("latency" in order) != (latency is not None):
+                raise ValueError
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            raise BadQuery("cursor", "is damaged; start again without it") from None
+        return cursor
+
+
+def search(
+    filters: Filters = NOTHING,
+    span: TimeRange = TimeRange(),  # noqa: B008 - immutable
+    *,
+    order: str = "-created_at",
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+    alias: str = "default",
+) -> Page:
+    """One page. Without an index to narrow it, the search covers the last 24 hours unless ``span`` says otherwise.
+
+    Raises BadQuery for an unknown order or cursor, RangeTooLarge when sorting by latency takes too long.
+    """
+    if order not in ORDERS:
+        raise BadQuery("order", f"must be one of {', '.join(ORDERS)}")
+    at = Cursor.decode(cursor) if cursor else None
+    if at is not None and at.order != order:
+        raise BadQuery("cursor", "belongs to another order")
+    span = effective(filters, span, order)
+    forward = at is None or at.forward
+    rows = RouteHistory.objects.using(alias).filter(span.q()).only(*ROW_FIELDS)
+    found, scanned_to = _fetch(rows, filters, order, at, forward, limit + 1, alias)
+    more = len(found) > limit
+    found = found[:limit]
+    if not forward:
+        found.reverse()
+    # Backwards there is always a page behind: the one this came from.
+    following = _cursor(order, found[-1], forward=True) if found and (more or not forward) else None
+    if scanned_to is not None and forward and not more:
+        following = Cursor(order, True, scanned_to).encode()
+    before = (at is not None) if forward else more
+    previous = _cursor(order, found[0], forward=False) if found and before else None
+    return Page(found, following, previous, time_of(scanned_to) if scanned_to else None, span)
+
+
+def effective(filters: Filters, span: TimeRange, order: str = "-created_at") -> TimeRange:
+    """``span``, or the last 24 hours where a search without one would read everything."""
+    narrow = filters.empty or filters.indexed
+    if span.start is None and not (narrow and "created_at" in order):
+        start = TimeRange.last(now=span.end).start
+        return span._replace(start=start)
+    return span
+
+
+def count(filters: Filters, span: TimeRange, alias: str = "default") -> int | None:
+    """How many rows match; None when counting takes too long."""
+    rows = RouteHistory.objects.using(alias).filter(effective(filters, span).q(), filters.condition)
+    try:
+        with time_limit(alias):
+            return rows.count()
+    except RangeTooLarge:
+        return None
+
+
+def estimate(filters: Filters, span: TimeRange, alias: str = "default") -> int | None:
+    """About how many: PostgreSQL's own guess for the whole table, else counted."""
+    connection = connections[alias]
+    if connection.vendor == "postgresql" and filters.empty and span == TimeRange():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT sum(greatest(c.reltuples, 0)) FROM pg_class c WHERE c.oid = %s::regclass OR c.oid IN "
+                "(SELECT inhrelid FROM pg_inherits WHERE inhparent = %s::regclass)",
+                [RouteHistory._meta.db_table] * 2,
+            )
+            return int(cursor.fetchone()[0])
+    return count(filters, span, alias)
+
+
+def _fetch(
+    rows: QuerySet[RouteHistory],
+    filters: Filters,
+    order: str,
+    at: Cursor | None,
+    forward: bool,
+    wanted: int,
+    alias: str,
+) -> tuple[list[RouteHistory], UUID | None]:
+    """The rows from the cursor on, and how far the search got if it did not get to its end."""
+    descending = order.startswith("-") == forward
+    if "latency" in order:
+        sign = "-" if descending else ""
+        matching = rows.filter(filters.condition, _beyond(at, descending), latency_ms__isnull=False)
+        with time_limit(alias):
+            return list(matching.order_by(f"{sign}latency_ms", f"{sign}id")[:wanted]), None
+    ordered = rows.order_by("-id" if descending else "id")
+    remaining = ordered.filter(_beyond(at, descending))
+    if filters.empty or filters.indexed:
+        try:
+            with time_limit(alias):
+                return list(remaining.filter(filters.condition)[:wanted]), None
+        except RangeTooLarge:
+            pass  # the index did not narrow it enough
+    return _scan(remaining, filters, descending, wanted)
+
+
+def _scan(
+    remaining: QuerySet[RouteHistory], filters: Filters, descending: bool, wanted: int
+) -> tuple[list[RouteHistory], UUID | None]:
+    deadline = time.monotonic() + SCAN_SECONDS
+    found: list[RouteHistory] = []
+    comparison = "lt" if descending else "gt"
+    while True:
+        edge = remaining.values_list("id", flat=True)[SCAN_ROWS : SCAN_ROWS + 1].first()
+        stretch = remaining.filter(filters.condition)
+        if edge is not None:
+            stretch = stretch.filter(Q(**{f"id__{'gte' if descending else 'lte'}": edge}))
+        found += stretch[: wanted - len(found)]
+        if edge is None or len(found) >= wanted:
+            return found, None
+        if time.monotonic() > deadline:
+            return found, edge
+        remaining = remaining.filter(Q(**{f"id__{comparison}": edge}))
+
+
+def _beyond(at: Cursor | None, descending: bool) -> Q:
+    if at is None:
+        return Q()
+    comparison = "lt" if descending else "gt"
+    behind = Q(**{f"id__{comparison}": at.identifier})
+    if at.latency_ms is None:
+        return behind
+    return Q(**{f"latency_ms__{comparison}": at.latency_ms}) | Q(latency_ms=at.latency_ms) & behind
+
+
+def _cursor(order: str, row: RouteHistory, *, forward: bool) -> str:
+    return Cursor(order, forward, row.id, row.latency_ms if "latency" in order else None).encode()
+
+
+@contextmanager
+def time_limit(alias: str, seconds: float = SCAN_SECONDS) -> Iterator[None]:
+    """Stop statements inside after ``seconds``; raises RangeTooLarge then."""
+    connection: Any = connections[alias]
+    try:
+        if connection.vendor == "postgresql":
+            with transaction.atomic(using=alias), connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])
+                yield
+                cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+        else:
+            connection.ensure_connection()
+            deadline = time.monotonic() + seconds
+            connection.connection.set_progress_handler(lambda: time.monotonic() > deadline, 20_000)
+            try:
+                yield
+            finally:
+                connection.connection.set_progress_handler(None, 0)
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) == "57014" or str(error) == "interrupted":
+            raise RangeTooLarge("this takes too long; narrow the time range or filter by an indexed field") from None
+        raise
