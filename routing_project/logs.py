@@ -88,6 +88,8 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # Refusals of the console are in its access log and metrics; a line for every scanner is noise.
+    logging.getLogger("django.request").setLevel(max(level, logging.ERROR))
     for name in ("asyncio", "aiohttp.access", "uvicorn.access", "urllib3", "daphne"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(

@@ -142,9 +142,9 @@ class Stack:
         os.kill(pid, number)
         return int(pid)
 
-    def replaced(self, name: str, pid: int) -> bool:
-        """Whether ``name`` runs again as another process."""
-        return self.pids().get(name, pid) != pid
+    def wait_replaced(self, **pids: int) -> None:
+        """Wait until each runs again as another process than the one named: ``wait_replaced(console=4711)``."""
+        wait_until(lambda: all(self.pids().get(name, pid) != pid for name, pid in pids.items()), 20, f"new {set(pids)}")
 
     # -- the product ---------------------------------------------------------------------------
     def manage(self, *arguments: str, check: bool = True) -> str:

@@ -44,7 +44,7 @@ def test_a_line_names_the_process_and_keeps_its_fields(stream: io.StringIO) -> N
 
 
 def test_standard_library_loggers_give_the_same_shape(stream: io.StringIO) -> None:
-    logging.getLogger("django.request").warning("Not Found: %s", "/nowhere")
+    logging.getLogger("django.security").warning("Not Found: %s", "/nowhere")
     (line,) = lines(stream)
     assert line["event"] == "Not Found: /nowhere"
     assert line["process"] == "gateway-1"
