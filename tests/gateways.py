@@ -74,6 +74,7 @@ class Gateways:
         self.url = f"http://127.0.0.1:{self.port}"
         self._number = 0
         self._version = 0
+        self._forgotten = 0
         (data / "run").mkdir(exist_ok=True)
         self.overlay()
 
@@ -209,7 +210,14 @@ class Gateways:
 
     # -- history -----------------------------------------------------------------------------------------------
     def records(self) -> list[Record]:
-        """Everything in the journal, each writer's in the order it was written."""
+        """Everything in the journal since ``forget``, each writer's in the order it was written."""
+        return self._all_records()[self._forgotten :]
+
+    def forget(self) -> None:
+        """Leave out what is in the journal by now; for tests that share one process."""
+        self._forgotten = len(self._all_records())
+
+    def _all_records(self) -> list[Record]:
         folder = self.data / "journal"
         return [decode(payload) for name in list_segments(folder) for payload in read_segment(folder / name.file_name)]
 

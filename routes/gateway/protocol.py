@@ -62,7 +62,7 @@ class Cycle(RequestResponseCycle):
     task: asyncio.Task[None] | None = None
     exchange: Exchange | None = None
     cancel_on_disconnect = False
-    body_timed_out = False
+    broken: Refusal | None = None  # why the rest of the body will never come
     lingers = False
     body_limit = HIGH_WATER
     head: bytes | None = None
@@ -109,10 +109,10 @@ class Cycle(RequestResponseCycle):
 
     # -- ASGI ------------------------------------------------------------------------------------------
     async def receive(self) -> ASGIReceiveEvent:
-        if self.body_timed_out:
+        if self.broken is not None:
             return {"type": "http.disconnect"}
         message = await super().receive()
-        return {"type": "http.disconnect"} if self.body_timed_out else message
+        return message if self.broken is None else {"type": "http.disconnect"}
 
     def continue_100(self) -> None:
         if self.waiting_for_100_continue and not self.transport.is_closing():
@@ -120,12 +120,13 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
 
     async def read_body(self, limit: int) -> bytes:
-        """The whole body, waking up once. Raises BodyTooLarge as soon as ``limit`` is passed, RequestTimeout."""
+        """The whole body, waking up once. Raises BodyTooLarge as soon as ``limit`` is passed, RequestTimeout when
+        it is too slow, BadRequest when its framing breaks."""
         if self.more_body:
             self.continue_100()
             self.body_limit = limit
             event = self.message_event
-            while self.more_body and len(self.body) <= limit and not self.body_timed_out:
+            while self.more_body and len(self.body) <= limit and self.broken is None:
                 event.clear()
                 self.flow.resume_reading()
                 await event.wait()
@@ -134,8 +135,8 @@ class Cycle(RequestResponseCycle):
         if len(self.body) > limit:
             self.body = bytearray()
             raise BodyTooLarge(f"the request body is larger than {limit // (1024 * 1024)} MB")
-        if self.body_timed_out:
-            raise RequestTimeout
+        if self.broken is not None:
+            raise self.broken
         body = bytes(self.body)
         self.body = bytearray()
         return body
@@ -297,16 +298,21 @@ class GatewayProtocol(HttpToolsProtocol):
         self._timer = None
         if self._phase == HEADERS:
             self._reject(HeaderTimeout())
-        elif self.cycle.response_started:
-            self.transport.close()
         else:
-            self.cycle.body_timed_out = True
-            self.cycle.message_event.set()
+            self._reject(RequestTimeout())
 
     def _reject(self, refusal: Refusal) -> None:
-        """Answer bytes that never became a request, and close. Nothing when another answer is under way."""
+        """What comes in can be understood no further: answer that, and close."""
         self._stop_timer()
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle = self.cycle
+        if self._phase == BODY and not cycle.response_complete:
+            # The request is under way: whoever reads its body is told, and answers.
+            self._lingering = True
+            cycle.keep_alive = False
+            cycle.broken = refusal
+            cycle.message_event.set()
+            return
+        if cycle is not None and not cycle.response_complete:
             self.transport.close()
             return
         status, headers, body = render(refusal, None)
@@ -333,7 +339,6 @@ class GatewayProtocol(HttpToolsProtocol):
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        self._phase = BODY
         self._header_bytes = 0
         headers = self.headers
         if sum([len(name) + len(value) + 4 for name, value in headers]) + len(self.url) > MAX_HEADER_BYTES:
@@ -364,6 +369,7 @@ class GatewayProtocol(HttpToolsProtocol):
             "query_string": query,
         }
         self.scope = scope  # type: ignore[assignment]
+        self._phase = BODY
         before = self.cycle
         cycle = Cycle(
             scope=self.scope,

@@ -29,6 +29,21 @@ def start_gateways(data_dir: Path) -> Iterator[Callable[..., Gateways]]:
         gateways.stop()
 
 
+@pytest.fixture(scope="module")
+def _lasting_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    gateways = Gateways(tmp_path_factory.mktemp("data"))
+    gateways.start()
+    yield gateways
+    gateways.stop()
+
+
+@pytest.fixture
+def shared_gateway(_lasting_gateway: Gateways) -> Gateways:
+    """One process for all tests of a module that leave no live state behind; starting one takes a second."""
+    _lasting_gateway.forget()
+    return _lasting_gateway
+
+
 @pytest.fixture
 def gateway(start_gateways: Callable[..., Gateways]) -> Gateways:
     """One running gateway process, nothing published yet; ``gateway.key`` is a valid key of profile ``default``."""
