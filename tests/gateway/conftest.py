@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.gateway.lab import Lab
 from tests.gateways import Gateways
+from tests.simulators import Simulator, simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+__all__ = ["simulator"]
 
 
 @pytest.fixture
@@ -48,3 +52,9 @@ def shared_gateway(_lasting_gateway: Gateways) -> Gateways:
 def gateway(start_gateways: Callable[..., Gateways]) -> Gateways:
     """One running gateway process, nothing published yet; ``gateway.key`` is a valid key of profile ``default``."""
     return start_gateways()
+
+
+@pytest.fixture
+def lab(shared_gateway: Gateways, simulator: Simulator) -> Lab:
+    """A gateway shared by the module and simulated providers of the test's own."""
+    return Lab(shared_gateway, simulator)

@@ -12,7 +12,17 @@ import msgspec
 
 from routes.gateway.exchange import Usage
 from routes.gateway.wire import sse
-from routes.gateway.wire.reading import NOT_JSON, Answer, InvalidAnswer, Kind, count, error_message, size
+from routes.gateway.wire.reading import (
+    NOT_JSON,
+    Answer,
+    InvalidAnswer,
+    Kind,
+    count,
+    error_message,
+    require_utf8,
+    size,
+    unknown_shape,
+)
 
 
 class _Delta(msgspec.Struct):
@@ -68,6 +78,7 @@ def usage_of(usage: Any, into: Usage) -> None:
 def read_answer(body: bytes) -> Answer:
     """What a whole answer said. Raises InvalidAnswer when it is not one JSON object."""
     try:
+        require_utf8(body)
         document = _document(body)
     except NOT_JSON as error:
         raise InvalidAnswer(str(error)) from None
@@ -99,10 +110,8 @@ class MessagesReader:
             return Kind.HELD
         try:
             message = _event(data)
-        except msgspec.ValidationError:
-            return Kind.HELD
         except NOT_JSON:
-            return Kind.MALFORMED
+            return unknown_shape(data)
         kind = message.type
         if kind == "content_block_delta":
             delta = message.delta

@@ -13,7 +13,17 @@ import msgspec
 
 from routes.gateway.exchange import Usage
 from routes.gateway.wire import sse
-from routes.gateway.wire.reading import NOT_JSON, Answer, InvalidAnswer, Kind, count, error_message, size
+from routes.gateway.wire.reading import (
+    NOT_JSON,
+    Answer,
+    InvalidAnswer,
+    Kind,
+    count,
+    error_message,
+    require_utf8,
+    size,
+    unknown_shape,
+)
 
 DONE = b"[DONE]"
 DONE_EVENT = sse.event(DONE)
@@ -85,6 +95,7 @@ def usage_of(usage: Any, into: Usage) -> None:
 def read_answer(body: bytes) -> Answer:
     """What a whole answer said. Raises InvalidAnswer when it is not one JSON object."""
     try:
+        require_utf8(body)
         document = _document(body)
     except NOT_JSON as error:
         raise InvalidAnswer(str(error)) from None
@@ -117,12 +128,12 @@ class ChatReader:
         data = parsed[1]
         if data is None:
             return Kind.HELD
+        if data == DONE:
+            return Kind.END
         try:
             chunk = _chunk(data)
-        except msgspec.ValidationError:
-            return Kind.HELD  # JSON, though not in the shape we know: the client may understand it
         except NOT_JSON:
-            return Kind.END if data.strip() == DONE else Kind.MALFORMED
+            return unknown_shape(data)
         if chunk.error is not None:
             self.error = error_message(chunk.error)
             return Kind.ERROR
@@ -216,11 +227,8 @@ class ResponsesReader:
             return Kind.HELD
         try:
             message = _responses_event(data)
-        except msgspec.ValidationError:
-            return Kind.HELD
         except NOT_JSON:
-            # Some upstreams end this stream as a chat stream; the terminal event has already gone by.
-            return Kind.HELD if data.strip() == DONE else Kind.MALFORMED
+            return unknown_shape(data)
         kind = message.type
         if kind in _ANNOUNCEMENTS and message.error is None:
             return Kind.HELD

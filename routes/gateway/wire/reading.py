@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from routes.gateway.exchange import Usage
 
 
-#: How a decoder says that bytes are not JSON. ``ValidationError`` (JSON of an unexpected shape) is one of them
-#: too and has to be caught first where that matters.
+#: How a decoder says that bytes are not JSON, or not JSON of the shape it was told.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+_anything = msgspec.json.Decoder().decode
 
 
 class Kind(IntEnum):
@@ -64,6 +66,21 @@ class StreamReader(Protocol):
     def complete(self) -> bool:
         """Whether the stream may end here: nothing but its terminator is missing."""
         ...
+
+
+def unknown_shape(data: bytes) -> Kind:
+    """An event that did not decode: JSON of a shape we do not know passes (the client may know it), else dropped."""
+    try:
+        _anything(data)
+    except NOT_JSON:
+        return Kind.MALFORMED
+    return Kind.HELD
+
+
+def require_utf8(body: bytes) -> None:
+    """Decoding skips what is not read, and does not look at the bytes of a string it skips."""
+    if not body.isascii():
+        body.decode()
 
 
 def count(value: Any) -> int | None:
