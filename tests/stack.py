@@ -59,7 +59,12 @@ class Stack:
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            print("\n".join(self.lines[-200:]))
+            self.kill_all()
+            raise
         return self
 
     def __exit__(
@@ -83,7 +88,7 @@ class Stack:
         self._reader.start()
         if wait:
             wait_until(lambda: self.ready or not self.running, START_SECONDS, "serve is ready")
-            assert self.ready, "\n".join(self.lines)
+            assert self.ready
             if not self.key:
                 self.key = self.manage("create_access_key", "tests", "--scopes", "route,admin", "--allow", "debug")
                 self.eventually_accepted()
