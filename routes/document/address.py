@@ -117,6 +117,12 @@ def check_header_value(value: str) -> str:
     return value
 
 
+def check_query_value(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must not hold control characters")
+    return value
+
+
 def network_warning(url: str, network: str, ceiling: frozenset[str]) -> str | None:
     """Why a literal address will be refused at connect time, if it will."""
     if network not in ceiling:

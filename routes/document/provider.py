@@ -12,6 +12,7 @@ from routes.document.address import (
     check_header_name,
     check_header_value,
     check_proxy,
+    check_query_value,
 )
 from routes.document.base import (
     SORTED,
@@ -182,6 +183,7 @@ class Probe(Strict):
 
 ExtraHeader = Annotated[str, AfterValidator(check_extra_header)]
 HeaderValue = Annotated[ScalarText, AfterValidator(check_header_value)]
+QueryValue = Annotated[ScalarText, AfterValidator(check_query_value)]
 
 
 def _wire(value: Any) -> Any:
@@ -204,7 +206,7 @@ class Provider(Strict):
     auth: Auth = None
     credential: Credential | None = Field(default=None, exclude=True, repr=False)
     headers: Annotated[dict[ExtraHeader, HeaderValue], SORTED] = Field(default_factory=dict)
-    query: Annotated[dict[ModelName, ScalarText], SORTED] = Field(default_factory=dict)
+    query: Annotated[dict[ModelName, QueryValue], SORTED] = Field(default_factory=dict)
     proxy: Annotated[str, Field(max_length=2000), AfterValidator(check_proxy)] | None = None
     region: Label | None = None
     tags: Labels = Field(default_factory=list)

@@ -85,9 +85,24 @@ def load(data: bytes) -> Any:
     return tree
 
 
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    """PyYAML folds control characters such as U+0085 away unless they are quoted doubly."""
+    style = None if value.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def dump_yaml(tree: Any) -> str:
     """Fields in the document's order, one a line."""
-    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
+    text: str = yaml.dump(
+        tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120
+    )
     return text
 
 
