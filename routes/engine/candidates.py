@@ -126,7 +126,7 @@ class Selection:
         self.candidates = candidates
         self._pools: tuple[Pool, ...] | None = None
         self._by_weight: tuple[tuple[Pool, ...], tuple[Exclusion, ...]] | None = None
-        self._first: tuple[tuple[Candidate, ...], tuple[Exclusion, ...]] | None = None
+        self._first: tuple[tuple[Pool, ...], tuple[Exclusion, ...]] | None = None
 
     def pools(self) -> tuple[Pool, ...]:
         """All by tier."""
@@ -146,12 +146,12 @@ class Selection:
                 self._by_weight = group(self._key, kept), dropped
         return self._by_weight
 
-    def first_only(self, position: int) -> tuple[tuple[Candidate, ...], tuple[Exclusion, ...]]:
+    def first_only(self, position: int) -> tuple[tuple[Pool, ...], tuple[Exclusion, ...]]:
         """The candidate at the profile's first position, if it is in, and the others as exclusions."""
         if self._first is None:
             others = (c.target for c in self.candidates if c.position != position)
             dropped = tuple(Exclusion(target, "load_balancer", "not_first") for target in others)
-            self._first = tuple(c for c in self.candidates if c.position == position), dropped
+            self._first = group(self._key, (c for c in self.candidates if c.position == position)), dropped
         return self._first
 
 

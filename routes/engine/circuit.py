@@ -138,10 +138,6 @@ class Circuit:
         """Give a half-open slot back; nothing happens if it is no longer held."""
         self._slots.pop(token, None)
 
-    @property
-    def slots_taken(self) -> int:
-        return len(self._slots)
-
     def succeeded(self, settings: CircuitSettings, period: int, now: float) -> Transition | None:
         """A complete valid answer or first content event of an attempt begun in ``period``."""
         if period != self.period:

@@ -7,7 +7,6 @@ arguments. Imports nothing outside the engine.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -122,7 +121,7 @@ def rule_on_status(status: int, cause: str | None, failover: Failover) -> Ruling
     return Ruling(error_class, Step.SURFACE, "neutral")
 
 
-def retry_after(headers: Iterable[tuple[bytes, bytes]], unix_now: float | None = None) -> float | None:
+def retry_after(headers: Iterable[tuple[bytes, bytes]], unix_now: float) -> float | None:
     """Seconds an upstream asks us to stay away: ``retry-after-ms``, or ``Retry-After`` in seconds or as an
     HTTP-date. None without one that can be read; never negative. Names are in lower case."""
     seconds: float | None = None
@@ -134,7 +133,7 @@ def retry_after(headers: Iterable[tuple[bytes, bytes]], unix_now: float | None =
         elif name == b"retry-after" and seconds is None:
             seconds = _number(value)
             if seconds is None:
-                seconds = _until(value, time.time() if unix_now is None else unix_now)
+                seconds = _until(value, unix_now)
     return seconds
 
 

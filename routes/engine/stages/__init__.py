@@ -45,6 +45,7 @@ class Run:
         "rng",
         "rotation",
         "selection",
+        "set_aside",
         "snapshot",
         "source",
         "strategy",
@@ -81,6 +82,7 @@ class Run:
         self.params = params
         self.source: Source = "load_balancer"
         self.inputs: dict[str, Any] = {}
+        self.set_aside = 0  # how many of the selection the strategy may not use
         #: nothing healthy was left: who may be tried all the same, soonest first, as (candidate, when it was due);
         #: one attempt, at most ``panic`` in flight per target
         self.readmitted: list[tuple[Candidate, float]] = []
@@ -102,4 +104,4 @@ class Run:
     @property
     def left(self) -> int:
         """How many are still in."""
-        return len(self.readmitted) or len(self.selection.candidates)
+        return (len(self.readmitted) or len(self.selection.candidates)) - self.set_aside

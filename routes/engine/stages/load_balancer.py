@@ -23,18 +23,21 @@ def apply(run: Run) -> None:
     if run.readmitted:
         _rank_readmitted(run)
         return
-    candidates = selection.candidates
     if strategy.first_only:
-        candidates, others = selection.first_only(run.profile.first_position)
+        pools, others = selection.first_only(run.profile.first_position)
         run.excluded += others
-    if len(candidates) < 2:
-        run.ranked = [Ranked(c.target, c.model, "only_candidate") for c in candidates]
+        run.set_aside = len(others)
+    elif len(selection.candidates) < 2:
+        run.ranked = [Ranked(c.target, c.model, "only_candidate") for c in selection.candidates]
         return
-    if strategy.by_weight:
+    elif strategy.by_weight:
         pools, zero = selection.pools_by_weight()
         run.excluded += zero
+        run.set_aside = len(zero)
     else:
         pools = selection.pools()
+    if not pools:
+        return
     ranked, tail = strategy.rank(pools[0], run, False)
     run.ranked = list(ranked)
     run.tail = tail if len(pools) == 1 else _with_backups(tail, pools, run)
@@ -46,6 +49,7 @@ def _rank_readmitted(run: Run) -> None:
     for candidate, until in run.readmitted:
         if first_only and candidate.position != first:
             run.drop(candidate, NAME, "not_first")
+            run.set_aside += 1
         else:
             wait = max(0.0, until - run.now)
             run.ranked.append(Ranked(candidate.target, candidate.model, "next_try", wait))
