@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from django.db.models.expressions import CombinedExpression
+
 DEFAULT_ALIAS: Final = "default"
 FAILURES: Final = frozenset(FAILURE_STATUSES)
 
@@ -30,7 +32,7 @@ class EpochSeconds(Func):
     output_field = IntegerField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        return self.as_sql(compiler, connection, template="CAST(strftime('%%s', %(expressions)s) AS INTEGER)")
+        return self.as_sql(compiler, connection, template="CAST(strftime('%%%%s', %(expressions)s) AS INTEGER)")
 
     def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, template="FLOOR(EXTRACT(EPOCH FROM %(expressions)s))::bigint")
@@ -147,10 +149,14 @@ def failure_condition() -> Q:
 
 def per_bucket(span: TimeRange, seconds: int = 60, alias: str = DEFAULT_ALIAS) -> list[Minute]:
     """Requests and failures per ``seconds``, oldest first; buckets without requests are left out."""
-    bucket = EpochSeconds("created_at") / seconds * seconds
-    rows = _rows(span, alias).annotate(bucket=bucket).values_list("bucket")
+    rows = _rows(span, alias).annotate(bucket=_bucket(seconds)).values_list("bucket")
     groups = rows.annotate(n=Count("id"), bad=Count("id", filter=failure_condition())).order_by("bucket")
     return [Minute(int(at), requests, failures) for at, requests, failures in groups]
+
+
+def _bucket(seconds: int) -> CombinedExpression:
+    """Start of the stretch of ``seconds`` a row was created in, in Unix seconds."""
+    return EpochSeconds("created_at") - EpochSeconds("created_at") % seconds
 
 
 def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic]:
@@ -173,8 +179,7 @@ def statistics(span: TimeRange, group_by: str | None = None, alias: str = DEFAUL
         raise ValueError(f"group_by must be one of {', '.join(GROUPINGS)}")
     rows = _rows(span, alias)
     if group_by in _BUCKETS:
-        size = _BUCKETS[group_by]
-        rows = rows.annotate(key=EpochSeconds("created_at") / size * size)
+        rows = rows.annotate(key=_bucket(_BUCKETS[group_by]))
     elif group_by is not None:
         rows = rows.annotate(key=F(group_by))
     keys = ("key",) if group_by else ()

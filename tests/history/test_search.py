@@ -1,0 +1,280 @@
+"""Searching the history: filters, time ranges, cursors that stay put, and an end in bounded time."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connections
+
+from history import search as search_module
+from history.errors import BadQuery, RangeTooLarge
+from history.filters import from_parameters
+from history.ids import session_id, time_of
+from history.models import RouteHistory
+from history.search import Page, count, estimate, search, time_limit
+from history.timerange import TimeRange
+from tests.history import rows, samples
+from tests.history.rows import NOON, at, minutes
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from history.records import Finished
+
+pytestmark = pytest.mark.django_db(databases=["default", "pg"])
+DAY = TimeRange(NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+
+
+def found(page: Page) -> list[UUID]:
+    return [row.id for row in page.rows]
+
+
+def matching(alias: str, **parameters: str) -> set[UUID]:
+    return set(found(search(from_parameters(parameters), DAY, limit=1000, alias=alias)))
+
+
+# -- filters -----------------------------------------------------------------------------------------------
+
+
+def test_every_operator_finds_what_it_says(alias: str) -> None:
+    records = {
+        "plain": samples.finished(at(NOON, 1), latency_us=10_000),
+        "other": samples.finished(at(NOON, 2), latency_us=90_000, profile="batch", requested_model="claude-x"),
+        "failed": samples.failed(at(NOON, 3), provider="acme-us", requested_model="claude-y"),
+        "session": samples.finished(at(NOON, 4), session_key="chat-7", degraded=True, route_type="session"),
+        "saved": samples.failed(at(NOON, 5), status="routed", error_code=None, recovered=True, provider="acme-us"),
+    }
+    identifiers = dict(zip(records, rows.store(*records.values(), alias=alias), strict=True))
+
+    def names(**parameters: str) -> set[str]:
+        wanted = matching(alias, **parameters)
+        return {name for name, identifier in identifiers.items() if identifier in wanted}
+
+    session = session_id(samples.KEY, "chat-7")
+    assert names() == set(records)
+    assert names(profile="batch") == {"other"}
+    assert names(profile__ne="batch") == {"plain", "failed", "session", "saved"}
+    assert names(provider="acme-us") == {"failed", "saved"}
+    assert names(provider__in="acme-us,nobody") == {"failed", "saved"}
+    assert names(requested_model__startswith="claude-") == {"other", "failed"}
+    assert names(requested_model__contains="ude-y") == {"failed"}
+    assert names(status="failed") == {"failed"}
+    assert names(status__in="failed,routed") == set(records)
+    assert names(status__ne="routed") == {"failed"}
+    assert names(error_code="connect_refused") == {"failed"}
+    assert names(error_code__ne="connect_refused") == {"plain", "other", "session", "saved"}
+    assert names(latency_ms__gt="50", profile="batch") == {"other"}
+    assert names(latency_ms__lt="50") == {"plain"}
+    assert names(recovered="true") == {"saved"}
+    assert names(degraded="1") == {"session"}
+    assert names(route_type="session") == {"session"}
+    assert names(session="chat-7") == names(session_key="chat-7") == {"session"}
+    assert names(session=str(session)) == names(session_id=str(session)) == {"session"}
+    assert names(id=str(identifiers["saved"])) == {"saved"}
+    assert names(attempt_count="2") == {"failed", "saved"}
+    tree = {
+        "any": [
+            {"field": "profile", "op": "eq", "value": "batch"},
+            {
+                "all": [
+                    {"field": "provider", "value": "acme-us"},
+                    {"not": {"field": "status", "op": "in", "value": ["failed"]}},
+                ]
+            },
+        ]
+    }
+    assert names(filter=json.dumps(tree)) == {"other", "saved"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"colour": "blue"}, "colour"),
+        ({"profile__like": "x"}, "profile__like"),
+        ({"latency_ms__contains": "1"}, "latency_ms__contains"),
+        ({"latency_ms": "fast"}, "latency_ms"),
+        ({"latency_ms": "9" * 30}, "latency_ms"),
+        ({"status": "fine"}, "status"),
+        ({"status__in": ""}, "status__in"),
+        ({"id": "12"}, "id"),
+        ({"recovered": "maybe"}, "recovered"),
+        ({"profile": "a\x00b"}, "profile"),
+        ({"filter": "{"}, "filter"),
+        ({"filter": "[]"}, "filter"),
+        ({"filter": '{"all": []}'}, "filter"),
+        ({"filter": '{"field": "profile"}'}, "filter"),
+        ({"filter": '{"field": "profile", "value": 3}'}, "filter"),
+        ({"filter": '{"field": "profile", "op": "in", "value": "a,b"}'}, "filter"),
+        ({"filter": '{"not": ' * 12 + '{"field": "profile", "value": "x"}' + "}" * 12}, "filter"),
+        ({"filter": '{"all": [' + ",".join(['{"field": "profile", "value": "x"}'] * 51) + "]}"}, "filter"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_by_name(parameters: dict[str, str], field: str) -> None:
+    with pytest.raises(BadQuery) as caught:
+        from_parameters(parameters)
+    assert caught.value.field == field
+
+
+# -- time ---------------------------------------------------------------------------------------------------
+
+
+def test_a_time_range_includes_its_start_and_not_its_end(alias: str) -> None:
+    first, second, third = rows.store(*(samples.finished(at(NOON + minutes(n))) for n in range(3)), alias=alias)
+    page = search(span=TimeRange(NOON, NOON + minutes(2)), alias=alias)
+    assert found(page) == [second, first]
+    just_after = TimeRange(NOON + timedelta(microseconds=1), None)
+    assert found(search(span=just_after, alias=alias)) == [third, second]
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("2026-11-20T12:00:00Z", NOON),
+        ("2026-11-20T12:00:00", NOON),
+        ("2026-11-20T14:00:00+02:00", NOON),
+        ("2026-11-20T14:00:00 02:00", NOON),  # a plus sign that nobody encoded
+        ("2026-11-20", NOON - timedelta(hours=12)),
+    ],
+)
+def test_times_are_read_as_people_write_them(start: str, expected: Any) -> None:
+    assert TimeRange.parse(start, None).start == expected
+
+
+@pytest.mark.parametrize(("start", "end"), [("yesterday", None), ("2026-13-01", None), ("2026-11-20", "2026-11-19")])
+def test_times_that_make_no_sense_are_refused(start: str, end: str | None) -> None:
+    with pytest.raises(BadQuery):
+        TimeRange.parse(start, end)
+
+
+def test_without_an_index_the_last_24_hours_are_searched_and_with_one_everything(alias: str) -> None:
+    old = samples.finished(at(NOON - timedelta(days=400)), requested_model="rare", session_key="s")
+    (identifier,) = rows.store(old, alias=alias)
+    assert found(search(alias=alias)) == [identifier]
+    assert found(search(from_parameters({"profile": "default"}), alias=alias)) == [identifier]
+    assert found(search(from_parameters({"requested_model": "rare"}), alias=alias)) == []
+    wide = TimeRange(NOON - timedelta(days=500), None)
+    assert found(search(from_parameters({"requested_model": "rare"}), wide, alias=alias)) == [identifier]
+
+
+# -- pages --------------------------------------------------------------------------------------------------
+
+
+def walk(alias: str, limit: int, **options: Any) -> list[list[UUID]]:
+    pages, cursor = [], None
+    while True:
+        page = search(limit=limit, cursor=cursor, alias=alias, **options)
+        pages.append(found(page))
+        cursor = page.next
+        if cursor is None:
+            return pages
+
+
+def records(number: int) -> list[Finished]:
+    return [samples.finished(at(NOON, n), latency_us=(n * 37 % 5) * 1000) for n in range(number)]
+
+
+@pytest.mark.parametrize("order", ["-created_at", "created_at", "-latency_ms", "latency_ms"])
+def test_pages_together_are_the_whole_in_order_and_lead_back_again(alias: str, order: str) -> None:
+    identifiers = rows.store(*records(23), alias=alias)
+    everything = RouteHistory.objects.using(alias)
+    sign = "-" if order.startswith("-") else ""
+    keys = [f"{sign}latency_ms", f"{sign}id"] if "latency" in order else [f"{sign}id"]
+    expected = list(everything.order_by(*keys).values_list("id", flat=True))
+    options = {"order": order, "span": DAY}
+    pages = walk(alias, 5, **options)
+    assert [len(page) for page in pages] == [5, 5, 5, 5, 3]
+    assert [identifier for page in pages for identifier in page] == expected
+    assert set(expected) == set(identifiers)
+
+    cursor, back = None, []
+    page = search(limit=5, alias=alias, **options)
+    while page.next:
+        page = search(limit=5, cursor=page.next, alias=alias, **options)
+    while True:
+        back.append(found(page))
+        cursor = page.previous
+        if cursor is None:
+            break
+        page = search(limit=5, cursor=cursor, alias=alias, **options)
+    assert [identifier for part in reversed(back) for identifier in part] == expected
+
+
+def test_pages_stay_put_while_rows_arrive(alias: str) -> None:
+    identifiers = rows.store(*records(12), alias=alias)
+    first = search(limit=5, alias=alias)
+    rows.store(*(samples.finished(at(NOON + minutes(1), n)) for n in range(7)), alias=alias)
+    second = search(limit=5, cursor=first.next, alias=alias)
+    third = search(limit=5, cursor=second.next, alias=alias)
+    assert found(first) + found(second) + found(third) == identifiers[::-1]
+    assert third.next is None
+    # And the way back from the second page leads to the first as it was, with what is new before it.
+    again = search(limit=5, cursor=second.previous, alias=alias)
+    assert found(again) == found(first)
+    assert again.previous is not None
+
+
+@pytest.mark.parametrize("cursor", ["x", "e30", "WzFd", "\u20ac", "W251bGxd"])
+def test_a_damaged_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(BadQuery, match="cursor"):
+        search(cursor=cursor)
+
+
+def test_a_cursor_of_another_order_is_refused(alias: str) -> None:
+    rows.store(*records(3), alias=alias)
+    page = search(limit=1, alias=alias)
+    with pytest.raises(BadQuery, match="another order"):
+        search(limit=1, order="created_at", cursor=page.next, alias=alias)
+
+
+# -- bounded time ---------------------------------------------------------------------------------------------
+
+
+def test_a_search_without_index_stops_in_time_says_how_far_it_got_and_goes_on_there(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rare = {0, 11, 12, 29}
+    stored = rows.store(
+        *(samples.finished(at(NOON, n), requested_model="rare" if n in rare else "usual") for n in range(30)),
+        alias=alias,
+    )
+    expected = [stored[n] for n in sorted(rare, reverse=True)]
+    filters = from_parameters({"requested_model": "rare"})
+    monkeypatch.setattr(search_module, "SCAN_ROWS", 4)
+    assert found(search(filters, DAY, alias=alias)) == expected
+    monkeypatch.setattr(search_module, "SCAN_SECONDS", -1.0)  # out of time after one stretch
+    collected, cursor, seen = [], None, []
+    while True:
+        page = search(filters, DAY, cursor=cursor, alias=alias)
+        collected += found(page)
+        seen.append(page.scanned_to)
+        cursor = page.next
+        if cursor is None:
+            break
+    assert collected == expected
+    assert len(seen) > 5
+    assert seen[0] == time_of(stored[29])
+    assert seen[-1] is None
+
+
+def test_a_statement_that_takes_too_long_is_stopped(alias: str) -> None:
+    endless = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+        "postgresql": "SELECT pg_sleep(60)",
+    }
+    connection = connections[alias]
+    with pytest.raises(RangeTooLarge), time_limit(alias, 0.1), connection.cursor() as cursor:
+        cursor.execute(endless[connection.vendor])
+    with connection.cursor() as cursor:  # and the connection is as it was
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+def test_counts_count_what_the_search_finds(alias: str) -> None:
+    rows.store(*records(7), samples.failed(at(NOON, 100)), alias=alias)
+    assert count(from_parameters({}), DAY, alias) == 8
+    assert count(from_parameters({"status": "failed"}), DAY, alias) == 1
+    assert estimate(from_parameters({"status": "failed"}), DAY, alias) == 1
+    assert estimate(from_parameters({}), TimeRange(), alias) is not None
