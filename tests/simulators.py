@@ -187,7 +187,7 @@ class _Controlled:
             raw = response.read()
         finally:
             connection.close()
-        answer = json.loads(raw) if raw else None
+        answer: Any = json.loads(raw) if raw else None
         if response.status >= 400:
             raise ValueError(answer["error"])
         return answer
