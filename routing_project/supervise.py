@@ -229,6 +229,7 @@ class Supervisor:
         return child_environment(
             SIGNALBOX_DATA_DIR=str(self.env.data),
             PROMETHEUS_MULTIPROC_DIR=str(self.env.metrics_dir),
+            CELERY_SKIP_CHECKS="1",  # setup and the console do them; in the worker they would load every view
             PYTHONPATH=os.pathsep.join(path for path in paths if path),
         )
 
