@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ProviderTraffic(NamedTuple):
-    """What a provider was asked and answered in the last hour."""
+    """Attempts at a provider in the last hour, and how many it answered."""
 
     requests: int
     answered: int

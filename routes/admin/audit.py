@@ -23,6 +23,7 @@ PAGE = 50
 #: Lines of changes shown per entry; the API has them all.
 LINES = 8
 SHOWN = 120
+EMPTY: tuple[Any, ...] = ("", [], {})
 OBJECT_TYPES = ("provider", "profile", "access_key", "revision", "policy", "prices", "draft")
 VERBS = {
     "created": "created",
@@ -67,14 +68,16 @@ def words_of(entry: AuditEntry) -> Line:
 def _change_lines(changes: Any) -> list[str]:
     if not isinstance(changes, dict):
         return []
-    lines = []
+    lines: list[str] = []
     for field, value in changes.items():
         match value:
+            case [None, after] if field != "changes":
+                # Of something new only what was said is worth a line, not every default.
+                lines += [] if after in EMPTY or isinstance(after, dict) else [f"{field}: {_short(after)}"]
+            case [before, None] if field != "changes" and before in EMPTY:
+                pass
             case [before, after] if field != "changes":
-                if before in (None, "") and after not in (None, ""):
-                    lines.append(f"{field}: {_short(after)}")
-                else:
-                    lines.append(f"{field}: {_short(before)} → {_short(after)}")
+                lines.append(f"{field}: {_short(before)} → {_short(after)}")
             case list():
                 lines += [str(item) for item in value]
             case _:
@@ -83,10 +86,23 @@ def _change_lines(changes: Any) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    if value in (None, ""):
+    if value is None or value in EMPTY:
         return "none"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = _listed(value) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def _listed(values: list[Any]) -> str:
+    """A list as people say it; targets of a profile by name and weight."""
+    words = []
+    for item in values:
+        if isinstance(item, dict) and "provider" in item:
+            name = "/".join(filter(None, (item["provider"], item.get("model"))))
+            weight = item.get("weight")
+            words.append(name if weight is None else f"{name} ({weight})")
+        else:
+            words.append(item if isinstance(item, str) else json.dumps(item))
+    return ", ".join(words)
 
 
 @admin.register(AuditEntry)

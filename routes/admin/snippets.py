@@ -40,7 +40,7 @@ def _curl(url: str, key: str, headers: Iterable[str], body: object) -> str:
 
 
 def _python_key(key: str) -> str:
-    return 'os.environ["SIGNALBOX_KEY"]' if key == KEY else repr(key)
+    return 'os.environ["SIGNALBOX_KEY"]' if key == KEY else json.dumps(key)
 
 
 def _openai(base: str, model: str, key: str) -> Snippets:
@@ -49,9 +49,9 @@ def _openai(base: str, model: str, key: str) -> Snippets:
         _curl(f"{base}/chat/completions", key, ["Content-Type: application/json"], body),
         ("import os\n\n" if key == KEY else "")
         + "from openai import OpenAI\n\n"
-        + f"client = OpenAI(base_url={base!r}, api_key={_python_key(key)})\n"
+        + f"client = OpenAI(base_url={json.dumps(base)}, api_key={_python_key(key)})\n"
         + "answer = client.chat.completions.create(\n"
-        + f"    model={model!r},\n"
+        + f"    model={json.dumps(model)},\n"
         + '    messages=[{"role": "user", "content": "Hello"}],\n'
         + ")\nprint(answer.choices[0].message.content)",
     )
@@ -64,9 +64,9 @@ def _anthropic(base: str, model: str, key: str) -> Snippets:
         _curl(f"{base}/v1/messages", key, headers, body),
         ("import os\n\n" if key == KEY else "")
         + "from anthropic import Anthropic\n\n"
-        + f"client = Anthropic(base_url={base!r}, api_key={_python_key(key)})\n"
+        + f"client = Anthropic(base_url={json.dumps(base)}, api_key={_python_key(key)})\n"
         + "answer = client.messages.create(\n"
-        + f"    model={model!r},\n"
+        + f"    model={json.dumps(model)},\n"
         + "    max_tokens=100,\n"
         + '    messages=[{"role": "user", "content": "Hello"}],\n'
         + ")\nprint(answer.content[0].text)",

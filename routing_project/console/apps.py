@@ -6,7 +6,7 @@ class ConsoleConfig(AppConfig):
     label = "console"
 
     def ready(self) -> None:
-        from history.summary import provider_traffic
+        from history.queries import provider_traffic
         from routes.ports import provide_traffic
         from routing_project import (
             celery,  # noqa: F401 - the application that tasks are sent through

@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from history import summary
+from history import queries
 from routes import draft
 from routes.admin.audit import words_of
 from routes.admin.snippets import example_model, snippets
@@ -37,8 +37,8 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     providers = list(Provider.objects.order_by("slug"))
     profiles = list(draft.profiles_with_targets())
     keys = list(AccessKey.objects.all())
-    traffic = summary.last_hour(now)
-    any_route = bool(traffic.requests) or summary.any_route()
+    traffic = queries.last_hour(now)
+    any_route = bool(traffic.requests) or queries.any_route()
     curl = ""
     if profiles:
         targets = list(profiles[0].targets.all())
@@ -55,7 +55,7 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
         attention=items,
         traffic=traffic,
         shares=traffic.shares,
-        failures=summary.last_failures(now, RECENT),
+        failures=queries.last_failures(now, RECENT),
         recent_changes=[words_of(entry) for entry in AuditEntry.objects.order_by("-id")[:RECENT]],
         history_url=reverse("admin:history_routehistory_changelist"),
         failures_url=reverse("admin:history_routehistory_changelist") + "?status=failures",

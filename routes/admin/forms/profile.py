@@ -34,7 +34,7 @@ class StrategyChoice(NamedTuple):
 
 
 def _word(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return name.replace("_", " ").capitalize().replace("ewma", "EWMA")
 
 
 def _param_field(name: str, info: FieldInfo) -> forms.Field:

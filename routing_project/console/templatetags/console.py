@@ -52,6 +52,7 @@ LOOKS: dict[str, Look] = {
     # one attempt
     "success": Look("ok", "circle-check", "Answered"),
     "failure": Look("bad", "circle-x", "Failed"),
+    "excluded": Look("quiet", "ban", "Left out"),
     # circuit
     "closed": Look("ok", "circle-check", "Closed"),
     "open": Look("bad", "circle-off", "Open"),
@@ -97,6 +98,26 @@ def state(name: str, word: str = "") -> SafeString:
 
 
 @register.filter
+def state_tone(name: str) -> str:
+    return LOOKS[name].tone if name in LOOKS else "quiet"
+
+
+STAGE_WORDS = {
+    "admission": "Admission",
+    "health": "Health",
+    "smart_routing": "Smart rules",
+    "affinity": "Affinity",
+    "load_balancer": "Strategy",
+}
+
+
+@register.filter
+def stage_word(name: str) -> str:
+    """A stage of the pipeline as people say it."""
+    return STAGE_WORDS.get(name, name.replace("_", " ").capitalize())
+
+
+@register.filter
 def message_tone(level: str) -> str:
     return MESSAGE_LOOKS.get(level, ("tone-info", "info"))[0]
 
@@ -137,6 +158,12 @@ def grouped(value: float) -> str:
 @register.filter
 def count(value: int | None) -> str:
     return DASH if value is None else grouped(value)
+
+
+@register.filter
+def plain_number(value: float | None) -> str:
+    """70.0 is 70."""
+    return DASH if value is None else f"{value:g}"
 
 
 @register.filter
