@@ -135,3 +135,14 @@ def own_database(alias: str, data_dir: Path) -> Iterator[OwnDatabase]:
     database = OwnDatabase("sqlite" if alias == "default" else "postgresql", data_dir)
     yield database
     database.drop()
+
+
+@pytest.fixture
+def as_default(alias: str, db: Any) -> Iterator[str]:
+    """Let the code under test, which says ``default``, work on this database."""
+    usual, wanted = connections["default"], connections[alias]
+    connections["default"] = wanted
+    wanted.alias = "default"  # a query over two tables asks whether both are in the same database
+    yield alias
+    wanted.alias = alias
+    connections["default"] = usual
