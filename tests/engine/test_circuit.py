@@ -183,6 +183,20 @@ def test_a_half_open_slot_that_nobody_gives_back_lapses() -> None:
     assert line.claim("a") is None, "giving back a slot that lapsed does not free somebody else's"
 
 
+def test_slots_of_an_earlier_half_open_period_take_no_room() -> None:
+    line = bench(half_open_max_calls=2)
+    line.open("a")
+    line.now += 73
+    hanging = line.claim("a")
+    line.attempt("a", "failure")
+    assert hanging is not None
+    assert line.state("a") == "open"
+    line.now += 145
+    assert [line.claim("a") is not None for _ in range(3)] == [True, True, False]
+    line.live.release(hanging, line.now)
+    assert line.claim("a") is None
+
+
 def test_a_stream_that_has_begun_gives_its_slot_back_before_it_ends() -> None:
     line = bench(half_open_max_calls=1, success_threshold=2)
     line.open("a")

@@ -540,9 +540,10 @@ def test_ties_of_peak_ewma_rotate() -> None:
     assert [line.first() for _ in range(4)] == ["a", "b", "a", "b"]
 
 
-def test_an_unmeasured_target_is_tried_at_once_but_not_flooded() -> None:
+@pytest.mark.parametrize("measured", ["a", "b"])
+def test_an_unmeasured_target_is_tried_at_once_but_not_flooded(measured: str) -> None:
     line = bench("peak_ewma", 2)
-    feed(line, "a", 0.5, 1)
+    feed(line, measured, 0.5, 1)
     claims = []
     for _ in range(100):
         slug = line.first()
