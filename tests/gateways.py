@@ -74,6 +74,8 @@ class Gateways:
         self.url = f"http://127.0.0.1:{self.port}"
         self._number = 0
         self._version = 0
+        self._document: dict[str, Any] | None = None
+        self._given: dict[str, Any] | None = None
         self._forgotten = 0
         (data / "run").mkdir(exist_ok=True)
         self.overlay()
@@ -148,7 +150,11 @@ class Gateways:
 
     # -- configuration ---------------------------------------------------------------------------------------
     def publish(self, document: dict[str, Any], *, wait: bool = True) -> None:
-        """Write a compiled revision with the next number; returns when every process uses it."""
+        """Write a compiled revision with the next number; returns when every process uses it. What is in use
+        already is not written again."""
+        if document == self._document:
+            return
+        self._document = document
         self._number += 1
         document = {**document, "number": self._number}
         self.write(self.data / "revision.json", json.dumps(document).encode())
@@ -156,9 +162,12 @@ class Gateways:
             self.wait_for(f"revision {self._number} is in use")
 
     def overlay(self, *, wait: bool = True, **given: Any) -> None:
-        """Write an overlay with the next version (``documents.overlay``; default key: ``self.key``)."""
-        self._version += 1
+        """Write an overlay with the next version (``documents.overlay``; default key: ``self.key``), as ``publish``."""
         given.setdefault("keys", [access_key(self.key, allow=["debug", "overrides"])])
+        if given == self._given:
+            return
+        self._given = dict(given)
+        self._version += 1
         document = overlay(version=self._version, **given)
         sealed = seal(json.dumps(document).encode(), "overlay", (ENCRYPTION_KEY,))
         self.write(self.data / "overlay.bin", sealed)
