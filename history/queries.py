@@ -1,8 +1,8 @@
 """Figures over a time range for pages and reports: counts, failure rate, percentiles, shares. Reads rows directly.
 
-Each function is one or two queries over one stretch of the primary key, aggregated in the database; latencies come back as
-counts per millisecond, so percentiles are exact and no row is fetched. Plain functions without permissions: callers
-check those. Costs grow with the rows of the range (about 0.2 s per 100,000 on SQLite).
+Each function is one or two queries over one stretch of the primary key, aggregated in the database; latencies come
+back as counts per millisecond, so percentiles are exact and no row is fetched. Plain functions without permissions:
+callers check those. Costs grow with the rows of the range (about 0.2 s per 100,000 on SQLite).
 """
 
 from __future__ import annotations

@@ -79,10 +79,19 @@ def test_requests_per_minute_count_every_request_once(alias: str) -> None:
 
 
 def test_the_control_plane_learns_the_traffic_of_each_provider() -> None:
-    rows.store(
-        *(samples.finished(new_id().bytes) for _ in range(3)), samples.failed(new_id().bytes, provider="acme-eu")
-    )
-    assert ports.provider_traffic() == {"acme-eu": ports.ProviderTraffic(requests=4, answered=3)}
+    rows.store(*(samples.finished(new_id().bytes) for _ in range(3)), samples.failed(new_id().bytes))
+    assert ports.provider_traffic() == {
+        "acme-eu": ports.ProviderTraffic(requests=4, answered=3),
+        "acme-us": ports.ProviderTraffic(requests=1, answered=0),
+    }
+
+
+def test_a_provider_that_another_one_stood_in_for_has_its_failure_counted() -> None:
+    attempts = [samples.attempt(error_class="upstream_5xx", http_status=503), samples.attempt(provider="acme-us")]
+    rows.store(samples.finished(provider="acme-us", attempts=attempts, attempt_count=2, recovered=True))
+    traffic = ports.provider_traffic()
+    assert traffic["acme-eu"].success_share == 0
+    assert traffic["acme-us"].success_share == 1
 
 
 def test_percentiles_are_those_of_the_sorted_values() -> None:
