@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from routes.actions import errors
+from routes.api.parsers import TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ CODES: dict[type[exceptions.APIException], str] = {
     exceptions.NotAcceptable: "not_acceptable",
     exceptions.UnsupportedMediaType: "unsupported_media_type",
     exceptions.Throttled: "throttled",
+    TooLarge: "too_large",
 }
 
 
@@ -53,6 +55,8 @@ def handler(exception: Exception, context: dict[str, Any]) -> Response | None:
         exception = exceptions.NotFound("there is nothing at this address")
     elif isinstance(exception, PermissionDenied):
         exception = exceptions.PermissionDenied()
+    elif isinstance(exception, RequestDataTooBig):
+        exception = TooLarge()
     if isinstance(exception, errors.ActionError):
         set_rollback()
         code = next(code for kind, code in STATUS_OF.items() if isinstance(exception, kind))

@@ -9,6 +9,7 @@ import codecs
 import json
 from typing import IO, TYPE_CHECKING, Any
 
+from django.conf import settings
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import JSONParser
@@ -18,7 +19,8 @@ from routes.document.tree import TreeError, check_tree, unique_keys
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_BYTES = 4 * 1024 * 1024
+#: Django's own limit, which strikes first where it has read the body already.
+MAX_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 2_621_440
 
 
 class TooLarge(APIException):

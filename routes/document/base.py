@@ -51,7 +51,7 @@ def _printable(value: str) -> str:
     return value
 
 
-def _tidy(value: float) -> float:
+def tidy(value: float) -> float:
     """70.0 and 70 are one number: whole ones are written without a fraction."""
     return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
 
@@ -76,7 +76,7 @@ ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_LENGTH), AfterVa
 Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
 Labels = Annotated[list[Label], AfterValidator(_unique)]
 
-TIDY = PlainSerializer(_tidy, return_type=Any)
+TIDY = PlainSerializer(tidy, return_type=Any)
 Number = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False), TIDY]
 #: Seconds; ``PositiveSeconds`` where 0 would make no sense.
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 7, allow_inf_nan=False), TIDY]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -277,10 +278,8 @@ json_values = st.recursive(
 @given(json_values)
 def test_any_json_is_a_document_or_a_document_error_and_nothing_else(tree: Any) -> None:
     for candidate in (tree, {"providers": tree}, {"providers": [tree]}, {"profiles": [tree]}, {"access_keys": [tree]}):
-        try:
-            Document.parse(candidate)
-        except DocumentError as error:
-            assert error.errors
+        with suppress(DocumentError):
+            assert isinstance(Document.parse(candidate), Document)
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), json_values, max_size=4))

@@ -113,9 +113,7 @@ def test_every_mistake_is_reported_at_once(admin: Actor) -> None:
     tree = {"access_keys": [{"name": "one"}, {"name": "two"}], "profiles": []}
     with pytest.raises(Invalid) as caught:
         actions.import_configuration(tree, actor=admin)
-    assert caught.value.lines() == ["access_keys[0].value: required for a new key"] + [
-        "access_keys[1].value: required for a new key"
-    ]
+    assert caught.value.lines() == [f"access_keys[{index}].value: required for a new key" for index in range(2)]
 
 
 def test_a_key_without_a_value_keeps_its_hash_and_a_kept_credential_stays_sealed(admin: Actor) -> None:
