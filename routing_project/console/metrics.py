@@ -89,6 +89,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     env = get_env()
     if not _allowed(request, env):
         return HttpResponse("metrics need the token or an allowed network\n", status=403, content_type="text/plain")
+    env.make_folders()  # a console alone may be scraped before any process wrote there
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(env.metrics_dir))  # type: ignore[no-untyped-call]
     registry.register(ProcessCollector(env))

@@ -1,0 +1,218 @@
+"""The console's ASGI stack: static files, streams that end with it, unknown sockets, headers, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.test import Client, RequestFactory
+
+from routing_project.asgi import application
+from routing_project.console import metrics
+from routing_project.console.watchers import EndWatchers
+from routing_project.env import Env
+from routing_project.static import StaticFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+HTTP = {"type": "http", "method": "GET", "headers": []}
+
+
+async def never() -> dict[str, Any]:
+    await asyncio.Event().wait()
+    return {}
+
+
+class Sent(list[Any]):
+    async def __call__(self, message: Mapping[str, Any]) -> None:
+        self.append(message)
+
+    async def filled(self, count: int) -> None:
+        while len(self) < count:  # noqa: ASYNC110 - one turn of the loop at a time, nothing to wait for in between
+            await asyncio.sleep(0)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self)
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self[0]["headers"])
+
+
+async def django(_scope: object, _receive: object, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"django"})
+
+
+@pytest.fixture
+def static_root(tmp_path: Path) -> Path:
+    (tmp_path / "console").mkdir()
+    (tmp_path / "console" / "tokens.0123456789ab.css").write_text("body{}")
+    (tmp_path / "plain.js").write_text("export {}")
+    return tmp_path
+
+
+async def test_a_hashed_static_file_may_be_kept_for_ever_and_a_plain_one_not(static_root: Path) -> None:
+    app = StaticFiles(django, static_root, "/static/")
+    sent = Sent()
+    await app({**HTTP, "path": "/static/console/tokens.0123456789ab.css"}, never, sent)
+    assert sent.body == b"body{}"
+    assert b"immutable" in sent.headers[b"cache-control"]
+    sent = Sent()
+    await app({**HTTP, "path": "/static/plain.js"}, never, sent)
+    assert b"immutable" not in sent.headers[b"cache-control"]
+    etag = sent.headers[b"etag"]
+    sent = Sent()
+    await app({**HTTP, "path": "/static/plain.js", "headers": [(b"if-none-match", etag)]}, never, sent)
+    assert sent[0]["status"] == 304
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/missing.css", "/static/../secret_key", "/admin/", "/static/%2e%2e/secret_key"]
+)
+async def test_what_is_no_static_file_goes_to_django(static_root: Path, path: str) -> None:
+    (static_root.parent / "secret_key").write_text("secret")
+    sent = Sent()
+    await StaticFiles(django, static_root, "/static/")({**HTTP, "path": path}, never, sent)
+    assert sent.body == b"django"
+
+
+async def test_an_event_stream_ends_cleanly_when_the_console_is_told_to_stop() -> None:
+    cancelled = asyncio.Event()
+
+    async def stream(_scope: object, _receive: object, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b": hello\n\n", "more_body": True})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    app = EndWatchers(stream)
+    sent = Sent()
+    running = asyncio.create_task(app(dict(HTTP), never, sent))
+    await sent.filled(2)
+    app.end()
+    await running
+    assert cancelled.is_set()
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def test_an_ordinary_answer_is_finished_after_the_console_was_told_to_stop() -> None:
+    proceed = asyncio.Event()
+
+    async def slow(_scope: object, _receive: object, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await proceed.wait()
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    app = EndWatchers(slow)
+    sent = Sent()
+    running = asyncio.create_task(app(dict(HTTP), never, sent))
+    await sent.filled(1)
+    app.end()
+    proceed.set()
+    await running
+    assert sent.body == b"whole"
+
+
+async def test_an_error_of_the_application_is_not_swallowed() -> None:
+    async def broken(_scope: object, _receive: object, _send: Send) -> None:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        await EndWatchers(broken)(dict(HTTP), never, Sent())
+
+
+async def test_an_unknown_socket_is_closed_with_4404() -> None:
+    async def connect() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    sent = Sent()
+    await application({"type": "websocket", "path": "/ws/nothing", "headers": []}, connect, sent)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    assert sent[1]["code"] == 4404
+
+
+@pytest.mark.django_db
+def test_every_page_has_the_security_headers(client: Client) -> None:
+    response = client.get("/admin/login/")
+    assert response["Content-Security-Policy"].startswith("default-src 'self';")
+    assert "unsafe" not in response["Content-Security-Policy"]
+    assert response["X-Frame-Options"] == "DENY"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"
+
+
+# -- metrics --------------------------------------------------------------------------------------
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Callable[..., Env]:
+    def use(**settings: Any) -> Env:
+        chosen = Env(data_dir=data_dir, **settings)
+        chosen.make_folders()
+        monkeypatch.setattr(metrics, "get_env", lambda: chosen)
+        return chosen
+
+    return use
+
+
+def scrape(**headers: str) -> Any:
+    return metrics.metrics(RequestFactory().get("/metrics", **headers))  # type: ignore[arg-type]
+
+
+def test_without_token_and_network_metrics_are_open(env: Callable[..., Env]) -> None:
+    env()
+    assert scrape(REMOTE_ADDR="203.0.113.9").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"REMOTE_ADDR": "10.1.2.3"}, 200),
+        ({"REMOTE_ADDR": "203.0.113.9"}, 403),
+        ({"REMOTE_ADDR": ""}, 403),
+        ({"REMOTE_ADDR": "203.0.113.9", "HTTP_AUTHORIZATION": "Bearer wrong"}, 403),
+        ({"REMOTE_ADDR": "203.0.113.9", "HTTP_AUTHORIZATION": "Bearer t0ken"}, 200),
+    ],
+)
+def test_once_set_a_token_or_a_network_opens_metrics(
+    env: Callable[..., Env], headers: dict[str, str], status: int
+) -> None:
+    env(metrics_token="t0ken", metrics_networks="10.0.0.0/8")
+    assert scrape(**headers).status_code == status
+
+
+def test_every_supervised_process_shows_cpu_and_memory_and_the_cpu_of_the_dead_counts(env: Callable[..., Env]) -> None:
+    processes = {
+        "gateway-1": {"pid": os.getpid(), "dead_cpu_seconds": 1000.0},
+        "worker": {"pid": None, "dead_cpu_seconds": 5.0},
+    }
+    (env().socket_dir / "processes.json").write_text(json.dumps(processes))
+    lines = dict(line.rsplit(" ", 1) for line in scrape().content.decode().splitlines() if not line.startswith("#"))
+    assert float(lines['process_cpu_seconds_total{process="gateway-1"}']) > 1000
+    assert float(lines['process_cpu_seconds_total{process="worker"}']) == 5
+    assert float(lines['process_resident_memory_bytes{process="gateway-1"}']) > 1_000_000
+    assert 'process_resident_memory_bytes{process="worker"}' not in lines
+
+
+@pytest.mark.django_db
+def test_console_requests_are_counted_by_route_and_never_by_what_a_client_sends(client: Client) -> None:
+    def count(endpoint: str, status: str) -> float:
+        return metrics._requests.labels("GET", endpoint, status)._value.get()
+
+    logins, others, own = count("/admin/login/", "200"), count("other", "404"), count("/metrics", "200")
+    client.get("/admin/login/")
+    client.get("/no/such/page-4711")
+    client.get("/metrics")
+    assert count("/admin/login/", "200") == logins + 1
+    assert count("other", "404") == others + 1
+    assert count("/metrics", "200") == own
