@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from celery import shared_task
-from django.db import close_old_connections
 
 from routes import publish
 from routes.actions.actor import Actor
@@ -14,6 +13,5 @@ from routes.actions.admin_states import expire_admin_states
 def reconcile() -> None:
     """Every ten seconds: end admin states whose time has passed, then write whatever copy of revision and overlay
     is missing or older: a flushed Redis, a wiped folder, a delivery that failed."""
-    close_old_connections()
     expire_admin_states(actor=Actor.system("reconcile"))
     publish.deliver()

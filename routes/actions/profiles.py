@@ -103,7 +103,7 @@ def delete_profile(profile: Profile, *, actor: Actor, version: int | None = None
     users = [
         f"access key {key.name}"
         for key in AccessKey.objects.all()
-        if key.profile == row.slug or row.slug in (key.allowed_profiles or ())
+        if (key.profile == row.slug and "route" in key.scopes) or row.slug in (key.allowed_profiles or ())
     ]
     if users:
         raise InUse(f"profile '{row.slug}' is used by {', '.join(users)}", users)

@@ -39,7 +39,7 @@ class Api:
             self.headers["authorization"] = f"Bearer {created.value}"
 
     def call(self, method: str, path: str, data: Any = None, **headers: str) -> Answer:
-        body = {} if data is None else {"data": data, "content_type": "application/json"}
+        body = {} if method == "get" else {"data": b"" if data is None else data, "content_type": "application/json"}
         response = getattr(self.client, method)(
             f"/api/v1/{path}",
             **body,

@@ -1,0 +1,129 @@
+"""Every action leaves exactly one entry that says who, what and how; a refused one leaves none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from routes import actions
+from routes.actions.errors import ActionError
+from routes.events import acted
+from routes.models import AccessKey, AuditEntry, Profile, Provider
+from tests.control.api import Api
+from tests.control.conftest import actor
+from tests.control.samples import CREDENTIAL, document, provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.django_db
+ROOT = actions.Actor("user", "ada", "7", frozenset({"read", "operate", "admin"}), "192.0.2.7", "req-1")
+
+
+def alpha() -> Provider:
+    return Provider.objects.get(slug="alpha")
+
+
+ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
+    ("provider.created", "admin", lambda: actions.create_provider(provider("new"), actor=ROOT)),
+    ("provider.updated", "admin", lambda: actions.update_provider(alpha(), {"weight": 3}, actor=ROOT)),
+    ("provider.credential", "admin", lambda: actions.set_credential(alpha(), CREDENTIAL, actor=ROOT)),
+    ("provider.admin_state", "routing", lambda: actions.set_admin_state(alpha(), "disabled", actor=ROOT, reason="r")),
+    ("provider.deleted", "admin", lambda: actions.delete_provider(Provider.objects.get(slug="spare"), actor=ROOT)),
+    (
+        "profile.created",
+        "routing",
+        lambda: actions.create_profile({"slug": "p", "name": "P", "targets": []}, actor=ROOT),
+    ),
+    (
+        "profile.updated",
+        "routing",
+        lambda: actions.update_profile(Profile.objects.get(slug="fast"), {"name": "x"}, actor=ROOT),
+    ),
+    ("profile.deleted", "routing", lambda: actions.delete_profile(Profile.objects.get(slug="fast"), actor=ROOT)),
+    ("access_key.created", "auth", lambda: actions.create_access_key({"name": "k"}, actor=ROOT)),
+    (
+        "access_key.updated",
+        "auth",
+        lambda: actions.update_access_key(AccessKey.objects.get(), {"enabled": False}, actor=ROOT),
+    ),
+    ("access_key.revoked", "auth", lambda: actions.revoke_access_key(AccessKey.objects.get(), actor=ROOT)),
+    ("policy.updated", "policy", lambda: actions.update_policy({"default_strategy": "single"}, actor=ROOT)),
+    ("prices.updated", "policy", lambda: actions.replace_prices({"prices": {}}, actor=ROOT)),
+    ("revision.published", "routing", lambda: actions.publish(actor=ROOT, message="r")),
+    ("revision.rolled_back", "routing", lambda: actions.rollback(1, actor=ROOT, message="r")),
+    ("document.imported", "admin", lambda: actions.import_configuration({"version": 1}, actor=ROOT)),
+    ("document.exported", "export", lambda: actions.export_configuration(actor=ROOT)),
+]
+
+
+@pytest.fixture(autouse=True)
+def configuration() -> None:
+    tree = document()
+    tree["providers"].append(provider("spare"))
+    actions.import_configuration(tree, actor=actor("admin"), publish_now=True)
+
+
+@pytest.mark.parametrize(("action", "category", "act"), ACTIONS, ids=[action for action, _, _ in ACTIONS])
+def test_an_action_leaves_exactly_one_entry(action: str, category: str, act: Callable[[], Any]) -> None:
+    before = AuditEntry.objects.count()
+    act()
+    entries = list(AuditEntry.objects.order_by("pk")[before:])
+    assert [(entry.action, entry.category) for entry in entries] == [(action, category)]
+    entry = entries[0]
+    assert (entry.actor_kind, entry.actor_id, entry.actor_name) == ("user", "7", "ada")
+    assert (entry.client_ip, entry.request_id) == ("192.0.2.7", "req-1")
+    assert CREDENTIAL not in str(entry.changes)
+
+
+def test_every_public_action_is_in_the_list_above() -> None:
+    reads = {"Actor", "CreatedKey", "document_of", "live_revision", "pending_changes", "expire_admin_states"}
+    assert len(set(actions.__all__) - reads) == len(ACTIONS)
+
+
+def test_an_entry_says_what_was_and_what_is() -> None:
+    actions.update_provider(alpha(), {"circuit": {"slow_start": 5}, "credential": {"value": CREDENTIAL}}, actor=ROOT)
+    entry = AuditEntry.objects.latest("pk")
+    assert entry.changes == {"circuit.slow_start": [30, 5], "credential": "changed"}
+    assert (entry.object_type, entry.object_id, entry.object_name) == ("provider", str(alpha().pk), "alpha")
+
+
+def test_a_refused_action_leaves_no_entry() -> None:
+    before = AuditEntry.objects.count()
+    for act in (
+        lambda: actions.create_provider(provider("alpha"), actor=ROOT),
+        lambda: actions.update_provider(alpha(), {"weight": -1}, actor=ROOT),
+        lambda: actions.delete_provider(alpha(), actor=ROOT),
+        lambda: actions.publish(actor=actor("read")),
+    ):
+        with pytest.raises(ActionError):
+            act()
+    assert AuditEntry.objects.count() == before
+
+
+def test_listeners_hear_of_it_after_the_commit_and_cannot_break_it(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    heard: list[str] = []
+
+    def broken(entry: AuditEntry, **_: Any) -> None:
+        heard.append(entry.action)
+        raise RuntimeError("a listener that fails")
+
+    acted.connect(broken)
+    try:
+        with django_capture_on_commit_callbacks(execute=True):
+            actions.update_provider(alpha(), {"weight": 3}, actor=ROOT)
+            assert heard == []
+        assert heard == ["provider.updated"]
+    finally:
+        acted.disconnect(broken)
+
+
+def test_the_api_names_the_key_that_acted() -> None:
+    api = Api("admin")
+    api.patch("providers/alpha/", {"weight": 9}, x_request_id="from-the-client")
+    entry = AuditEntry.objects.latest("pk")
+    assert (entry.actor_kind, entry.actor_name, entry.client_ip) == ("key", "key with admin", "127.0.0.1")
+    assert entry.request_id == "from-the-client"
