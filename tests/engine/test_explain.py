@@ -44,6 +44,21 @@ def test_a_recorded_decision_is_told_again_exactly(situation: tuple[Bench, dict[
 
 
 @pytest.mark.parametrize("name", strategies.NAMES)
+@pytest.mark.parametrize("mode", ["try", "reject"])
+@pytest.mark.parametrize("opened", ["", "b", "abcd"])
+def test_a_recorded_decision_is_told_again_whatever_was_out(name: str, mode: str, opened: str) -> None:
+    providers = [provider(slug, weight=weight) for slug, weight in zip("abcd", (1, 2, 0, 3), strict=True)]
+    line = Bench(snapshot(providers, strategy=name, failover={"when_all_unhealthy": mode}))
+    for slug in opened:
+        line.open(slug)
+    decision = line.decide()
+    again = unpack_decision(through_the_journal(pack_decision(decision)), line.snapshot)
+    assert [(e.target.id, e.code) for e in again.ranked] == [(e.target.id, e.code) for e in decision.full_ranking()]
+    assert {(e.target.id, e.code) for e in again.excluded} == {(e.target.id, e.code) for e in decision.excluded}
+    assert (again.degraded, again.panic, again.source) == (decision.degraded, decision.panic, decision.source)
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
 def test_an_ordinary_decision_packs_small(name: str) -> None:
     line = Bench(snapshot([provider(f"p{number}") for number in range(4)], strategy=name))
     assert len(msgspec.msgpack.encode(pack_decision(line.decide()))) < 220
