@@ -17,7 +17,7 @@ from routes.api.auth import actor_of
 from routes.api.pagination import CursorPages
 from routes.api.permissions import AdminScope
 from routes.api.resources import parse_body
-from routes.api.schema import PAGE_PARAMETERS, json_body, page_of, reference
+from routes.api.schema import PAGE_PARAMETERS, json_body, reference
 from routes.document import DocumentError
 from routes.document.acts import PublishRequest
 from routes.models import ConfigRevision
@@ -37,11 +37,12 @@ class RevisionViewSet(ViewSet):
     """What was published. Revisions never change; rolling back publishes an old one as a new one."""
 
     permission_classes = (AdminScope,)
+    pagination_class = Newest
     lookup_value_regex = r"[^/]+"
 
-    @extend_schema(parameters=PAGE_PARAMETERS, responses={200: page_of("Revision")})
+    @extend_schema(parameters=PAGE_PARAMETERS, responses={200: reference("Revision")})
     def list(self, request: Request) -> Response:
-        pages = Newest()
+        pages = self.pagination_class()
         rows = pages.paginate_queryset(
             ConfigRevision.objects.defer("compiled_zlib", "document_text"), request, view=self
         )

@@ -15,7 +15,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic.json_schema import models_json_schema
 
 from routes import document
-from routes.api.pagination import CursorPages
 from routes.document.acts import AdminStateRequest, PublishRequest
 from routes.document.provider import PriceSection
 
@@ -66,16 +65,12 @@ def json_body(name: str, required: bool = True) -> dict[str, Any]:
     return {"application/json": schema if required else {**schema, "default": {}}}
 
 
-def page_of(name: str) -> dict[str, Any]:
-    return CursorPages().get_paginated_response_schema({"type": "array", "items": reference(name)})
-
-
 def describes(name: str, noun: str) -> dict[str, Any]:
     """The five operations of a configuration resource, for ``extend_schema_view``."""
     resource = reference(f"{name}Resource")
     key = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The id, or the slug or name.")
     return {
-        "list": extend_schema(parameters=PAGE_PARAMETERS, responses={200: page_of(f"{name}Resource")}),
+        "list": extend_schema(parameters=PAGE_PARAMETERS, responses={200: resource}),
         "retrieve": extend_schema(parameters=[key], responses={200: resource}),
         "create": extend_schema(request=json_body(name), responses={201: resource}, description=f"Add a new {noun}."),
         "partial_update": extend_schema(

@@ -1,0 +1,117 @@
+"""The OpenAPI document: a snapshot that a reviewer reads in the diff, valid, complete, and true of real answers.
+
+After a wanted change: ``python manage.py spectacular --file tests/control/openapi.yaml``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import call_command
+from django.urls import get_resolver
+from jsonschema import Draft202012Validator
+
+from routes import actions
+from tests.control.api import Api
+from tests.control.conftest import actor
+from tests.control.samples import document, provider
+
+SNAPSHOT = Path(__file__).with_name("openapi.yaml")
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("openapi") / "openapi.yaml"
+    call_command("spectacular", file=str(path), validate=True, fail_on_warn=True)
+    tree: dict[str, Any] = yaml.safe_load(path.read_text())
+    return tree
+
+
+def test_the_snapshot_is_the_schema(schema: dict[str, Any]) -> None:
+    assert schema == yaml.safe_load(SNAPSHOT.read_text()), __doc__
+    assert schema["openapi"] == "3.1.0"
+
+
+def test_every_address_of_the_api_is_described(schema: dict[str, Any]) -> None:
+    described = {path.rstrip("/") for path in schema["paths"]}
+    for resource in ("providers", "profiles", "access-keys", "prices", "policy", "revisions", "history"):
+        assert f"/api/v1/{resource}" in described
+    assert get_resolver().resolve("/api/v1/providers/").url_name == "provider-list"
+
+
+def test_every_operation_says_how_it_refuses_and_what_it_needs(schema: dict[str, Any]) -> None:
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            assert "default" in operation["responses"], (method, path)
+            assert operation["security"], (method, path)
+
+
+@pytest.mark.django_db
+def test_real_answers_are_what_the_schema_says(schema: dict[str, Any]) -> None:
+    actions.import_configuration(document(), actor=actor("admin"), publish_now=True)
+    api = Api("admin")
+    calls = [
+        ("get", "/providers/", "", None),
+        ("post", "/providers/", "", provider("gamma")),
+        ("get", "/providers/{id}/", "alpha", None),
+        ("patch", "/providers/{id}/", "alpha", {"weight": 2}),
+        ("get", "/profiles/", "", None),
+        ("get", "/profiles/{id}/", "default", None),
+        ("get", "/access-keys/", "", None),
+        ("post", "/access-keys/", "", {"name": "new"}),
+        ("get", "/policy/", "", None),
+        ("get", "/prices/", "", None),
+        ("get", "/revisions/", "", None),
+        ("get", "/revisions/{id}/", "1", None),
+        ("get", "/revisions/{id}/diff/", "1", None),
+        ("post", "/revisions/", "", {}),
+        ("post", "/revisions/{id}/rollback/", "1", {}),
+        ("post", "/health/{provider}/state/", "alpha", {"state": "draining"}),
+        ("get", "/providers/{id}/", "nobody", None),
+        ("delete", "/providers/{id}/", "alpha", None),
+    ]
+    for method, template, key, body in calls:
+        path = template.replace("{id}", key).replace("{provider}", key)
+        answer = api.call(method, path.lstrip("/"), body)
+        responses = schema["paths"][f"/api/v1{template}"][method]["responses"]
+        told = responses.get(str(answer.status), responses["default"])["content"]["application/json"]["schema"]
+        rooted = {**schema, "told": told, "$ref": "#/told"}
+        problems = [problem.message for problem in Draft202012Validator(rooted).iter_errors(answer.body)]
+        assert problems == [], (method, path)
+
+
+@pytest.mark.django_db
+def test_schema_and_docs_need_read_and_the_docs_hold_no_inline_script() -> None:
+    from django.contrib.auth.models import Group, User
+    from django.test import Client
+
+    for path in ("/api/schema/", "/api/schema"):
+        assert Client().get(path).status_code == 401
+        reader = Api("read")
+        assert Client().get(path, headers=reader.headers).status_code == 200
+        reader_key = Api("route")
+        assert Client().get(path, headers=reader_key.headers).status_code == 403
+        actions.revoke_access_key(_key("key with read"), actor=actor("admin"))
+        actions.revoke_access_key(_key("key with route"), actor=actor("admin"))
+    answer = Client().get("/api/docs/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/api/docs/")
+    viewer = User.objects.create_user("viewer")
+    viewer.groups.add(Group.objects.get(name="Viewer"))
+    client = Client()
+    client.force_login(viewer)
+    page = client.get("/api/docs/")
+    html = page.content.decode()
+    assert page.status_code == 200
+    assert "<script>" not in html
+    assert "<style" not in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert page["Content-Security-Policy"].startswith("default-src 'self'")
+
+
+def _key(name: str) -> Any:
+    from routes.models import AccessKey
+
+    return AccessKey.objects.get(name=name)
