@@ -7,8 +7,11 @@ Owns timing, backpressure, keep-alive and the noticing of clients that hang up. 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Protocol, cast
@@ -20,6 +23,7 @@ from simulator.script import Ending, Piece, Script, head
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+RESET_PATIENCE = 5.0  # seconds that a slow reader may take for what comes before a reset
 MAX_BODY = 256 * 1024 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -205,7 +209,8 @@ class Connection(asyncio.Protocol):
             script.record.finished = True
         self._script = None
         if script.ending is Ending.RESET:
-            self._reset_when_flushed()
+            self._over = True
+            self._reset_when_taken(self._loop.time() + RESET_PATIENCE)
         elif script.ending is Ending.CLOSE or not self._keep_alive:
             self._over = True
             self.transport.close()
@@ -214,13 +219,20 @@ class Connection(asyncio.Protocol):
         elif script.close_after is not None:
             self._timer = self._loop.call_later(script.close_after, self.transport.close)
 
-    def _reset_when_flushed(self) -> None:
-        """RST at once would drop what the kernel has not taken yet."""
-        self._over = True
-        if self.transport.get_write_buffer_size():
-            self._timer = self._loop.call_later(0.001, self._reset_when_flushed)
+    def _reset_when_taken(self, deadline: float) -> None:
+        """RST once the other side has all that was written: it makes both ends drop what is still on its way."""
+        if self._unsent() and self._loop.time() < deadline:
+            self._timer = self._loop.call_later(0.001, self._reset_when_taken, deadline)
         else:
             self.reset()
+
+    def _unsent(self) -> int:
+        """Bytes that the kernel has not taken, or the other side not acknowledged."""
+        waiting = self.transport.get_write_buffer_size()
+        raw = self.transport.get_extra_info("socket")
+        if waiting or raw is None or raw.fileno() < 0:
+            return waiting
+        return int.from_bytes(fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def reset(self) -> None:
         """Drop the connection with RST, whatever it was doing."""

@@ -36,6 +36,19 @@ def test_a_stream_cut_by_bytes_may_end_inside_an_event(acme: ProviderHandle, fau
     assert not seen.complete
 
 
+def test_a_slow_reader_gets_all_that_was_sent_before_a_reset(acme: ProviderHandle) -> None:
+    acme.behave(text="word " * 800_000)
+    acme.fail("reset_mid_body", after_bytes=3_000_000)
+
+    with connected(acme) as wire:
+        wire.send(request(acme))
+        acme.wait_for(lambda requests: requests[0].finished)
+        seen = wire.read()
+
+    assert seen.ending == "reset"
+    assert len(seen.body) == 3_000_000
+
+
 def test_a_body_cut_by_default_lacks_half(acme: ProviderHandle) -> None:
     whole = ask(acme)
     acme.fail("cut_mid_body")
