@@ -68,6 +68,10 @@ class ConsoleModelAdmin(BaseAdmin):
         }
         return TemplateResponse(request, template, everything, status=status)
 
+    def rows(self) -> Any:
+        """The rows that pages are about, with whatever they will need."""
+        return self.model._default_manager.all()
+
     def find(self, object_id: str) -> Any:
         """The object of an address, or 404."""
         found = self.get_object_or_none(object_id)
@@ -79,7 +83,7 @@ class ConsoleModelAdmin(BaseAdmin):
         from django.core.exceptions import ValidationError
 
         try:
-            return self.model._default_manager.filter(pk=object_id).first()
+            return self.rows().filter(pk=object_id).first()
         except (ValueError, ValidationError):
             return None
 

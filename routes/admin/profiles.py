@@ -56,6 +56,9 @@ class ProfileAdmin(ConsoleModelAdmin):
         shares = self.admin_site.admin_view(require_POST(self.shares_view))
         return [path("shares/", shares, name="routes_profile_shares"), *super().get_urls()]
 
+    def rows(self) -> Any:
+        return draft.profiles_with_targets()
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied

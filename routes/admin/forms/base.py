@@ -43,7 +43,7 @@ class ConsoleForm(forms.Form):
         found: dict[str, Any] = {}
         for name, value in self.cleaned_data.items():
             if name.startswith(f"{group}.") and value not in (None, ""):
-                *parents, leaf = name.split(".")[1:]
+                *parents, leaf = name.removeprefix(f"{group}.").split(".")
                 place = found
                 for parent in parents:
                     place = place.setdefault(parent, {})

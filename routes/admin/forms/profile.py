@@ -208,7 +208,7 @@ class TargetFormSet(TargetForms):
         if not self.is_bound:
             return kept
         kept = [form for form in kept if not form.data.get(f"{form.prefix}-DELETE")]
-        return sorted(kept, key=lambda form: (form.cleaned_data.get("ORDER") or 0) if form.is_valid() else 0)
+        return sorted(kept, key=_place)
 
     def document(self) -> list[dict[str, Any]]:
         return [form.document() for form in self.rows()]
@@ -227,6 +227,12 @@ class TargetFormSet(TargetForms):
             else:
                 left[path] = messages
         return left
+
+
+def _place(form: TargetForm) -> int:
+    """Where the person put the row; asked of the raw data, so that rows with errors stay in place."""
+    typed = str(form.data.get(f"{form.prefix}-ORDER", ""))
+    return int(typed) if typed.isdecimal() else 0
 
 
 TARGETS = formset_factory(
@@ -251,8 +257,8 @@ def initial_of(profile: Profile) -> dict[str, Any]:
 
 
 def initial_targets(profile: Profile) -> list[dict[str, Any]]:
-    """The rows of a stored profile; one query more, for targets and their providers."""
+    """The rows of a stored profile; no query when its targets and their providers are prefetched."""
     return [
         {"provider": target.provider.slug, "model": target.model or "", "weight": target.weight, "tier": target.tier}
-        for target in profile.targets.select_related("provider")
+        for target in profile.targets.all()
     ]

@@ -1,0 +1,95 @@
+"""The front page: first steps on a fresh install, then what needs attention and how the last hour went."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from routes import actions
+from tests.admin.conftest import ADA, text
+from tests.control import samples as configuration
+from tests.history import rows, samples
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+    from tests.admin.conftest import Site
+
+
+def steps(response: Any) -> list[tuple[str, bool, bool]]:
+    return [(step.title, step.done, step.now) for step in response.context["steps"]]
+
+
+def now_at(client: Client) -> str:
+    """The step that is to be taken now."""
+    return next(step.title for step in client.get("/admin/").context["steps"] if step.now)
+
+
+def test_a_fresh_install_is_led_from_step_to_step_to_its_first_request(admin: Client) -> None:
+    page = admin.get("/admin/")
+    assert steps(page)[0] == ("Add a provider", False, True)
+    assert "Last hour" not in text(page)
+    actions.create_provider(configuration.provider(models={"gpt-4o": "x"}), actor=ADA)
+    assert now_at(admin) == "Make a profile"
+    actions.create_profile(configuration.profile("default", "alpha"), actor=ADA)
+    assert now_at(admin) == "Publish"
+    actions.publish(actor=ADA)
+    assert now_at(admin) == "Create an access key"
+    actions.create_access_key({"name": "app"}, actor=ADA)
+    page = admin.get("/admin/")
+    assert steps(page)[-1] == ("Send the first request", False, True)
+    assert "http://testserver/p/default/v1/chat/completions" in text(page)
+    rows.store(samples.finished())
+    assert admin.get("/admin/").context["steps"] == []
+
+
+def test_the_numbers_are_those_of_the_last_hour(viewer: Client, site: Site) -> None:
+    moment = timezone.now() - timedelta(minutes=10)
+    rows.store(
+        *(samples.finished(rows.at(moment, n), latency_us=(n + 1) * 10_000) for n in range(9)),
+        samples.failed(rows.at(moment, 50)),
+        samples.failed(rows.at(timezone.now() - timedelta(hours=2))),
+    )
+    response = viewer.get("/admin/")
+    traffic = response.context["traffic"]
+    assert (traffic.requests, traffic.failures, traffic.p50_ms) == (10, 1, 50)
+    assert "10 %" in text(response)
+    assert len(response.context["failures"]) == 2
+
+
+def test_what_needs_attention_comes_worst_first(viewer: Client, site: Site) -> None:
+    rows.store(samples.finished())
+    assert [item.title for item in viewer.get("/admin/").context["attention"]] == []
+    actions.update_provider(site.alpha, {"weight": 4}, actor=ADA)
+    actions.set_admin_state(site.alpha, "draining", reason="new disks", actor=ADA)
+    expires = (timezone.now() + timedelta(days=2)).isoformat()
+    actions.update_access_key(site.key, {"expires": expires}, actor=ADA)
+    response = viewer.get("/admin/")
+    assert [item.title for item in response.context["attention"]] == [
+        "Profile spare can serve nothing",
+        "Access key app expires soon",
+        "Provider alpha is draining",
+        "1 unpublished change",
+    ]
+    assert "new disks" in text(response)
+
+
+def test_many_failures_are_pointed_out_only_when_there_are_enough_requests(viewer: Client, site: Site) -> None:
+    def titles() -> str:
+        return " ".join(item.title for item in viewer.get("/admin/").context["attention"])
+
+    moment = timezone.now() - timedelta(minutes=1)
+    rows.store(samples.failed(rows.at(moment, 1)))
+    assert "failed in the last hour" not in titles()
+    rows.store(*(samples.finished(rows.at(moment, n)) for n in range(2, 21)))
+    assert "5% of requests failed in the last hour" in titles()
+
+
+def test_the_banner_counts_on_every_page_but_the_dashboard_lists_it_itself(viewer: Client, site: Site) -> None:
+    actions.update_provider(site.alpha, {"weight": 4, "region": "eu"}, actor=ADA)
+    assert "2 unpublished changes." in text(viewer.get("/admin/routes/provider/"))
+    assert "2 unpublished changes." in text(viewer.get("/admin/history/routehistory/"))
+    actions.publish(actor=ADA)
+    assert "unpublished" not in text(viewer.get("/admin/routes/provider/"))

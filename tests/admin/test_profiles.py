@@ -1,0 +1,191 @@
+"""Profiles in the console: targets in order, effective shares, snippets, deletion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from routes import actions, draft
+from routes.models import AccessKey, ConfigRevision, Profile
+from tests.admin.conftest import ADA, filled, list_of, page_of, target_rows, text
+from tests.control.samples import profile as profile_entry
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+    from tests.admin.conftest import Site
+
+ADD = "/admin/routes/profile/add/"
+SHARES = "/admin/routes/profile/shares/"
+
+
+def targets_of(profile: Profile) -> list[tuple[Any, ...]]:
+    tree = draft.profile_tree(Profile.objects.get(pk=profile.pk))
+    return [(target["provider"], target["weight"], target["tier"]) for target in tree["targets"]]
+
+
+def test_the_targets_are_saved_in_the_order_they_were_given(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    data = filled(admin.get(page), **target_rows({"provider": "gamma"}, {"provider": "alpha", "weight": 7, "tier": 1}))
+    data["targets-0-ORDER"], data["targets-1-ORDER"] = 2, 1
+    assert admin.post(page, data).status_code == 302
+    assert targets_of(site.default) == [("alpha", 7, 1), ("gamma", None, 0)]
+
+
+def test_a_removed_row_is_gone(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    admin.post(page, filled(admin.get(page), **{"targets-1-DELETE": "on"}))
+    assert [slug for slug, *_ in targets_of(site.default)] == ["alpha", "gamma"]
+
+
+def test_saving_a_form_as_it_was_shown_changes_nothing(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    assert admin.post(page, filled(admin.get(page))).status_code == 302
+    site.default.refresh_from_db()
+    assert site.default.version == 1
+
+
+def test_a_weight_saved_and_published_is_in_the_live_revision(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    admin.post(page, filled(admin.get(page), _publish="", **{"targets-0-weight": "5"}))
+    newest = ConfigRevision.objects.first()
+    assert newest is not None
+    assert newest.number == 2
+    assert newest.document["profiles"][0]["targets"][0]["weight"] == 5
+
+
+def test_a_new_profile_with_params_of_its_strategy(admin: Client, site: Site) -> None:
+    data = filled(
+        admin.get(ADD),
+        slug="fast",
+        name="Fast",
+        strategy="least_latency",
+        **{"params.least_latency.min_samples": "3", "failover.max_attempts": "2", "failover.timeouts.idle": "7.5"},
+        **target_rows({"provider": "alpha", "model": "gpt-4o"}),
+    )
+    response = admin.post(ADD, data)
+    assert response.status_code == 302, response.context["form"].errors
+    row = Profile.objects.get(slug="fast")
+    assert row.params["min_samples"] == 3
+    assert row.failover["max_attempts"] == 2
+    assert row.failover["timeouts"]["idle"] == 7.5
+
+
+def test_errors_of_a_target_stand_at_its_row_and_the_order_stays(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    rows = target_rows({"provider": "beta"}, {"provider": "alpha"}, {"provider": "beta"})
+    response = admin.post(page, filled(admin.get(page), **rows))
+    assert response.status_code == 200
+    assert "Nothing was saved" in text(response)
+    assert "the same provider and model as targets[0]" in text(response)
+    assert [row.form["provider"].value() for row in response.context["target_rows"]] == ["beta", "alpha", "beta"]
+
+
+def test_every_strategy_is_explained_in_a_sentence_and_brings_only_its_params(viewer: Client, site: Site) -> None:
+    from routes.engine import strategies
+
+    page = text(viewer.get(page_of(site.default)))
+    for name, strategy in strategies.REGISTRY.items():
+        assert f'value="{name}"' in page
+        assert strategy.description.replace("'", "&#x27;") in page
+        assert (f'data-strategy="{name}"' in page) == bool(strategy.params_model.model_fields)
+
+
+def test_the_snippets_hold_the_real_address(viewer: Client, site: Site) -> None:
+    snippets = viewer.get(page_of(site.default), headers={"host": "localhost:8123"}).context["snippets"]
+    assert "http://localhost:8123/p/default/v1/chat/completions" in snippets.curl
+    assert '"model": "gpt-4o"' in snippets.curl
+    assert 'base_url="http://localhost:8123/p/default/v1"' in snippets.python
+    compile(snippets.python, "snippet", "exec")
+
+
+def test_a_profile_that_keys_use_is_not_deleted(admin: Client, site: Site) -> None:
+    response = admin.post(page_of(site.default, "delete"), {"version": site.default.version})
+    assert response.status_code == 409
+    assert "Access key app" in text(response)
+    AccessKey.objects.all().delete()
+    admin.post(page_of(site.default, "delete"), {"version": site.default.version})
+    assert not Profile.objects.filter(slug="default").exists()
+
+
+# -- effective shares -----------------------------------------------------------------------------------------
+def shown(response: Any) -> list[str]:
+    return [row.share.text.replace("\u202f", " ") for row in response.context["target_rows"]]
+
+
+def test_weighted_shares_are_the_weights(viewer: Client, site: Site) -> None:
+    assert shown(viewer.get(page_of(site.default))) == ["50 %", "30 %", "20 %"]
+
+
+def test_a_drained_provider_leaves_its_share_to_the_others(viewer: Client, site: Site) -> None:
+    actions.set_admin_state(site.beta, "draining", actor=ADA)
+    response = viewer.get(page_of(site.default))
+    assert shown(response) == ["71.4 %", "no traffic", "28.6 %"]
+    assert "draining" in response.context["target_rows"][1].share.note
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("failover", [1, 0, 0]),
+        ("single", [1, 0, 0]),
+        ("round_robin", [1 / 3, 1 / 3, 1 / 3]),
+        ("smooth_weighted", [0.5, 0.3, 0.2]),
+        ("weighted", [0.5, 0.3, 0.2]),
+    ],
+)
+def test_the_shares_follow_the_unsaved_form(admin: Client, site: Site, strategy: str, expected: list[float]) -> None:
+    data = filled(admin.get(page_of(site.spare)), strategy=strategy, probe="chat:gpt-4o")
+    rows = [
+        {"provider": "alpha", "weight": 50},
+        {"provider": "beta", "weight": 30},
+        {"provider": "gamma", "weight": 20},
+    ]
+    answer = admin.post(SHARES, {**data, **target_rows(*rows)}).json()
+    assert [answer["rows"][f"targets-{n}"]["share"] for n in range(3)] == pytest.approx(expected, abs=0.002)
+    assert targets_of(site.spare) == [("alpha", None, 0)]
+
+
+def test_the_shares_of_every_strategy_sum_to_one(admin: Client, site: Site) -> None:
+    from routes.engine import strategies
+
+    for name in strategies.NAMES:
+        data = filled(admin.get(page_of(site.default)), strategy=name)
+        rows = admin.post(SHARES, data).json()["rows"]
+        assert sum(row["share"] for row in rows.values()) == pytest.approx(1), name
+
+
+def test_shares_are_asked_for_a_model_that_can_be_chosen(admin: Client, site: Site) -> None:
+    actions.update_provider(site.beta, {"models": {"other": "x"}}, actor=ADA)
+    data = filled(admin.get(page_of(site.default)))
+    first = admin.post(SHARES, {**data, "probe": "chat:gpt-4o"}).json()["rows"]
+    assert first["targets-1"]["share"] == 0
+    assert "does not serve this model" in first["targets-1"]["note"]
+    assert admin.post(SHARES, {**data, "probe": "chat:other"}).json()["rows"]["targets-1"]["share"] == 1
+
+
+def test_a_form_that_cannot_be_compiled_has_no_shares_and_says_why(admin: Client, site: Site) -> None:
+    data = filled(admin.get(page_of(site.default)))
+    answer = admin.post(SHARES, {**data, "targets-0-weight": "-1"}).json()
+    assert {row["share"] for row in answer["rows"].values()} == {None}
+    rows = target_rows({"provider": "alpha"}, {"provider": "alpha"})
+    answer = admin.post(SHARES, {**data, **rows}).json()
+    assert "the same provider and model" in answer["note"]
+
+
+def test_both_wire_formats_in_one_profile_can_be_asked_about(admin: Client, site: Site) -> None:
+    actions.create_provider(
+        {"slug": "claude", "name": "C", "wire": "anthropic", "base_url": "https://c.example"}, actor=ADA
+    )
+    mixed = actions.create_profile(
+        profile_entry("mixed", "alpha", {"provider": "claude", "model": "sonnet"}), actor=ADA
+    )
+    data = filled(admin.get(page_of(mixed)))
+    assert admin.post(SHARES, {**data, "probe": "messages:"}).json()["rows"]["targets-1"]["share"] == 1
+
+
+def test_the_list_names_profiles_that_can_serve_nothing(viewer: Client, site: Site) -> None:
+    actions.set_admin_state(site.alpha, "disabled", actor=ADA)
+    page = text(viewer.get(list_of(Profile)))
+    assert page.count("Every target is out") == 1
