@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,10 @@ def _start_postgres() -> None:
             command += ["-c", setting]
         child = subprocess.Popen(command, start_new_session=True, **options)
     _keep("postgres", child, folder / ".s.PGSQL.5432")
+    # The socket is there before it lets anybody in.
+    asking = [str(binaries / "pg_isready"), "-h", str(folder), "-q"]
+    while subprocess.run(asking, check=False, env=environment).returncode == 1:
+        time.sleep(0.02)
 
 
 def _unprivileged(binaries: Path, folder: Path) -> tuple[Callable[[], None], Path]:
