@@ -53,6 +53,12 @@ class Started(msgspec.Struct, tag="started", omit_defaults=True):
     client_ip: str = ""
 
 
+class Announced(msgspec.Struct, tag="started"):
+    """The part of ``Started`` that nearly every reader needs: most requests end soon, and then the rest is moot."""
+
+    id: bytes
+
+
 class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     """The whole route. Exactly one per request with a valid key, whatever came of it."""
 
@@ -136,3 +142,5 @@ def scrub(value: Any) -> Any:
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Record).decode
+#: As ``decode``, but of ``Started`` only its id, at a fifth of the cost.
+decode_brief = msgspec.msgpack.Decoder(Announced | Finished | Update).decode

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
-from history.ids import child_id, milliseconds, session_id
+from history.ids import child_id, milliseconds, session_bytes
 from history.records import Finished
 
 if TYPE_CHECKING:
@@ -247,6 +247,7 @@ def _target(identifier: str) -> str | None:
     return plain if len(plain) == 32 else None
 
 
+@lru_cache(maxsize=8192)  # nearly all of it is names that come again and again
 def _cut(text: str, limit: int) -> str:
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
@@ -254,15 +255,17 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _ms(microseconds: int | None) -> int | None:
-    return None if microseconds is None else min(max(microseconds + 500, 0) // 1000, _INT_MAX)
+    if microseconds is None or 0 <= microseconds < _INT_MAX:
+        return None if microseconds is None else (microseconds + 500) // 1000
+    return min(max(microseconds + 500, 0) // 1000, _INT_MAX)
 
 
 def _int(value: int | None) -> int | None:
-    return None if value is None else min(max(value, 0), _INT_MAX)
+    return value if value is None or 0 <= value <= _INT_MAX else _INT_MAX if value > 0 else 0
 
 
 def _small(value: int | None) -> int | None:
-    return None if value is None else min(max(value, 0), 32767)
+    return value if value is None or 0 <= value <= 32767 else 32767 if value > 0 else 0
 
 
 def _hex(value: bytes | None) -> str | None:
@@ -282,7 +285,7 @@ def _second(seconds: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _session(key_id: bytes | None, session_key: str | None) -> str | None:
-    return None if session_key is None else session_id(key_id, session_key).hex
+    return None if session_key is None else session_bytes(key_id, session_key).hex()
 
 
 @lru_cache(maxsize=1024)

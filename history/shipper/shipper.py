@@ -16,7 +16,7 @@ import msgspec
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from history.journal import HEADER_SIZE, SegmentName, is_owned, read_chunk
-from history.records import Finished, Started, Update, decode, encode
+from history.records import Announced, Finished, Started, Update, decode, decode_brief
 from history.rows import Rows, essentials
 from history.shipper.store import Batch, KeyedUpdate, Parked
 from routing_project.logs import get_logger
@@ -24,7 +24,6 @@ from routing_project.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from history.records import Record
     from history.shipper.folder import JournalFolder, Segment
     from history.shipper.store import Result, Store
 
@@ -50,22 +49,19 @@ class Item(NamedTuple):
 
     segment: Segment
     offset: int
+    end: int
     payload: memoryview
-    record: Record | None
+    record: Announced | Finished | Update | None
 
     @property
     def key(self) -> str:
         return f"{self.segment.file_name}:{self.offset}"
 
-    @property
-    def end(self) -> int:
-        return self.offset + HEADER_SIZE + len(self.payload)
-
 
 class Open(NamedTuple):
-    """A request that began: an ``interrupted`` row if its writer goes first."""
+    """A request that began: an ``interrupted`` row if its writer goes first. ``payload`` is a ``Started``."""
 
-    record: Started
+    payload: bytes
     writer: str
     segment: str
     key: str
@@ -127,10 +123,10 @@ class Shipper:
         self.open.clear()
         self.waiting.clear()
         for parked in self.store.parked():
-            record = decode(parked.payload)
-            if isinstance(record, Started):
+            record = decode_brief(parked.payload)
+            if isinstance(record, Announced):
                 file_name = parked.key.rpartition(":")[0]
-                self.open[record.id] = Open(record, _writer_of(file_name), file_name, parked.key, parked=True)
+                self.open[record.id] = Open(parked.payload, _writer_of(file_name), file_name, parked.key, parked=True)
             elif isinstance(record, Update):
                 self._wait(KeyedUpdate(parked.key, record, parked.payload))
         for segment in segments:
@@ -151,9 +147,11 @@ class Shipper:
                 if start >= segment.position:
                     return
                 record = _decode(payload)
-                if isinstance(record, Started):
+                if isinstance(record, Announced):
                     key = f"{segment.file_name}:{start}"
-                    self.open[record.id] = Open(record, segment.name.writer, segment.file_name, key, parked=False)
+                    self.open[record.id] = Open(
+                        bytes(payload), segment.name.writer, segment.file_name, key, parked=False
+                    )
                 elif isinstance(record, Finished):
                     self.open.pop(record.id, None)
             if chunk.end == offset:
@@ -180,8 +178,9 @@ class Shipper:
                 segment.position = chunk.end
                 count += 1
             for offset, payload in chunk.frames:
-                items.append(Item(segment, offset, payload, _decode(payload)))
-                size += len(payload)
+                length = len(payload)
+                items.append(Item(segment, offset, offset + HEADER_SIZE + length, payload, _decode(payload)))
+                size += length
             count += len(chunk.frames)
             if size >= PIECE_BYTES:
                 self._apply(items)
@@ -214,27 +213,30 @@ class Shipper:
 
     def _plan(self, items: Sequence[Item]) -> tuple[Batch, dict[bytes, Open]]:
         batch = Batch(Rows(self.store.policy))
-        opened: dict[bytes, Open] = {}
+        begun: dict[bytes, Item] = {}
         for item in items:
             record = item.record
             if isinstance(record, Finished):
                 batch.rows.add_finished(record)
-                if opened.pop(record.id, None) is None:
+                if begun.pop(record.id, None) is None:
                     entry = self.open.get(record.id)
                     if entry is not None and entry.parked:
                         batch.unpark.append(entry.key)
-                for update in self.waiting.get(record.id, ()):
-                    batch.updates.append(update)
-                    batch.unpark.append(update.key)
-            elif isinstance(record, Started):
-                segment = item.segment
-                opened[record.id] = Open(record, segment.name.writer, segment.file_name, item.key, parked=False)
+                if self.waiting:
+                    for update in self.waiting.get(record.id, ()):
+                        batch.updates.append(update)
+                        batch.unpark.append(update.key)
+            elif isinstance(record, Announced):
+                begun[record.id] = item
             elif isinstance(record, Update):
                 batch.updates.append(KeyedUpdate(item.key, record, bytes(item.payload)))
-            batch.positions[item.segment.file_name] = item.end
-        for item in items:
-            if item.record is None:
+            else:
                 self._set_aside(item)
+        batch.positions = {item.segment.file_name: item.end for item in items}
+        opened = {
+            route: Open(bytes(item.payload), item.segment.name.writer, item.segment.file_name, item.key, parked=False)
+            for route, item in begun.items()
+        }
         return batch, opened
 
     def _committed(self, batch: Batch, result: Result, opened: dict[bytes, Open]) -> None:
@@ -300,29 +302,35 @@ class Shipper:
 
     def _carry(self, segment: Segment) -> None:
         """The writer lives on in its next segment: keep the requests that this one announced and that still run."""
-        carried = [entry for entry in self.open.values() if entry.segment == segment.file_name and not entry.parked]
+        carried = {
+            route: entry
+            for route, entry in self.open.items()
+            if entry.segment == segment.file_name and not entry.parked
+        }
         if not carried:
             return
         batch = Batch(Rows(self.store.policy))
-        batch.park = [Parked(entry.key, entry.record.id, encode(entry.record)) for entry in carried]
+        batch.park = [Parked(entry.key, route, entry.payload) for route, entry in carried.items()]
         self.store.apply(batch)
-        for entry in carried:
-            self.open[entry.record.id] = entry._replace(parked=True)
+        for route, entry in carried.items():
+            self.open[route] = entry._replace(parked=True)
 
     def _interrupt(self, writer: str) -> None:
         """The writer is gone and read to its end: what it left open was cut off."""
-        left = [entry for entry in self.open.values() if entry.writer == writer]
+        left = {route: entry for route, entry in self.open.items() if entry.writer == writer}
         if not left:
             return
         batch = Batch(Rows(self.store.policy))
-        for entry in left:
-            batch.rows.add_interrupted(entry.record)
+        for entry in left.values():
+            record = decode(entry.payload)
+            if isinstance(record, Started):
+                batch.rows.add_interrupted(record)
             if entry.parked:
                 batch.unpark.append(entry.key)
         result = self.store.apply(batch)
         self.counters.interrupted += result.inserted
-        for entry in left:
-            del self.open[entry.record.id]
+        for route in left:
+            del self.open[route]
 
     # -- updates before their row --------------------------------------------------------------------
     def _wait(self, update: KeyedUpdate) -> None:
@@ -354,9 +362,9 @@ class Shipper:
             self._close(route)
 
 
-def _decode(payload: memoryview) -> Record | None:
+def _decode(payload: memoryview) -> Announced | Finished | Update | None:
     try:
-        record: Record = decode(payload)
+        record: Announced | Finished | Update = decode_brief(payload)
         return record
     except msgspec.MsgspecError:
         return None

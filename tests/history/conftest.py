@@ -126,7 +126,7 @@ class OwnDatabase:
     def ship(self) -> None:
         """Run a shipper until the journal is empty."""
         with self.spawn("-m", "history.shipper", "--once", stderr=subprocess.PIPE) as process:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors.decode()
 
 

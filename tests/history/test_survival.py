@@ -121,7 +121,7 @@ def test_sigterm_ships_what_is_there_and_exits_cleanly(own_database: OwnDatabase
     for record in records:
         writer.append(record)
     shipper.send_signal(signal.SIGTERM)
-    assert shipper.wait(timeout=20) == 0
+    assert shipper.wait(timeout=60) == 0
     assert set(own_database.rows()) == {record.id.hex() for record in records}
     writer.close()
 
@@ -139,7 +139,7 @@ def test_a_second_shipper_stands_back_until_the_first_is_gone(own_database: OwnD
     wait_until(lambda: len(own_database.rows()) == 2)
     assert second.poll() is None
     second.terminate()
-    assert second.wait(timeout=20) == 0
+    assert second.wait(timeout=60) == 0
     writer.close()
 
 
@@ -161,7 +161,7 @@ def test_what_was_written_while_the_database_was_away_arrives_when_it_is_back(ow
         wait_until(lambda: (report := status.read(folder)) is not None and report.database == "up")
     finally:
         shipper.terminate()
-        shipper.wait(timeout=20)
+        shipper.wait(timeout=60)
         writer.close()
     own_database.ship()
     assert set(own_database.rows()) == {record.id.hex() for record in records}
@@ -180,7 +180,7 @@ def rename(database: OwnDatabase, *, away: bool) -> None:
             pg.execute(statement)  # type: ignore[arg-type,call-overload]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
