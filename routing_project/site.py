@@ -13,7 +13,7 @@ from django.contrib.admin.apps import AdminConfig
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
     from django.template.response import TemplateResponse
 
 
@@ -41,6 +41,16 @@ class ConsoleSite(AdminSite):
             user_role=role_of(request.user),
         )
         return context
+
+    def get_urls(self) -> list[Any]:
+        from django.urls import path
+
+        def remove_demo(request: HttpRequest) -> HttpResponse:
+            from routing_project.console.demo_page import remove_page
+
+            return remove_page(request, self)
+
+        return [path("demo/remove/", self.admin_view(remove_demo), name="remove_demo"), *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from routing_project.console.dashboard import dashboard

@@ -16,7 +16,9 @@ from routes import draft
 from routes.admin.audit import words_of
 from routes.admin.snippets import example_model, snippets
 from routes.models import AccessKey, AuditEntry, Provider
+from routing_project import announce
 from routing_project.console import attention
+from routing_project.env import get_env
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -102,6 +104,17 @@ def _attention(
                 f"Traffic still follows revision {publication.live_number}.",
                 reverse("admin:routes_configrevision_changelist"),
                 "Review",
+            )
+        )
+    if announce.demo(get_env()):
+        items.append(
+            attention.Item(
+                "info",
+                "info",
+                "The demo is loaded",
+                "Its providers are simulated: they answer at once, cost nothing and know nothing.",
+                reverse("admin:remove_demo"),
+                "Remove the demo",
             )
         )
     order = {"bad": 0, "warn": 1, "info": 2}
