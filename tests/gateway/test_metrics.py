@@ -1,0 +1,187 @@
+"""The data-plane series: there from the start, exact, and free of anything a client can choose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from routes.gateway.metrics import DURATION_BUCKETS, Metrics
+from tests.documents import document, provider
+from tests.gateways import Gateways, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.simulators import Simulator
+
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scrape(gateway: Gateways) -> Series:
+    """All series of all processes, as the console's /metrics sums them."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(gateway.data / "metrics"))
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+    }
+
+
+def value(series: Series, name: str, **labels: str) -> float | None:
+    return series.get((name, tuple(sorted(labels.items()))))
+
+
+def total(series: Series, name: str, **labels: str) -> float:
+    return sum(
+        number for (each, found), number in series.items() if each == name and labels.items() <= dict(found).items()
+    )
+
+
+def wait_for(gateway: Gateways, name: str, expected: float, **labels: str) -> Series:
+    """Counters are flushed once a second."""
+    wait_until(lambda: total(scrape(gateway), name, **labels) == expected, what=f"{name}{labels} = {expected}")
+    return scrape(gateway)
+
+
+def test_every_name_is_there_with_0_before_the_first_request(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a")]))
+    names = (
+        *("routing_decisions_total", "http_requests_total", "http_request_duration_seconds_count"),
+        *("external_service_calls_total", "route_attempts_total", "route_latency_seconds_count"),
+        *("route_ttfb_seconds_count", "route_overhead_seconds_count", "route_stage_seconds_count"),
+        *("circuit_transitions_total", "route_tokens_total", "route_cost_usd_total", "journal_dropped_total"),
+        *("message_queue_messages_total",),
+    )
+    series = scrape(gateway)
+    present = {name for name, _ in series}
+    assert set(names) <= present
+    assert all(total(series, name) == 0 for name in names)
+    assert value(series, "routing_decisions_total", strategy="none", model_type="chat", region="none") == 0
+    assert value(series, "config_revision", process="gateway-1") == 1
+    assert ("loop_lag_seconds", (("process", "gateway-1"),)) in series
+
+
+def test_counters_equal_what_was_sent(gateway: Gateways, simulator: Simulator) -> None:
+    good, bad = simulator.add("good", cached_tokens=1), simulator.add("bad")
+    bad.fail("status", status=503)
+    prices = {"gpt-4o": {"input": 1000.0, "output": 1000.0, "cached": 1000.0}}
+    gateway.publish(
+        document(
+            [provider("bad", base_url=bad.base_url), provider("good", base_url=good.base_url, prices=prices)],
+            failover={"same_target_retries": 0},
+        )
+    )
+    for _ in range(3):
+        assert gateway.chat().status == 200
+    assert gateway.chat("x" * 300).status == 400
+    assert gateway.post("/v1/chat/completions", {}, key="sbx_" + "w" * 40).status == 401
+    endpoint = {"method": "POST", "endpoint": "/v1/chat/completions"}
+    series = wait_for(gateway, "http_requests_total", 5)
+    assert value(series, "http_requests_total", **endpoint, status="200") == 3
+    assert value(series, "http_requests_total", **endpoint, status="400") == 1
+    assert value(series, "http_requests_total", **endpoint, status="401") == 1
+    assert value(series, "http_request_duration_seconds_count", **endpoint) == 5
+    assert value(series, "routing_decisions_total", strategy="failover", model_type="chat", region="none") == 3
+    assert value(series, "external_service_calls_total", service="bad", status="503") == bad.count()
+    assert value(series, "external_service_calls_total", service="good", status="200") == good.count()
+    assert value(series, "route_attempts_total", provider="bad", outcome="upstream_5xx") == 3
+    assert value(series, "route_attempts_total", provider="good", outcome="ok") == 3
+    assert value(series, "route_latency_seconds_count") == 3
+    assert value(series, "route_ttfb_seconds_count", provider="good") == 3
+    assert value(series, "route_overhead_seconds_count") == 3
+    rows = [row for row in gateway.finished() if row.status == "routed"]
+    assert value(series, "route_tokens_total", provider="good", direction="output") == sum(
+        row.output_tokens or 0 for row in rows
+    )
+    spent = sum(row.cost_micro_usd or 0 for row in rows)
+    assert spent > 0
+    assert value(series, "route_cost_usd_total", provider="good") == pytest.approx(spent / 1e6)
+    assert value(series, "message_queue_messages_total", queue="journal", status="published") == len(gateway.records())
+
+
+def test_a_circuit_that_opens_is_counted_under_its_target(gateway: Gateways, simulator: Simulator) -> None:
+    bad = simulator.add("bad")
+    bad.fail("status", status=500)
+    gateway.publish(
+        document(
+            [provider("bad", base_url=bad.base_url, circuit={"failure_threshold": 2})],
+            failover={"same_target_retries": 0, "max_attempts": 1},
+        )
+    )
+    for _ in range(2):
+        gateway.chat()
+    series = wait_for(gateway, "circuit_transitions_total", 1)
+    [labels] = [
+        dict(found) for (name, found), number in series.items() if name == "circuit_transitions_total" and number
+    ]
+    assert (dict(labels)["to"], dict(labels)["reason"]) == ("open", "consecutive_failures")
+
+
+def test_a_decision_without_a_target_counts_as_none(shared_gateway: Gateways) -> None:
+    gateway = shared_gateway
+    gateway.publish(document([provider("a")]))
+    gateway.overlay(admin_states={"a": "disabled"})
+    gateway.chat()
+    series = wait_for(gateway, "routing_decisions_total", 1)
+    assert value(series, "routing_decisions_total", strategy="none", model_type="chat", region="none") == 1
+
+
+def test_nothing_a_client_sends_makes_a_series(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a", models={"known": "known"}, region="eu")]))
+    gateway.chat("known", x_route_region="eu")
+    before = {each for each in wait_for(gateway, "http_requests_total", 1) if "_bucket" not in each[0]}
+    for number in range(20):
+        gateway.chat(f"model-{number}")
+        gateway.chat("known", x_route_region=f"region-{number}", x_route_session=f"s-{number}")
+        gateway.chat(path=f"/p/profile-{number}/v1/chat/completions")
+        gateway.request("PURGE", f"/v1/path-{number}", headers={"Authorization": f"Bearer {gateway.key}"})
+    series = wait_for(gateway, "http_requests_total", 81)
+    new = {each for each in series if "_bucket" not in each[0]} - before
+    text = repr(new)
+    assert not [word for word in ("model-", "region-", "s-1", "profile-", "PURGE", "path-") if word in text]
+    assert value(series, "http_requests_total", method="other", endpoint="other", status="404") == 20
+    assert len(new) < 30
+
+
+def test_counters_of_a_killed_process_are_kept(start_gateways: Callable[..., Gateways]) -> None:
+    gateway = start_gateways()
+    gateway.publish(document([provider("a", models={})]))
+    gateway.chat()
+    wait_for(gateway, "http_requests_total", 1)
+    gateway.kill()
+    gateway.restart()
+    gateway.chat()
+    wait_for(gateway, "http_requests_total", 2)
+
+
+def test_what_was_counted_in_the_last_second_is_flushed_at_the_end(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a", models={})]))
+    gateway.chat()
+    gateway.close_listener()
+    assert gateway.kill(number=15) == 0
+    assert total(scrape(gateway), "http_requests_total") == 1
+
+
+def test_collected_observations_equal_observing_one_by_one() -> None:
+    values = [0.0, 0.005, 0.0051, 0.1, 0.1, 7.0, 600.0, 601.0]
+    registry, reference = CollectorRegistry(), CollectorRegistry()
+    metrics = Metrics("test", registry)
+    one_by_one = Histogram("route_latency_seconds", "reference", registry=reference, buckets=DURATION_BUCKETS)
+    for number in values:
+        metrics.latency.add((), number)
+        one_by_one.observe(number)
+    metrics.flush()
+
+    def samples(source: CollectorRegistry) -> dict[tuple[str, str], float]:
+        return {
+            (sample.name, sample.labels.get("le", "")): sample.value
+            for metric in source.collect()
+            for sample in metric.samples
+            if sample.name.startswith("route_latency") and not sample.name.endswith("_created")
+        }
+
+    assert samples(registry) == samples(reference)
