@@ -45,6 +45,7 @@ REQUEST_DROPPED: Final = _HOP_BY_HOP | {
 _REQUEST_PREFIXES: Final = (b"x-forwarded-", b"x-route-")
 RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
     b"content-length",
+    b"content-encoding",  # bodies leave unpacked; the one that does not says so itself
     b"set-cookie",
     b"set-cookie2",
     b"server",

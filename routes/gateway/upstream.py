@@ -13,6 +13,7 @@ both, and the version is pinned.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import ssl
 from typing import TYPE_CHECKING, Any, Final
@@ -300,11 +301,17 @@ async def _connect(connector: TCPConnector, endpoint: Endpoint) -> Connection:
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
         raise UpstreamError("tls", _words(error)) from None
     except aiohttp.ClientConnectorError as error:
-        os_error = error.os_error
-        timed_out = isinstance(os_error, TimeoutError)
-        raise UpstreamError("connect_timeout" if timed_out else "connect_refused", _words(os_error)) from None
+        raise UpstreamError(_class_of(error.os_error), _words(error.os_error)) from None
     except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
-        raise UpstreamError("connect_refused", _words(error)) from None
+        raise UpstreamError(_class_of(error), _words(error)) from None
+
+
+def _class_of(error: Exception) -> str:
+    """The error class of a connection that did not come about, or was gone as soon as it was there."""
+    if isinstance(error, TimeoutError):
+        return "connect_timeout"
+    gone = isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE)
+    return "reset_before_headers" if gone else "connect_refused"
 
 
 async def _ask(connection: Connection, head: bytes, body: bytes) -> Reply:
