@@ -52,7 +52,9 @@ def test_a_broken_revision_is_ignored_and_the_old_one_serves(shared_gateway: Gat
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"sbx1junk", seal(b"{}", "overlay", (b"x" * 32,)), seal(b"{}", "overlay", (ENCRYPTION_KEY,))]
+    "content",
+    [b"", b"sbx1junk", seal(b"{}", "overlay", (b"x" * 32,)), seal(b"{}", "overlay", (ENCRYPTION_KEY,))],
+    ids=["empty", "junk", "other-key", "no-content"],
 )
 def test_a_broken_overlay_is_ignored_and_the_old_keys_stay_valid(shared_gateway: Gateways, content: bytes) -> None:
     gateway = shared_gateway

@@ -74,7 +74,9 @@ def now_id(number: int = 0, ago: timedelta = timedelta(minutes=1)) -> bytes:
 # -- who ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [LIST, "/api/v1/history/failures/", f"/api/v1/history/{new_id()}/"])
+@pytest.mark.parametrize(
+    "path", [LIST, "/api/v1/history/failures/", f"/api/v1/history/{new_id()}/"], ids=["list", "failures", "detail"]
+)
 def test_reading_needs_the_scope_read(path: str) -> None:
     assert Client().get(path).status_code == 401
     assert Client(headers={"authorization": "Bearer sbx_wrong"}).get(path).status_code == 401
