@@ -261,8 +261,8 @@ def attempt_sentences(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
         if latency is not None:
             sentence += f" after {words.seconds(latency / 1000)}"
         first = attempt.get("ttfb_ms")
-        if first is not None and attempt.get("error_class") is None and (latency is None or first < latency):
-            sentence += f", the first content after {words.seconds(first / 1000)}"
+        if first is not None and attempt.get("error_class") is None and (latency is None or first + 1 < latency):
+            sentence += f", the first of it after {words.seconds(first / 1000)}"
         told.append(sentence + ".")
         told += [
             f"Attempt {number} {words.transition(before, after, reason)}."

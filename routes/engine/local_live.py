@@ -198,6 +198,8 @@ class LocalLiveState:
                 transition = circuit.failed(settings, claim.period, now, self._rng.random())
             if transition is None:
                 return []
+            if transition.after == "closed":
+                claim.stats.recovered()
             if self._circuits.get(claim.target_id) is circuit:  # still configured
                 self._troubled[claim.target_id] = target
         claim.transitions.append(transition)

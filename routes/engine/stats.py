@@ -85,6 +85,10 @@ class SampleWindow:
         if held:
             self._count(sample, 1)
 
+    def clear(self) -> None:
+        while self._samples:
+            self._count(self._samples.popleft(), -1)
+
     def means(self, now: float) -> Means:
         """Means over what is not too old; computed once per change. The only method that takes the lock; whoever
         calls the others holds it."""
@@ -201,6 +205,13 @@ class TargetStats:
         else:
             self._windows[stream].change(sample, timeout, True)
         self._ewma[stream].fail(timeout, now)
+
+    def recovered(self) -> None:
+        """The circuit has closed: what the target was like while it failed says nothing of what it is like now.
+        Failures count as whole time-outs, so a few of them would keep it last for up to an hour; unmeasured, it
+        is explored and earns its place again."""
+        for window in self._windows:
+            window.clear()
 
     def answered(self, tokens: int) -> None:
         """An answer of so many output tokens is complete."""

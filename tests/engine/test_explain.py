@@ -130,7 +130,7 @@ def test_the_story_of_a_failover_in_plain_words() -> None:
         "Next in line: acme-us / gpt-4o (number 2 in the configured order).",
         "Attempt 1: acme-eu / gpt-4o refused the connection after 3 ms.",
         "Attempt 1 opened its circuit: too many failures in a row.",
-        "Attempt 2: acme-us / gpt-4o answered 200 after 812 ms, the first content after 120 ms.",
+        "Attempt 2: acme-us / gpt-4o answered 200 after 812 ms, the first of it after 120 ms.",
     ]
 
 
@@ -141,7 +141,7 @@ def test_an_attempt_without_times_is_told_without_them() -> None:
         {"provider": "a", "http_status": 200},
     ]
     assert sentences(describe(line.decide()), attempts)[1:] == [
-        "Attempt 1: a answered 200, the first content after 5 ms.",
+        "Attempt 1: a answered 200, the first of it after 5 ms.",
         "Attempt 2: a answered 200.",
     ]
 

@@ -56,6 +56,18 @@ def test_consecutive_failures_are_counted_for_people_too() -> None:
     assert stats.consecutive_failures == 0
 
 
+def test_a_target_that_recovered_is_measured_anew() -> None:
+    line = bench()
+    line.attempt("a")
+    line.open("a")
+    stats = line.live.stats(line.target("a").id)
+    assert stats.mean_latency_s(False, line.now)[1] > 0
+    line.recover("a")
+    assert stats.mean_latency_s(False, line.now) == (None, 0)
+    line.attempt("a")
+    assert stats.mean_latency_s(False, line.now)[1] == 1
+
+
 def test_claims_from_many_threads_keep_the_books_straight() -> None:
     line = bench()
 
