@@ -16,10 +16,14 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def api() -> Api:
+def api(request: pytest.FixtureRequest) -> Api:
+    if "both_databases" in request.fixturenames:
+        request.getfixturevalue("both_databases")  # the key goes where the test looks
     return Api("admin")
 
 
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
 def test_a_provider_lives_through_post_get_patch_and_delete(api: Api) -> None:
     made = api.post("providers/", provider(credential={"value": CREDENTIAL}, circuit={"failure_threshold": 2}))
     assert made.status == 201
@@ -53,6 +57,8 @@ def test_another_version_in_if_match_is_412_and_nothing_happens(api: Api, method
         assert api.patch("providers/alpha/", {"name": "Second"}, if_match=tag).status == 200
 
 
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
 def test_what_was_read_may_be_sent_back_whole(api: Api) -> None:
     actions.import_configuration(document(), actor=actor("admin"), merge=True)
     for path in ("providers/alpha/", "profiles/default/", "access-keys/app/", "policy/", "prices/"):
@@ -108,6 +114,8 @@ def test_a_new_keys_value_is_answered_once(api: Api) -> None:
     assert api.post("access-keys/", access_key("chosen")).body["value"] == access_key()["value"]
 
 
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
 def test_revoking_and_disabling_a_key_shuts_it_out_of_the_api_at_once(api: Api) -> None:
     reader = Api("read")
     assert reader.get("providers/").status == 200
@@ -122,6 +130,8 @@ def test_revoking_and_disabling_a_key_shuts_it_out_of_the_api_at_once(api: Api) 
     assert not AccessKey.objects.filter(name="key with read").exists()
 
 
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
 def test_policy_and_prices_are_read_and_changed_with_versions(api: Api) -> None:
     policy = api.get("policy/")
     assert policy.body["default_strategy"] == "failover"
@@ -136,6 +146,8 @@ def test_policy_and_prices_are_read_and_changed_with_versions(api: Api) -> None:
     assert api.patch("prices/", {"m": {}}).error["fields"]["m"] == ["unknown field"]
 
 
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
 def test_lists_come_in_cursor_pages_without_a_count_unless_asked(api: Api) -> None:
     for index in range(7):
         api.post("providers/", provider(f"p{index}"))
@@ -215,6 +227,8 @@ def test_a_body_too_large_is_413_and_another_type_415(api: Api) -> None:
     assert response.status_code == 415
 
 
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
 @pytest.mark.parametrize("key", ["nothing", "%00", "..", "a" * 300, "00000000-0000-0000-0000-000000000000", "é"])
 @pytest.mark.parametrize("collection", ["providers", "profiles", "access-keys", "revisions"])
 def test_what_does_not_exist_is_404(api: Api, collection: str, key: str) -> None:
