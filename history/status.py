@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "shipper.json"
+#: It reports every second; silent for longer, it is stopped or stuck.
+AWAY_SECONDS = 10.0
 
 
 class ShipperStatus(msgspec.Struct, omit_defaults=True):
@@ -50,6 +52,14 @@ def read(folder: Path) -> ShipperStatus | None:
         return msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=ShipperStatus)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def unshipped_bytes(folder: Path) -> int:
+    """What is in the journal and not in the database, as the shipper last said; all of it when the shipper is away."""
+    report = read(folder)
+    if report is None or time.time() - report.at > AWAY_SECONDS:
+        return journal_bytes(folder)
+    return report.backlog_bytes
 
 
 def journal_bytes(folder: Path) -> int:

@@ -46,7 +46,6 @@ class ShipperProcess:
         self.env = env
         self.stopping = threading.Event()
         self.down_since: float | None = None
-        self._reported: tuple[Any, ...] = ()
         self._report_at = 0.0
 
     def run(self, *, once: bool = False) -> int:
@@ -107,7 +106,7 @@ class ShipperProcess:
         return 0
 
     def _report(self, shipper: Shipper, *, force: bool = False) -> None:
-        """Tell other processes how it goes, at most once a second and only when something changed."""
+        """Tell other processes how it goes, once a second; that it tells says that it lives."""
         now = time.monotonic()
         if now < self._report_at and not force:
             return

@@ -1,5 +1,6 @@
 """The process's own pulse: flushes metrics once a second, measures how late the loop runs, and notes what is degraded
-(console, Celery, journal). Looks at files and one local socket; nothing here is awaited by a request.
+(console, Celery, journal, shipper, database). Looks at files and one local socket; nothing here is awaited by a
+request.
 """
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING, Final
+
+from history import status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +60,13 @@ class Pulse:
             self._note("console", await self._console_trouble())
             self._note("celery", self._celery_trouble())
             self._note("journal", self._journal_trouble())
+            report = status.read(self.journal.folder)
+            # An old report or none: it may still be starting.
+            silent = time.time() - max(report.at if report is not None else 0.0, self._started)
+            away = report is not None and silent > status.AWAY_SECONDS
+            self._note("shipper", f"no word for {silent:.0f} s" if away else None)
+            down = report is not None and not away and report.database == "down"
+            self._note("database", "does not take history; the journal keeps it" if down else None)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _note(self, name: str, trouble: str | None) -> None:

@@ -23,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from history.status import unshipped_bytes
 from routes.gateway.metrics import DURATION_BUCKETS, METHODS
 from routing_project.env import get_env
 
@@ -45,6 +46,17 @@ _durations = Histogram(
     registry=_own,
     buckets=DURATION_BUCKETS,
 )
+
+
+class JournalCollector(Collector):
+    """How much history is still on its way to the database."""
+
+    def __init__(self, env: Env) -> None:
+        self.folder = env.journal_dir
+
+    def collect(self) -> Iterable[Metric]:
+        help_text = "Bytes of history in the journal that are not in the database yet."
+        return [GaugeMetricFamily("journal_depth", help_text, value=unshipped_bytes(self.folder))]
 
 
 class ProcessCollector(Collector):
@@ -93,6 +105,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(env.metrics_dir))  # type: ignore[no-untyped-call]
     registry.register(ProcessCollector(env))
+    registry.register(JournalCollector(env))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
