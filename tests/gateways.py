@@ -91,6 +91,8 @@ class Gateways:
         fd = self.listener.fileno()
         environment = {
             **os.environ,
+            # Nobody is there, unless a test says so: what other tests publish must not reach these gateways.
+            "REDIS_URL": "",
             "SIGNALBOX_DATA_DIR": str(self.data),
             "SIGNALBOX_ENCRYPTION_KEYS": base64.b64encode(ENCRYPTION_KEY).decode(),
             "SIGNALBOX_SHUTDOWN_DELAY": "0",
