@@ -1,0 +1,133 @@
+"""Every field that this release has survives the way through rows, revision and export, on both databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from routes import actions, document, draft
+from routes.document.base import Later, Strict
+from routes.models import AccessKey, ConfigRevision, Profile, Provider
+from tests.control.samples import access_key, provider
+
+if TYPE_CHECKING:
+    from routes.actions import Actor
+
+pytestmark = [
+    pytest.mark.django_db(databases=["default", "pg"]),
+    pytest.mark.usefixtures("both_databases"),
+]
+
+PROVIDER: dict[str, Any] = {
+    "slug": "full",
+    "name": "Full ✓ größer",
+    "wire": "anthropic",
+    "base_url": "http://10.0.0.7:8080/base",
+    "network": "private",
+    "auth": {"header": "x-token", "prefix": "Token "},
+    "headers": {"x-a": "1", "x-long-name": "2"},
+    "query": {"zz": "1", "a": "2"},
+    "proxy": "http://proxy.internal:3128",
+    "region": "eu-west",
+    "tags": ["b", "a"],
+    "weight": 2.5,
+    "models": {"zz": "1", "a*": "2", "*": "*"},
+    "prices": {"zz": {"input": 0.1, "output": 0.3, "cached": 0.07}, "a": {"input": 1, "output": 2, "cached": None}},
+    "circuit": {
+        "failure_threshold": 7, "failure_rate": 12.5, "window": 31, "min_results": 11, "recovery_timeout": 61,
+        "recovery_timeout_max": 301, "half_open_max_calls": 4, "success_threshold": 1, "slow_start": 0,
+    },
+    "quarantine": {"rate_limit": 61, "rate_limit_max": 301, "auth": 1801, "auth_max": 7201},
+}
+PROFILE: dict[str, Any] = {
+    "slug": "full",
+    "name": "Full",
+    "strategy": "least_latency",
+    "params": {"min_samples": 3, "cold_start": "last"},
+    "targets": [
+        {"provider": "other", "model": "m", "weight": 0.5, "tier": 1},
+        {"provider": "full", "model": None, "weight": None, "tier": 0},
+    ],
+    "failover": {
+        "max_attempts": 9, "same_target_retries": 0, "retry_statuses": [500, 599], "auth_errors": "surface",
+        "when_all_unhealthy": "reject", "panic_concurrency": 2,
+        "timeouts": {
+            "connect": 1.5, "first_byte": 2, "first_event": 3, "first_event_soft": 0, "idle": 4,
+            "total": 5, "stream_max": 6,
+        },
+    },
+    "accounting": "off",
+}
+KEY: dict[str, Any] = {
+    "name": "full",
+    "profile": "full",
+    "scopes": ["route", "operate"],
+    "enabled": False,
+    "expires": "2031-02-03T04:05:06.789000Z",
+    "region": "eu",
+    "models": ["gpt-*", "claude"],
+    "profiles": ["full"],
+    "allow": ["debug", "overrides"],
+}
+
+
+def real_fields(model: type[Strict]) -> dict[str, Any]:
+    """Fields that are not of a later release, nested ones too; the value is the default."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if any(isinstance(mark, Later) for mark in field.metadata) or field.exclude:
+            continue
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Strict):
+            if nested := real_fields(kind):
+                found[name] = nested
+        else:
+            found[name] = None if field.is_required() else field.get_default(call_default_factory=True)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "sample"), [(document.Provider, PROVIDER), (document.Profile, PROFILE), (document.AccessKey, KEY)]
+)
+def test_the_samples_change_every_field_there_is(model: type[Strict], sample: dict[str, Any]) -> None:
+    def check(fields: dict[str, Any], values: dict[str, Any]) -> None:
+        assert set(values) == set(fields)
+        for name, default in fields.items():
+            if isinstance(default, dict) and default:
+                check(default, values[name])
+            else:
+                assert values[name] != default, name
+
+    check(real_fields(model), sample)
+
+
+def test_every_field_comes_back_as_it_was_written(admin: Actor) -> None:
+    wanted = {
+        "providers": [PROVIDER, provider("other")],
+        "profiles": [PROFILE],
+        "access_keys": [{**KEY, "value": access_key()["value"]}],
+    }
+    actions.import_configuration(wanted, actor=admin, publish_now=True)
+    rows = (
+        (draft.provider_tree(Provider.objects.get(slug="full")), PROVIDER),
+        (draft.profile_tree(Profile.objects.get()), PROFILE),
+        (draft.key_tree(AccessKey.objects.get()), KEY),
+    )
+    for tree, sample in rows:
+        assert_holds(tree, sample)
+    revision = ConfigRevision.objects.get()
+    assert_holds(revision.document["providers"][0], PROVIDER)
+    assert_holds(revision.document["profiles"][0], PROFILE)
+    compiled = revision.compiled["providers"][0]
+    assert_holds(compiled, {**PROVIDER, "auth": {"header": "x-token", "prefix": "Token "}})
+    assert_holds(revision.compiled["profiles"][0]["failover"], PROFILE["failover"])
+    assert [target["weight"] for target in revision.compiled["profiles"][0]["targets"]] == [0.5, 2.5]
+
+
+def assert_holds(tree: dict[str, Any], sample: dict[str, Any]) -> None:
+    for name, value in sample.items():
+        if isinstance(value, dict) and name in ("circuit", "quarantine", "failover", "timeouts"):
+            assert_holds(tree[name], value)
+        else:
+            assert tree[name] == value, name
