@@ -9,6 +9,7 @@ import pytest
 from tests import servers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -26,10 +27,11 @@ def django_db_modify_db_settings(
             return
 
 
-@pytest.fixture(scope="session")
-def redis_url() -> str:
-    """The shared test Redis."""
-    return servers.redis_url()
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """A Redis of this test's own: messages on the shared one reach every database of it."""
+    with servers.own_redis() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from routing_project.processes import spawn, tie_to_parent, valkey_command, wait_for_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pytest
 
@@ -48,12 +49,29 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 
 
 def redis_url() -> str:
-    """URL of the test Redis, started if need be. It is shared: use keys of your own, or a ``db=`` of your own."""
+    """URL of the Redis that the code under test delivers to, started if need be; shared by all tests of a run."""
     if not _started("redis"):
-        path = FOLDER / "redis.sock"
-        child = spawn(valkey_command(path, FOLDER), death_signal=signal.SIGKILL, stdout=subprocess.DEVNULL)
-        _keep("redis", child, path)
+        _running["redis"] = _start_redis(FOLDER)
     return os.environ["REDIS_URL"]
+
+
+@contextmanager
+def own_redis() -> Iterator[str]:
+    """URL of a Redis that nobody else uses."""
+    folder = Path(tempfile.mkdtemp(prefix="redis-", dir=FOLDER))
+    child = _start_redis(folder)
+    try:
+        yield f"unix://{folder / 'redis.sock'}?db=0"
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _start_redis(folder: Path) -> subprocess.Popen[bytes]:
+    path = folder / "redis.sock"
+    child = spawn(valkey_command(path, folder), death_signal=signal.SIGKILL, stdout=subprocess.DEVNULL)
+    _wait_for("redis", child, path)
+    return child
 
 
 def postgres_url(database: str = "postgres") -> str:
@@ -67,11 +85,10 @@ def _started(name: str) -> bool:
     return STARTED_VARIABLE in os.environ or name in _running
 
 
-def _keep(name: str, child: subprocess.Popen[bytes], path: Path) -> None:
+def _wait_for(name: str, child: subprocess.Popen[bytes], path: Path) -> None:
     if not wait_for_socket(path, child, 30):
         child.kill()
         raise RuntimeError(f"the {name} for the tests did not start; see {FOLDER}")
-    _running[name] = child
 
 
 def _start_postgres() -> None:
@@ -104,7 +121,8 @@ def _start_postgres() -> None:
         for setting in ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"):
             command += ["-c", setting]
         child = subprocess.Popen(command, start_new_session=True, **options)
-    _keep("postgres", child, folder / ".s.PGSQL.5432")
+    _wait_for("postgres", child, folder / ".s.PGSQL.5432")
+    _running["postgres"] = child
     # The socket is there before it lets anybody in.
     asking = [str(binaries / "pg_isready"), "-h", str(folder), "-q"]
     while subprocess.run(asking, check=False, env=environment).returncode == 1:
