@@ -37,7 +37,7 @@ TAIL_SECONDS: Final = 1.0
 #: How long a client may take for the event that tells it about a cut.
 LAST_WORD_SECONDS: Final = 5.0
 
-_CONTENT, _END, _ERROR, _MALFORMED = Kind.CONTENT, Kind.END, Kind.ERROR, Kind.MALFORMED
+_HELD, _CONTENT, _END, _MALFORMED = Kind.HELD, Kind.CONTENT, Kind.END, Kind.MALFORMED
 
 
 class StreamRelay(Relay):
@@ -48,6 +48,7 @@ class StreamRelay(Relay):
         self.reader = formats.reader_for(exchange.operation)
         self.splitter = sse.Splitter(MAX_HELD_BYTES)
         self.idle = self.timeouts.idle or inf
+        self.content = False  # there was an event that a client would miss
         self.held: list[bytes] = []
         self.held_bytes = 0
         self.dropped = 0
@@ -81,8 +82,9 @@ class StreamRelay(Relay):
 
     # -- while it runs -------------------------------------------------------------------------------------
     async def _pump(self) -> bool:
-        """Relay until the stream ends. True: it ended well and the rest of the body may be read."""
-        read, feed = self.reply.read, self.splitter.feed
+        """Relay until the stream ends. True: it ended well and the rest of the body may be read. One turn of the
+        loop is one event of a busy stream, so it awaits nothing but the two ends."""
+        read, feed, sort, send = self.reply.read, self.splitter.feed, self._sort, self.send
         watch, clock, idle, trial = self.watch, self.state.clock, self.idle, self.trial
         machine = unpacker(self.reply)
         while True:
@@ -91,59 +93,71 @@ class StreamRelay(Relay):
                 return await self._body_ended()
             if machine is not None:
                 chunk = _inflate(machine, chunk)
-            events = feed(chunk)
-            if events and (over := await self._relay(events)) is not None:
-                return over
+            data, ending = sort(feed(chunk))
+            if ending is not None:
+                return await self._ended(data, ending)
+            if not trial.committed:
+                await self._hold(data)
+            elif data:
+                # While the client does not take it, the upstream is not to blame for the silence.
+                watch.at = inf
+                self.sending = True
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                self.sending = False
             if trial.committed:
                 watch.at = clock() + idle
 
-    async def _relay(self, events: list[bytes]) -> bool | None:
-        """Sort events and send what may go. None: the stream goes on; else as ``_pump``."""
-        reader, trial = self.reader, self.trial
+    def _sort(self, events: list[bytes]) -> tuple[bytes, Kind | None]:
+        """(bytes that go to the client, how the stream ends if it does: END or ERROR). Notes whether there was
+        content; leaves out malformed events and whatever follows the end."""
+        read = self.reader.read
+        if len(events) == 1 and (event := events[0]).__class__ is bytes:
+            kind = read(event)
+            if kind is _CONTENT:
+                self.content = True
+                return event, None
+            if kind is _HELD:
+                return event, None
+            if kind is not _MALFORMED:
+                return event, kind
+            self.dropped += 1
+            return b"", None
         out: list[bytes] = []
-        content = False
         for event in events:
             if event.__class__ is sse.Fragment:
-                if not self.mid_event:
-                    reader.long_event(event)
-                self.mid_event = not event.endswith((b"\n", b"\r"))
-                content = True
-                if not self.mid_event and reader.complete() and not reader.terminator:
-                    out.append(event)
-                    await self._finish(out, None, "")
-                    return True
-            else:
-                kind = reader.read(event)
-                if kind is _CONTENT:
-                    content = True
-                elif kind is _MALFORMED:
-                    self.dropped += 1
-                    continue
-                elif kind is _END:
-                    if not (content or trial.committed or reader.end_is_content):
-                        raise UpstreamError("invalid_response", "the stream ended without content")
-                    out.append(event)
-                    await self._finish(out, "error_in_200" if reader.error else None, reader.error)
-                    return True
-                elif kind is _ERROR:
-                    if not (content or trial.committed):
-                        raise UpstreamError("error_in_200", reader.error)
-                    # The upstream said it in the client's own format; nothing may follow it, above all no terminator.
-                    out.append(event)
-                    await self._finish(out, "error_in_200", reader.error)
-                    return False
+                out.append(event)
+                if self._long_event_ended(event):
+                    return b"".join(out), _END
+                continue
+            kind = read(event)
+            if kind is _MALFORMED:
+                self.dropped += 1
+                continue
             out.append(event)
-        if trial.committed:
-            if out:
-                await self._write(out[0] if len(out) == 1 else b"".join(out))
-            return None
-        self.held += out
-        self.held_bytes += sum(map(len, out))
-        if content or self.held_bytes > MAX_HELD_BYTES:
+            if kind is _CONTENT:
+                self.content = True
+            elif kind is not _HELD:
+                return b"".join(out), kind
+        return b"".join(out), None
+
+    def _long_event_ended(self, fragment: bytes) -> bool:
+        """Note a piece of an event that is too long to be read; True when it was the last event."""
+        if not self.mid_event:
+            self.reader.long_event(fragment)
+        self.content = True
+        self.mid_event = not fragment.endswith((b"\n", b"\r"))
+        return not self.mid_event and not self.reader.terminator and self.reader.complete()
+
+    async def _hold(self, data: bytes) -> None:
+        """Keep what comes before the content; with the content send all of it."""
+        self.held.append(data)
+        self.held_bytes += len(data)
+        if self.content or self.held_bytes > MAX_HELD_BYTES:
             await self._commit()
-            out, self.held = self.held, []
-            await self._write(b"".join(out))
-        return None
+            self.sending = True
+            await self.send({"type": "http.response.body", "body": b"".join(self.held), "more_body": True})
+            self.sending = False
+            self.held.clear()
 
     async def _commit(self) -> None:
         self.trial.commit()
@@ -155,36 +169,45 @@ class StreamRelay(Relay):
         fields += self.state.recorder.route_headers(self.exchange)
         await self.send({"type": "http.response.start", "status": self.reply.status, "headers": fields})
 
-    async def _write(self, data: bytes) -> None:
-        """Hand bytes to the client; while it does not take them the upstream is not to blame for the silence."""
-        self.watch.at = inf
-        self.sending = True
-        await self.send({"type": "http.response.body", "body": data, "more_body": True})
-        self.sending = False
-
     # -- its end -------------------------------------------------------------------------------------------
+    async def _ended(self, data: bytes, ending: Kind) -> bool:
+        """The stream's own last event came."""
+        reader = self.reader
+        good = ending is _END
+        if not (self.content or self.trial.committed or (good and reader.end_is_content)):
+            if good:
+                raise UpstreamError("invalid_response", "the stream ended without content")
+            raise UpstreamError("error_in_200", reader.error)
+        # An upstream's error event is in the client's own format already; nothing may follow it, above all no
+        # terminator.
+        await self._finish(data, "error_in_200" if reader.error or not good else None, reader.error)
+        return good
+
     async def _body_ended(self) -> bool:
         """The upstream closed the body before a terminator."""
         rest = self.splitter.flush()
+        data = b""
         if rest.strip() and not self.mid_event:
             # Without its blank line the last event is none by the standard, but some servers forget it; half an
             # event is not a malformed one.
-            dropped = self.dropped
             parsed = sse.fields(rest + b"\n\n")
-            if parsed is not None and parsed[1] and (over := await self._relay([rest + b"\n\n"])) is not None:
-                return over
-            self.dropped = dropped
+            if parsed is not None and parsed[1]:
+                dropped = self.dropped
+                data, ending = self._sort([rest + b"\n\n"])
+                self.dropped = dropped
+                if ending is not None:
+                    return await self._ended(data, ending)
         if not self.reader.complete():
             raise UpstreamError("truncated", "the stream ended without its terminator")
-        await self._finish([self.reader.terminator], None, "")
+        await self._finish(data + self.reader.terminator, None, "")
         return True
 
-    async def _finish(self, out: list[bytes], error_class: str | None, message: str) -> None:
-        """Send the last events, with everything written down before."""
+    async def _finish(self, data: bytes, error_class: str | None, message: str) -> None:
+        """Send the last bytes, with everything written down before."""
         exchange = self.exchange
         if not self.trial.committed:
             await self._commit()
-            out = self.held + out
+            data = b"".join([*self.held, data])
         self._close("success" if error_class is None else "failure", error_class, message)
         self.state.recorder.finish(
             exchange,
@@ -194,7 +217,7 @@ class StreamRelay(Relay):
             message=message,
         )
         self.watch.limit(inf, "")
-        await self.send({"type": "http.response.body", "body": b"".join(out), "more_body": False})
+        await self.send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _ended_badly(self, error: UpstreamError | asyncio.CancelledError) -> None:
         """Before the commit: another target's turn. After it: tell the client, and the record first."""

@@ -40,7 +40,7 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: Any = 0
+    index: int | str | None = 0
     delta: _Delta | None = None
     text: Any = None
     finish_reason: Any = None
@@ -122,6 +122,12 @@ class ChatReader:
         self._ended = False
 
     def read(self, event: bytes) -> Kind:
+        # Nearly every event is one line of JSON, and the blank line behind it is white space to the decoder.
+        if event.startswith(b"data: "):
+            try:
+                return self._read_chunk(_chunk(event[6:]))
+            except NOT_JSON:
+                pass
         parsed = sse.fields(event)
         if parsed is None:
             return Kind.MALFORMED
@@ -131,9 +137,11 @@ class ChatReader:
         if data == DONE:
             return Kind.END
         try:
-            chunk = _chunk(data)
+            return self._read_chunk(_chunk(data))
         except NOT_JSON:
             return unknown_shape(data)
+
+    def _read_chunk(self, chunk: _Chunk) -> Kind:
         if chunk.error is not None:
             self.error = error_message(chunk.error)
             return Kind.ERROR
@@ -147,16 +155,22 @@ class ChatReader:
                 kind = Kind.CONTENT
             elif not self._ended:
                 self._open.add(choice.index)
-            if self._says_something(choice):
+            delta = choice.delta
+            if delta is not None and type(delta.content) is str and delta.content:
+                content = delta.content
+                self.text_bytes += len(content) if content.isascii() else size(content)
+                kind = Kind.CONTENT
+            elif self._says_something(choice):
                 kind = Kind.CONTENT
         return kind
 
     def _says_something(self, choice: _Choice) -> bool:
+        """Whether there is anything but plain text in a choice."""
         said = 0
         delta = choice.delta
         if delta is not None:
             if delta.content:
-                said += size(delta.content) or 1
+                said += 1
             if delta.tool_calls or delta.function_call:
                 said += _call_bytes(delta.tool_calls) or 1
             if delta.reasoning_content or delta.reasoning:
