@@ -25,7 +25,7 @@ def builtin_prices(at: datetime) -> dict[str, dict[str, float]]:
 
 @lru_cache(maxsize=2)
 def _table(at: datetime) -> dict[str, dict[str, float]]:
-    from genai_prices.data import providers  # half a second and 90 MB, so only where revisions are compiled
+    from genai_prices.data import providers  # half a second and 40 MB, so only where revisions are compiled
 
     by_id = {provider.id: provider for provider in providers}
     table: dict[str, dict[str, float]] = {}

@@ -10,6 +10,7 @@ from django.db import close_old_connections, connection, transaction
 
 from routes import actions, diff
 from routes.actions.errors import Forbidden, Invalid, Missing
+from routes.engine.errors import SnapshotError
 from routes.engine.snapshot import Snapshot, target_id
 from routes.models import AppendOnlyError, AuditEntry, ConfigRevision, Installation, Profile, Provider
 from tests.control.conftest import actor
@@ -75,6 +76,20 @@ def test_a_draft_that_is_not_valid_never_goes_live(admin: Actor) -> None:
         actions.publish(actor=admin)
     assert any("strategy" in path for path in caught.value.fields)
     assert ConfigRevision.objects.count() == 1
+
+
+def test_a_revision_that_a_gateway_could_not_load_is_never_written(
+    admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(tree: dict[str, Any]) -> Snapshot:
+        raise SnapshotError("profiles[0].targets[0].weight", "not to the engine's liking")
+
+    actions.import_configuration(document(), actor=admin)
+    monkeypatch.setattr(Snapshot, "from_document", refuse)
+    with pytest.raises(Invalid) as caught:
+        actions.publish(actor=admin)
+    assert caught.value.fields == {"profiles[0].targets[0].weight": ["not to the engine's liking"]}
+    assert not ConfigRevision.objects.exists()
 
 
 def test_save_and_publish_is_one_transaction(admin: Actor) -> None:
