@@ -32,7 +32,8 @@ def test_a_gateway_never_imports_django_nor_what_needs_it() -> None:
         "    importlib.import_module(module.name)\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
     assert "aiohttp" in loaded
     assert not loaded & {"django", "rest_framework", "channels", "celery", "kombu", "redis", "psycopg"}
