@@ -62,7 +62,11 @@ def test_a_body_of_any_bytes_is_parsed_or_refused(body: bytes) -> None:
     st.dictionaries(
         st.text(max_size=8) | st.sampled_from(["stream", "user", "metadata", "max_tokens", "thinking", "reasoning"]),
         st.recursive(
-            st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=8),
+            st.none()
+            | st.booleans()
+            | st.integers(-5, 5)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(max_size=8),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
             max_leaves=8,
         ),
