@@ -118,7 +118,7 @@ class _Route:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError as error:
             as_failure(error, self.exchange, self.watch)
-            self._refuse(TotalTimeout(attempts=len(self.exchange.attempts)))
+            self._refuse(TotalTimeout(attempts=self._tried()))
 
     # -- one attempt -----------------------------------------------------------------------------------------
     async def _try(self, place: Ranked, claim: Claim) -> bool:
@@ -242,14 +242,10 @@ class _Route:
         self._keep_away(trial.place, ruling, wait, now)
         self.walk.failed(self._index, ruling.again, now, wait)
         if ruling.step is Step.REFUSE:
-            attempts = len(self.exchange.attempts)
             if ruling.error_class == "timeout_total":
-                self._refuse(TotalTimeout(attempts=attempts))
-            self._refuse(
-                AllTargetsFailed(
-                    "the provider does not accept the gateway's credential", code="auth_failed", attempts=attempts
-                )
-            )
+                self._refuse(TotalTimeout(attempts=self._tried()))
+            message = "the provider does not accept the gateway's credential"
+            self._refuse(AllTargetsFailed(message, code="auth_failed", attempts=self._tried()))
 
     def _keep_away(self, place: Ranked, ruling: Ruling, wait: float | None, now: float) -> None:
         """The quarantine an outcome asks for."""
@@ -275,11 +271,23 @@ class _Route:
         classes = {attempt.error_class for attempt in attempts}
         count = len(attempts)
         if classes == {"rate_limited"}:
-            return RateLimited(retry_after=self._soonest(), attempts=count)
+            return RateLimited(retry_after=self._soonest(), attempts=self._tried())
         told = "; ".join(f"{attempt.provider}: {attempt.error_class}" for attempt in attempts)
         message = f"no answer after {count} attempt{'s' if count > 1 else ''} ({told})"
         only = next(iter(classes)) if len(classes) == 1 else None
-        return AllTargetsFailed(message, code=only if only in _TELLING else None, attempts=count)
+        return AllTargetsFailed(message, code=only if only in _TELLING else None, attempts=self._tried())
+
+    def _tried(self) -> list[dict[str, object]]:
+        """The attempts as the client may read them: nothing of hosts and messages."""
+        return [
+            {
+                "provider": attempt.provider,
+                "model": attempt.model,
+                "error_class": attempt.error_class,
+                "http_status": attempt.http_status,
+            }
+            for attempt in self.exchange.attempts
+        ]
 
     def _soonest(self) -> float:
         """Seconds until some target of this ranking, or one left out of it, may serve again."""

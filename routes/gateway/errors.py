@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from routes.gateway.exchange import Exchange
 
@@ -33,8 +33,9 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Refusal(Exception):
-    """An answer of ours instead of an upstream's. ``retry_after`` is in seconds, ``attempts`` how many
-    targets were tried (None = does not apply), ``param`` the field of the request that is wrong."""
+    """An answer of ours instead of an upstream's. ``retry_after`` is in seconds, ``attempts`` what was
+    tried, in order, as the client may read it (None = does not apply), ``param`` the field of the request that is
+    wrong."""
 
     status: int = 500
     code: str = "internal"
@@ -48,7 +49,7 @@ class Refusal(Exception):
         status: int | None = None,
         param: str | None = None,
         retry_after: float | None = None,
-        attempts: int | None = None,
+        attempts: Sequence[Mapping[str, object]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message or self.default_message)
@@ -170,7 +171,7 @@ def should_not_retry(refusal: Refusal) -> bool:
         return True
     if refusal.status == 408 or (refusal.status == 429 and refusal.retry_after is not None):
         return False
-    return 400 <= refusal.status < 500 or (refusal.attempts or 0) >= 2
+    return 400 <= refusal.status < 500 or len(refusal.attempts or ()) >= 2
 
 
 def render(refusal: Refusal, exchange: Exchange | None, wire: str = "openai") -> tuple[int, Headers, bytes]:

@@ -90,8 +90,9 @@ class Relay:
         exchange.usage = usage = answer.usage
         if usage.output is None and exchange.operation != "count_tokens":
             estimate(usage, exchange, len(body))
-        trial.commit(usage.output)
-        trial.close("success", received=reply.received, output_tokens=usage.output)
+        measured = None if usage.estimated else usage.output
+        trial.commit(measured)
+        trial.close("success", received=reply.received, output_tokens=measured)
         await self._send_whole(body, "routed", None, "")
 
     async def surface(self, body: bytes, whole: bool, error_class: str | None, message: str) -> None:

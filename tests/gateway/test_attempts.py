@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import pytest
 from tests.gateway.lab import Lab
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.gateways import Gateways
     from tests.simulators import Simulator
@@ -88,6 +90,29 @@ def test_a_content_filter_that_answers_is_an_answer(lab: Lab) -> None:
 
     assert lab.chat().json()["choices"][0]["finish_reason"] == "content_filter"
     assert lab.row().status == "routed"
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where connecting takes for ever: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_a_connection_that_is_not_made_in_time_goes_to_the_next_target(lab: Lab, silent_port: int) -> None:
+    bad, good = lab.provider(), lab.provider()
+    bad.entry["base_url"] = f"http://127.0.0.1:{silent_port}/v1"
+    lab.publish(bad, good, timeouts={"connect": 0.2})
+
+    assert lab.chat().headers["x-route-provider"] == good.slug
+    assert lab.attempts() == [(bad.slug, "connect_timeout"), (good.slug, None)]
 
 
 # -- time-outs -----------------------------------------------------------------------------------------------
@@ -237,6 +262,10 @@ def test_when_everything_failed_the_client_reads_which_and_why_in_its_own_format
     assert error["code"] == "all_targets_failed"
     assert error["type"] == ("api_error" if wire == "anthropic" else "all_targets_failed")
     assert f"{first.slug}: upstream_5xx; {second.slug}: connect_refused" in error["message"]
+    assert error["attempts"] == [
+        {"provider": first.slug, "model": "gpt-4o", "error_class": "upstream_5xx", "http_status": 500},
+        {"provider": second.slug, "model": "gpt-4o", "error_class": "connect_refused", "http_status": None},
+    ]
     assert answer.headers["x-should-retry"] == "false"
     assert b"127.0.0.1" not in answer.body
     assert lab.row().status == "failed"
@@ -297,6 +326,15 @@ def test_a_forbidden_model_leaves_the_others_of_that_provider_alone(lab: Lab) ->
     assert [lab.chat().headers["x-route-provider"] for _ in range(2)] == [other.slug] * 2
     assert only.count == 1
     assert lab.chat(model="gpt-4o-mini").headers["x-route-provider"] == only.slug
+
+
+def test_an_overloaded_target_that_names_a_time_is_left_alone_until_then(lab: Lab) -> None:
+    busy, other = lab.provider(), lab.provider()
+    lab.publish(busy, other)
+    busy.fail("status", status=503, retry_after=30, times=1)
+
+    assert [lab.chat().headers["x-route-provider"] for _ in range(2)] == [other.slug] * 2
+    assert busy.count == 1
 
 
 def test_a_credential_refused_twice_is_quarantined_until_it_is_edited(lab: Lab) -> None:
@@ -423,6 +461,14 @@ def test_a_kept_connection_that_dies_as_it_is_used_costs_no_attempt(lab: Lab, ho
 
     assert {answer.status for answer in answers} == {200}
     assert {answer.headers["x-route-attempts"] for answer in answers} == {"1"}
+
+
+def test_an_upstream_that_closes_every_connection_costs_no_attempt(lab: Lab) -> None:
+    only = lab.provider()
+    lab.publish(only, max_attempts=1)
+    only.fail("idle_close", seconds=0)
+
+    assert {lab.chat().status for _ in range(30)} == {200}
 
 
 def test_connections_are_reused_after_documents_errors_and_streams(lab: Lab) -> None:

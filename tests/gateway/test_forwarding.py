@@ -51,6 +51,14 @@ def test_only_the_model_changes_when_the_provider_has_a_name_of_its_own_for_it(l
     assert received.header("content-length") == str(len(received.body))
 
 
+def test_a_large_body_arrives_whole(lab: Lab) -> None:
+    document = {"messages": [{"role": "user", "content": "x" * 3_000_000}], "model": "gpt-4o"}
+
+    received = sent(lab, {}, json.dumps(document).encode(), models={"gpt-4o": "acme"})
+
+    assert received.json() == {**document, "model": "acme"}
+
+
 def test_headers_of_this_hop_and_the_clients_own_secrets_stay_here(lab: Lab) -> None:
     received = sent(
         lab,
