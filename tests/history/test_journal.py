@@ -199,23 +199,28 @@ def test_a_name_is_never_used_twice_by_one_process(tmp_path: Path) -> None:
 def test_a_forked_child_neither_keeps_the_parents_lock_nor_writes_into_its_segment(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path, MIB)
     writer.append(samples.finished(message="parent"))
-    read_end, write_end = os.pipe()
+    ready, say_ready = os.pipe()
+    leave, say_leave = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(write_end)
+        os.close(say_leave)
         writer.append(samples.finished(message="child"))
-        os.read(read_end, 1)  # live on until the parent has looked
+        os.write(say_ready, b"x")
+        os.read(leave, 1)  # live on until the parent has looked
         os._exit(0)
-    os.close(read_end)
+    os.close(leave)
     try:
-        while len(list_segments(tmp_path)) < 2:
-            pass
+        os.read(ready, 1)
         writer.close()
-        by_pid = dict(zip([name.pid for name in list_segments(tmp_path)], owned(tmp_path), strict=True))
-        assert by_pid == {os.getpid(): False, child: True}
+        assert dict(zip([name.pid for name in list_segments(tmp_path)], owned(tmp_path), strict=True)) == {
+            os.getpid(): False,
+            child: True,
+        }
     finally:
-        os.close(write_end)
+        os.close(say_leave)
         os.waitpid(child, 0)
+        os.close(ready)
+        os.close(say_ready)
     assert sorted(record.message for record in read_all(tmp_path) if isinstance(record, Finished)) == [
         "child",
         "parent",

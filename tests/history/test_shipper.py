@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from django.db import OperationalError, connections
 
@@ -13,6 +15,7 @@ from history.models import JournalPosition, ParkedRecord, RouteAttempt, RouteHis
 from history.rows import INTERRUPTED_MESSAGE
 from history.shipper import shipper as shipper_module
 from history.shipper.shipper import Shipper, Unavailable
+from tests import servers
 from tests.history import samples
 from tests.history.conftest import BOTH
 
@@ -419,6 +422,35 @@ def test_while_the_database_is_down_nothing_moves_and_afterwards_all_of_it_is_th
     assert RouteHistory.objects.using(alias).count() == 21
     assert shipper.counters.duplicates == 0
     assert journal.list_segments(journal_dir) == []
+
+
+def test_a_connection_that_breaks_costs_one_round_and_nothing_else(
+    alias: str, writer: JournalWriter, shipper: Shipper
+) -> None:
+    """The real thing: PostgreSQL ends the session, SQLite is locked by another process for too long."""
+    writer.append(samples.finished())
+    drain(shipper)
+    connection = connections[alias]
+    blocker = None
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
+        with psycopg.connect(servers.postgres_url(), autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 10")
+        blocker = sqlite3.connect(connection.settings_dict["NAME"])
+        blocker.execute("BEGIN IMMEDIATE")
+    writer.append(samples.finished())
+    with pytest.raises(Unavailable):
+        shipper.round()
+    if blocker is not None:
+        blocker.close()
+    drain(shipper)
+    assert RouteHistory.objects.using(alias).count() == 2
+    assert shipper.counters.duplicates == 0
 
 
 def test_a_commit_whose_answer_was_lost_is_repeated_without_harm(
