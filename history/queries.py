@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ALIAS: Final = "default"
 FAILURES: Final = frozenset(FAILURE_STATUSES)
+OPENINGS_READ: Final = 1000
 
 
 class EpochSeconds(Func):
@@ -174,6 +175,31 @@ def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic
         provider: ProviderTraffic(answered.get(provider, 0) + failed.get(provider, 0), answered.get(provider, 0))
         for provider in {*answered, *failed}
     }
+
+
+class Opening(NamedTuple):
+    """A circuit that opened in a range of time."""
+
+    provider: str
+    model: str
+    times: int
+    last: datetime
+
+
+def circuit_openings(span: TimeRange, alias: str = DEFAULT_ALIAS) -> list[Opening]:
+    """Whose circuits opened, most often first; of the newest thousand such attempts. One query."""
+    attempts = RouteAttempt.objects.using(alias).filter(span.q()).exclude(transitions=[]).order_by("-id")
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    last: dict[tuple[str, str], datetime] = {}
+    for provider, model, at, transitions in attempts.values_list("provider", "model", "started_at", "transitions")[
+        :1000
+    ]:
+        for _before, after, _reason in transitions:
+            if after == "open":
+                counts[provider, model] += 1
+                last.setdefault((provider, model), at)
+    ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    return [Opening(*name, counts[name], last[name]) for name in ordered]
 
 
 # -- statistics --------------------------------------------------------------------------------------

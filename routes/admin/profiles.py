@@ -204,7 +204,7 @@ class ProfileAdmin(ConsoleModelAdmin):
             status=409 if used_by and request.method == "POST" else 200,
             name=profile.slug,
             version=profile.version,
-            refusal=f"{profile.slug} is used",
+            refusal=f"Profile {profile.slug} is used",
             used_by=[{"word": word[:1].upper() + word[1:], "url": keys} for word in used_by],
             consequence="It leaves the draft; requests to it are refused as soon as you publish.",
             back_url=self.url("change", profile.pk),

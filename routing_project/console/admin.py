@@ -12,6 +12,8 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 
+from routing_project.console.templatetags.console import utc
+
 if TYPE_CHECKING:
     from django.db.models import ManyToManyField, QuerySet
     from django.http import HttpRequest
@@ -26,7 +28,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class ConsoleUserAdmin(BaseUserAdmin):
-    list_display = ("username", "roles", "is_active", "last_login")
+    list_display = ("username", "roles", "is_active", "last_seen")
     list_filter = ()
     search_fields = ()
     actions = None
@@ -41,6 +43,10 @@ class ConsoleUserAdmin(BaseUserAdmin):
     def roles(self, user: User) -> str:
         names = [group.name for group in user.groups.all()]
         return "Admin (superuser)" if user.is_superuser else ", ".join(names) or "none"
+
+    @admin.display(description="Last login", ordering="last_login", empty_value="never")
+    def last_seen(self, user: User) -> str | None:
+        return utc(user.last_login) if user.last_login else None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -93,4 +99,5 @@ class ConsoleUserAdmin(BaseUserAdmin):
 @admin.register(Group)
 class ConsoleGroupAdmin(GroupAdmin):
     search_fields = ()
+    filter_horizontal = ()
     actions = None

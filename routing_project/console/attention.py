@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from history.queries import Opening
     from routes.models import AccessKey, Profile, Provider
 
 #: Keys that expire within this many days are pointed out.
@@ -23,7 +24,7 @@ MIN_REQUESTS = 20
 
 
 class Item(NamedTuple):
-    tone: str  # bad | warn | info
+    tone: str  # bad | warn | info: the order in which they are shown
     icon: str
     title: str
     text: str
@@ -81,6 +82,24 @@ def providers_set_aside(providers: Iterable[Provider]) -> list[Item]:
                 f"{details}.",
                 reverse("admin:routes_provider_change", args=[provider.pk]),
                 "Open provider",
+            )
+        )
+    return items
+
+
+def circuits_that_opened(openings: Iterable[Opening]) -> list[Item]:
+    """Targets that failed so often in the last hour that they were left alone for a while."""
+    items = []
+    for provider, model, times, last in openings:
+        often = {1: "once", 2: "twice"}.get(times, f"{times} times")
+        items.append(
+            Item(
+                "warn",
+                "unplug",
+                f"The circuit of {provider} / {model} opened {often} in the last hour",
+                f"Last at {last:%H:%M:%S} UTC. While a circuit is open, requests go to the other targets.",
+                reverse("admin:history_routehistory_changelist") + "?range=1h&attempt_count__gt=1",
+                "See requests",
             )
         )
     return items

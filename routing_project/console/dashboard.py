@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from history import queries
+from history.timerange import TimeRange
 from routes import draft
 from routes.admin.audit import words_of
 from routes.admin.snippets import example_model, snippets
@@ -51,6 +52,8 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     )
     fresh = not all(step.done for step in steps) and not any_route
     items = [] if fresh else _attention(publication, providers, profiles, keys, traffic, now)
+    if context["can_publish"] and announce.demo(get_env()):
+        items.append(_demo())
     context.update(
         steps=steps if fresh else [],
         steps_done=sum(step.done for step in steps),
@@ -92,6 +95,7 @@ def _attention(
                 "See failures",
             )
         )
+    items += attention.circuits_that_opened(queries.circuit_openings(TimeRange.last(hours=1, now=now)))
     items += attention.keys_that_expire(keys, now)
     items += attention.providers_set_aside(providers)
     if publication.changes and publication.live_number is not None:
@@ -106,16 +110,16 @@ def _attention(
                 "Review",
             )
         )
-    if announce.demo(get_env()):
-        items.append(
-            attention.Item(
-                "info",
-                "info",
-                "The demo is loaded",
-                "Its providers are simulated: they answer at once, cost nothing and know nothing.",
-                reverse("admin:remove_demo"),
-                "Remove the demo",
-            )
-        )
-    order = {"bad": 0, "warn": 1, "info": 2}
+    order = {"bad": 0, "warn": 1}
     return sorted(items, key=lambda item: order[item.tone])
+
+
+def _demo() -> attention.Item:
+    return attention.Item(
+        "info",
+        "info",
+        "The demo is loaded",
+        "Its providers are simulated: they answer at once, cost nothing and know nothing.",
+        reverse("admin:remove_demo"),
+        "Remove the demo",
+    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from routes import actions
+from routing_project import announce
+from routing_project.env import get_env
 from tests.admin.conftest import ADA, text
 from tests.control import samples as configuration
 from tests.history import rows, samples
@@ -76,6 +78,23 @@ def test_what_needs_attention_comes_worst_first(viewer: Client, site: Site) -> N
     assert "new disks" in text(response)
 
 
+def test_circuits_that_opened_in_the_last_hour_are_named(viewer: Client, site: Site) -> None:
+    failure = {"error_class": "upstream_5xx", "http_status": 503}
+    opened = samples.attempt(**failure, transitions=[("closed", "open", "consecutive_failures")])
+    again = samples.attempt(
+        **failure, transitions=[("open", "half_open", "recovery_timeout"), ("half_open", "open", "half_open_failure")]
+    )
+    moment = timezone.now() - timedelta(minutes=5)
+    rows.store(
+        samples.failed(rows.at(moment, 1), attempts=[opened, samples.attempt(provider="acme-us")]),
+        samples.failed(rows.at(moment, 2), attempts=[again]),
+        samples.failed(rows.at(moment - timedelta(hours=3), 3), attempts=[again]),
+    )
+    (item,) = viewer.get("/admin/").context["attention"]
+    assert item.title == "The circuit of acme-eu / acme-gpt-4o opened twice in the last hour"
+    assert viewer.get(item.url).context["problem"] == ""
+
+
 def test_many_failures_are_pointed_out_only_when_there_are_enough_requests(viewer: Client, site: Site) -> None:
     def titles() -> str:
         return " ".join(item.title for item in viewer.get("/admin/").context["attention"])
@@ -93,3 +112,25 @@ def test_the_banner_counts_on_every_page_but_the_dashboard_lists_it_itself(viewe
     assert "2 unpublished changes." in text(viewer.get("/admin/history/routehistory/"))
     actions.publish(actor=ADA)
     assert "unpublished" not in text(viewer.get("/admin/routes/provider/"))
+
+
+def test_the_demo_is_offered_for_removal_to_admins_from_the_first_look(
+    admin: Client, viewer: Client, site: Site
+) -> None:
+    def titles(client: Client) -> list[str]:
+        return [item.title for item in client.get("/admin/").context["attention"]]
+
+    announce.demo_path(get_env()).write_text('{"control_port": 1, "providers": []}')
+    assert titles(admin) == ["The demo is loaded"]
+    assert admin.get("/admin/").context["steps"]
+    assert titles(viewer) == []
+    rows.store(samples.finished())
+    assert titles(admin) == ["The demo is loaded"]
+    admin.post("/admin/demo/remove/")
+    assert titles(admin) == []
+
+
+def test_a_viewer_of_a_fresh_install_is_offered_no_step_to_take(viewer: Client) -> None:
+    page = text(viewer.get("/admin/")).partition("<main")[2]
+    assert "First steps" in page
+    assert "/add/" not in page

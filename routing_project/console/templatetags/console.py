@@ -8,6 +8,7 @@ nothing of the product, so that any application's templates may load it.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -210,6 +211,15 @@ def micro_usd(value: int | None) -> str:
     if dollars >= 1:
         return f"${grouped(round(dollars, 2))}"
     return f"${dollars:.6f}".rstrip("0")
+
+
+UNIT = re.compile(r"(?<=\d) (?=(%|ms|s|min|h|USD)\b|%)")
+
+
+@register.filter
+def unbroken(text: str) -> str:
+    """A sentence whose numbers stay with their units at the end of a line."""
+    return UNIT.sub(SPACE, text)
 
 
 # -- times ----------------------------------------------------------------------------------------------------

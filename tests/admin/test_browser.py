@@ -1,0 +1,180 @@
+"""The console in a real browser on the real product: ``manage.py serve`` with simulated providers behind it."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.gateways import wait_until
+from tests.simulators import Simulator
+from tests.stack import ADMIN_PASSWORD, Stack, document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+REQUESTS = 12
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running product: profile ``default`` sends everything to alpha and nothing to beta."""
+    if CHROMIUM is None:
+        warnings.warn(pytest.PytestWarning("NO CHROMIUM FOUND: the console was not tried in a browser"), stacklevel=1)
+        pytest.skip("no Chromium: install chromium or chromium-headless-shell")
+    with Simulator() as simulator:
+        providers = [simulator.add("alpha", models=["gpt-4o"]), simulator.add("beta", models=["gpt-4o"])]
+        with Stack(tmp_path_factory.mktemp("stack"), workers=1) as running:
+            targets = [{"provider": "alpha", "weight": 1}, {"provider": "beta", "weight": 0}]
+            running.import_config(document(*providers, strategy="weighted", targets=targets))
+            yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+class Desk:
+    """A logged-in admin at one screen; ``problems`` is what the browser complained about."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.url = url
+        self.problems: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.go("/admin/")
+        self.page.fill("#id_username", "admin")
+        self.page.fill("#id_password", ADMIN_PASSWORD)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_url("**/admin/")
+
+    def go(self, path: str) -> Page:
+        self.page.goto(self.url + path)
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+
+@pytest.fixture
+def desk(stack: Stack, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    options: dict[str, Any] = getattr(request, "param", {})
+    context = browser.new_context(**options)
+    yield Desk(context, stack.url)
+    context.close()
+
+
+def served_by(stack: Stack) -> Counter[str]:
+    answers = [stack.chat() for _ in range(REQUESTS)]
+    assert {answer.status for answer in answers} == {200}
+    return Counter(answer.headers["x-route-provider"] for answer in answers)
+
+
+def test_an_edited_weight_moves_traffic_after_save_and_publish(stack: Stack, desk: Desk) -> None:
+    assert served_by(stack) == {"alpha": REQUESTS}
+    before = stack.revision()
+    page = desk.go("/admin/routes/profile/")
+    page.click("text=Default")
+    page.wait_for_selector("#targets")
+    page.fill('[name="targets-0-weight"]', "0")
+    page.fill('[name="targets-1-weight"]', "4")
+    # The engine's answer to the unsaved form, before anything is saved.
+    page.locator('[data-row="targets-1"] output', has_text="100").wait_for()
+    assert page.inner_text('[data-row="targets-0"] output') == "no traffic"
+    assert stack.revision() == before
+    page.click("text=Save and publish")
+    page.wait_for_selector(f"text=published as revision {before + 1}")
+    wait_until(lambda: stack.revision() == before + 1, 10, "the gateway took the revision")
+    assert served_by(stack) == {"beta": REQUESTS}
+    stack.route(stack.chat().headers["x-route-id"])  # until it has been shipped
+    page = desk.go("/admin/history/routehistory/?provider=beta")
+    page.click("tbody a >> nth=0")
+    assert "strategy weighted chose beta" in page.inner_text(".story")
+    assert desk.problems == []
+
+
+def test_targets_are_ordered_by_keyboard_and_added_and_removed(stack: Stack, desk: Desk) -> None:
+    page = desk.go("/admin/routes/profile/")
+    page.click("text=Default")
+    page.wait_for_selector("#targets")
+    first, second = (page.locator(f'[data-row="targets-{number}"]') for number in (0, 1))
+    first.locator('[data-move="down"]').focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("[...document.querySelectorAll('.target[data-row]')].map((row) => row.dataset.row)") == [
+        "targets-1",
+        "targets-0",
+    ]
+    assert (first.locator("[data-order]").input_value(), second.locator("[data-order]").input_value()) == ("2", "1")
+    # At the end of the list the focus goes to the direction that is left.
+    assert page.evaluate("document.activeElement.dataset.move") == "up"
+    assert page.evaluate("getComputedStyle(document.activeElement).boxShadow") != "none"
+    page.click("#add-target")
+    assert page.evaluate("document.activeElement.name") == "targets-2-provider"
+    page.click('[data-row="targets-2"] [data-remove]')
+    assert page.locator(".target[data-row]:visible").count() == 2
+    assert desk.problems == []
+
+
+SCREENS = [
+    pytest.param({"viewport": {"width": width, "height": 900}, "color_scheme": scheme}, id=f"{width}-{scheme}")
+    for width in (1280, 390)
+    for scheme in ("light", "dark")
+]
+PAGES = (
+    "/admin/",
+    *(f"/admin/routes/{name}/" for name in ("provider", "profile", "accesskey", "configrevision", "auditentry")),
+    *(f"/admin/routes/{name}/add/" for name in ("provider", "profile", "accesskey")),
+    "/admin/history/routehistory/",
+    "/admin/auth/user/",
+    "/admin/auth/user/1/change/",
+    "/admin/auth/group/1/change/",
+    "/admin/password_change/",
+)
+
+
+@pytest.mark.parametrize("desk", SCREENS, indirect=True)
+def test_every_page_fits_the_screen_and_the_browser_has_no_complaint(desk: Desk) -> None:
+    for address in PAGES:
+        page = desk.go(address)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, address
+        assert page.inner_text("h1") != "", address
+        assert desk.problems == [], address
+
+
+@pytest.mark.parametrize("desk", [{"viewport": {"width": 390, "height": 800}}], indirect=True)
+def test_on_a_narrow_screen_the_navigation_opens_as_a_drawer(desk: Desk) -> None:
+    page = desk.go("/admin/")
+    assert not page.is_visible(".rail")
+    page.click(".rail-toggle")
+    assert page.is_visible(".rail")
+    page.keyboard.press("Escape")
+    assert not page.is_visible(".rail")
+    page.click(".rail-toggle")
+    page.click(".rail >> text=Providers")
+    assert page.inner_text("h1") == "Providers"
+
+
+def test_the_chosen_theme_is_there_from_the_first_paint(desk: Desk) -> None:
+    page = desk.go("/admin/")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click('[data-theme-choice="dark"]')
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert dark != light
+    # Nothing after <head> has run yet when its blocking script has already set the theme.
+    page.goto(desk.url + "/admin/routes/provider/", wait_until="commit")
+    page.locator("body").wait_for()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
