@@ -131,7 +131,8 @@ class ProfileAdmin(ConsoleModelAdmin):
     ) -> HttpResponse:
         wrong = set(form.errors) if form.is_bound else set()
         rows = targets.rows()
-        shares = _shares_of(form, targets, providers, profile)
+        probe = request.POST.get("probe") or request.GET.get("probe") or ""
+        shares = _shares_of(form, targets, providers, profile, probe)
         aligned = shares.rows if len(shares.rows) == len(rows) else [None] * len(rows)
         context: dict[str, Any] = {}
         if profile is not None:

@@ -38,6 +38,11 @@ let waiting;
 let asked = 0;
 
 function scheduleShares() {
+  if ("readOnly" in form.dataset) {
+    // Fields that cannot be edited are not sent either: ask for the page itself.
+    location.search = new URLSearchParams({ probe: form.elements.probe.value });
+    return;
+  }
   clearTimeout(waiting);
   waiting = setTimeout(fetchShares, 250);
 }

@@ -6,16 +6,20 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
+from history import queries
 from history.ids import new_id
 from history.models import RouteHistory
+from history.timerange import TimeRange
 from routes import actions
+from routes.admin.pending import publication_state
 from routes.models import Profile
 from tests.admin.conftest import ADA, page_of, text
 from tests.admin.test_roles import pages
 from tests.control import samples as configuration
+from tests.control.conftest import both_databases
 from tests.history import rows, samples
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from tests.admin.conftest import Site
 
 MOST_QUERIES = 15
+__all__ = ["both_databases"]  # a fixture, found by its name
 
 
 def queries_of(client: Client, addresses: list[str]) -> dict[str, int]:
@@ -50,6 +55,23 @@ def test_every_page_needs_few_queries_and_no_more_when_there_is_much(viewer: Cli
     after = queries_of(viewer, addresses)
     assert {address: count for address, count in after.items() if count > MOST_QUERIES} == {}
     assert after == before
+
+
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
+def test_how_far_the_draft_is_ahead_and_whose_circuits_opened_is_known_on_both_databases() -> None:
+    assert publication_state() == (None, 0)
+    row = actions.create_provider(configuration.provider(), actor=ADA)
+    assert publication_state() == (None, 1)
+    actions.publish(actor=ADA)
+    assert publication_state() == (1, 0)
+    actions.update_provider(row, {"weight": 2}, actor=ADA)
+    with CaptureQueriesContext(connections["default"]) as first:
+        assert publication_state() == (1, 1)
+    with CaptureQueriesContext(connections["default"]) as second:
+        assert publication_state() == (1, 1)
+    assert len(second) == 1 < len(first)
+    assert queries.circuit_openings(TimeRange.last()) == []
 
 
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", re.I)

@@ -165,6 +165,11 @@ def test_shares_are_asked_for_a_model_that_can_be_chosen(admin: Client, site: Si
     assert admin.post(SHARES, {**data, "probe": "chat:other"}).json()["rows"]["targets-1"]["share"] == 1
 
 
+def test_a_viewer_asks_for_the_shares_of_another_model_by_address(viewer: Client, site: Site) -> None:
+    actions.update_provider(site.beta, {"models": {"other": "x"}}, actor=ADA)
+    assert shown(viewer.get(page_of(site.default) + "?probe=chat:other")) == ["no traffic", "100 %", "no traffic"]
+
+
 def test_a_form_that_cannot_be_compiled_has_no_shares_and_says_why(admin: Client, site: Site) -> None:
     data = filled(admin.get(page_of(site.default)))
     answer = admin.post(SHARES, {**data, "targets-0-weight": "-1"}).json()
