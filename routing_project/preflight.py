@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NETWORKS = frozenset({"public", "private", "loopback"})
 BACKLOG = 2048
 SQLITE_WAIT_SECONDS = 5.0
+DATABASE_AWAY = 3  # setup's exit code when nobody answers at DATABASE_URL
 
 
 class Fatal(Exception):

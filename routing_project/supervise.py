@@ -203,7 +203,9 @@ class Supervisor:
             content = stream.read()  # a few hundred bytes: they fit into the pipe
         if process.returncode == 0 and content:
             self.report = json.loads(content)
-        return process.returncode == 0 or stopped
+        # With the database away there is nothing to set up, but a published revision can still be served.
+        away = process.returncode == preflight.DATABASE_AWAY and self.env.revision_path.exists()
+        return process.returncode == 0 or stopped or away
 
     def _check_database(self) -> None:
         """Without a database there is nothing to manage; with a revision on disk there still is something to serve."""
@@ -287,7 +289,8 @@ class Supervisor:
         self._finish([*last, *upstream], 0.9 if interrupted else 2 * MARGIN_SECONDS)
         self._signal(self.children, signal.SIGTERM)
         self._finish(self.children, 0.4 if interrupted else MARGIN_SECONDS)
-        log.info("stopped")
+        if self.announced:
+            log.info("stopped")
 
     def _signal(self, children: Iterable[Child], number: int) -> None:
         for child in children:

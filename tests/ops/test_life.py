@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from tests.gateways import wait_until
-from tests.stack import Stack, alive
+from tests.servers import FOLDER
+from tests.stack import Stack, alive, document
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.simulators import Simulator
 
 CHILDREN = {"redis", "gateway-1", "console", "worker", "beat", "shipper", "serve"}
 
@@ -104,3 +112,63 @@ def refusal(stack: Stack) -> str:
     stack.kill_all()
     assert len(stack.lines) == 1, "\n".join(stack.lines)
     return stack.lines[0].removeprefix("signalbox: ")
+
+
+@pytest.mark.slow
+def test_on_sigterm_a_stream_is_finished_first_and_a_second_signal_ends_it_now(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    acme = simulator.add("acme", output_tokens=20, tokens_per_second=10)
+    with Stack(tmp_path / "data") as stack:
+        stack.import_config(document(acme))
+        with ThreadPoolExecutor() as threads:
+            stream = threads.submit(stack.chat, stream=True)
+            acme.wait_for(lambda requests: requests[-1:] and requests[-1].events_sent > 1)
+            assert stack.stop(signal.SIGTERM) == 0
+            assert stream.result().body.endswith(b"data: [DONE]\n\n")
+        stack.start()
+        acme.behave(output_tokens=10_000)
+        acme.forget()
+        pids = stack.pids()
+        with ThreadPoolExecutor() as threads:
+            stream = threads.submit(stack.chat, stream=True)
+            acme.wait_for(lambda requests: requests[-1:] and requests[-1].events_sent > 1)
+            assert stack.process is not None
+            stack.process.terminate()
+            wait_until(lambda: not alive(pids["beat"]))
+            assert alive(pids["gateway-1"])
+            stack.stop(signal.SIGTERM)
+            assert [name for name, pid in pids.items() if alive(pid)] == []
+            with pytest.raises((ConnectionError, HTTPException)):
+                stream.result()
+
+
+@pytest.mark.slow
+def test_without_its_database_it_serves_what_was_published_and_tells_of_it_later(
+    tmp_path: Path, simulator: Simulator, postgres_url: str
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE stack")
+    folder = tmp_path / "socket"  # taken away and put back: a server that cannot be reached
+    folder.symlink_to(FOLDER / "pg")
+    acme = simulator.add("acme")
+    with Stack(tmp_path / "data", DATABASE_URL=f"postgres://postgres@/stack?host={folder}") as stack:
+        stack.import_config(document(acme))
+        before = stack.chat()
+        assert stack.route(before.headers["x-route-id"])["status"] == "routed"
+        assert stack.stop() == 0
+        folder.unlink()
+        stack.start()
+        answer = stack.chat()
+        assert answer.status == 200
+        folder.symlink_to(FOLDER / "pg")
+        assert stack.route(answer.headers["x-route-id"])["status"] == "routed"
+
+
+@pytest.mark.slow
+def test_a_locked_database_is_one_clear_line(tmp_path: Path) -> None:
+    with Stack(tmp_path) as stack:
+        assert stack.stop() == 0
+        with closing(sqlite3.connect(tmp_path / "signalbox.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            assert "is locked by another program" in refusal(stack)

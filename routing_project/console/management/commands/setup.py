@@ -12,12 +12,13 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 
 from routes.actions.actor import Actor
 from routing_project import announce, logs
 from routing_project.console import demo, installation
 from routing_project.env import get_env
+from routing_project.preflight import DATABASE_AWAY
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -43,6 +44,8 @@ class Command(BaseCommand):
             )
             if env.demo and demo.wanted():
                 report |= demo.create(env, Actor.command("setup"))
+        except OperationalError as error:
+            raise CommandError(_reason(error), returncode=1 if _locked(error) else DATABASE_AWAY) from None
         except (DatabaseError, OSError) as error:
             raise CommandError(_reason(error)) from None
         if report_fd is not None:
@@ -52,10 +55,14 @@ class Command(BaseCommand):
             self.stdout.write(announce.credentials(env, report))
 
 
+def _locked(error: Exception) -> bool:
+    return isinstance(error.__cause__, sqlite3.Error) and "locked" in str(error)
+
+
 def _reason(error: Exception) -> str:
     env = get_env()
     text = " ".join(str(error).split())
-    if isinstance(error.__cause__, sqlite3.Error) and "locked" in text:
+    if _locked(error):
         return f"the database {env.database_path} is locked by another program; close it and start again."
     if isinstance(error, DatabaseError):
         where = "DATABASE_URL" if env.database_url else str(env.database_path)
