@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,7 @@ REQUESTS = 12
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running product: profile ``default`` sends everything to alpha and nothing to beta."""
     if CHROMIUM is None:
-        warnings.warn(pytest.PytestWarning("NO CHROMIUM FOUND: the console was not tried in a browser"), stacklevel=1)
-        pytest.skip("no Chromium: install chromium or chromium-headless-shell")
+        pytest.skip("NO CHROMIUM FOUND, THE CONSOLE WAS NOT TRIED IN A BROWSER: install chromium or google-chrome")
     with Simulator() as simulator:
         providers = [simulator.add("alpha", models=["gpt-4o"]), simulator.add("beta", models=["gpt-4o"])]
         with Stack(tmp_path_factory.mktemp("stack"), workers=1) as running:
