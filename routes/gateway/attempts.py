@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from routes.engine import retry
+from routes.engine.live import CLAIM_LEASE
 from routes.engine.quarantine import rate_limit_seconds
 from routes.engine.retry import Keep, Ruling, Step, Walk
 from routes.gateway.deadlines import SOFT
@@ -111,9 +113,10 @@ class _Route:
             and state.live.quarantined_until(place.target, place.model, now) is not None
         ):
             return None  # since the decision another request found out
-        return state.live.claim(place.target, now, decision.panic, self.timeouts.total)
+        return state.live.claim(place.target, now, decision.panic, self.timeouts.total or CLAIM_LEASE)
 
     async def _pause(self, seconds: float) -> None:
+        self.watch.limit(inf, "")  # the last attempt's limits are over with it
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError as error:

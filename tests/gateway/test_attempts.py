@@ -187,6 +187,16 @@ def test_the_total_time_limit_ends_a_request_whatever_is_left(lab: Lab) -> None:
     assert (row.status, row.error_code, row.http_status) == ("timeout", "timeout_total", 504)
 
 
+def test_the_limits_of_an_attempt_do_not_run_on_while_the_next_is_waited_for(lab: Lab) -> None:
+    only = lab.provider(circuit={"failure_threshold": 100})
+    lab.publish(only, max_attempts=6, same_target_retries=5, timeouts={"connect": 0.05})
+    only.stop()
+
+    answer = lab.chat()
+
+    assert (answer.status, answer.headers["x-route-attempts"]) == (502, "6")
+
+
 def test_a_route_whose_every_attempt_timed_out_is_a_timeout(lab: Lab) -> None:
     first, second = lab.provider(), lab.provider()
     lab.publish(first, second, timeouts={"first_byte": 0.1})
