@@ -67,7 +67,6 @@ def _run(env: Env, fd: int, name: str) -> None:
         drop_reasons=DROP_REASONS,
     )
     settings = GatewaySettings(
-        name=name,
         max_body_bytes=env.max_body_bytes,
         upstream_networks=env.upstream_network_ceiling,
         trusted_proxies=env.trusted_proxies,

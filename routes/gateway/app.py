@@ -40,9 +40,9 @@ from routes.gateway.health import HealthAnswers
 if TYPE_CHECKING:
     from routes.engine.types import Decision
     from routes.gateway.console_relay import ConsoleRelay
+    from routes.gateway.cycle import Cycle
     from routes.gateway.endpoints import Endpoint, Match
     from routes.gateway.errors import Headers
-    from routes.gateway.protocol import Cycle
     from routes.gateway.state import Config, GatewayState
 
 #: Seconds after which a client may come back when nobody knows better.

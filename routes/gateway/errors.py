@@ -9,6 +9,7 @@
     ├── RequestTimeout 408        request_timeout
     ├── BodyTooLarge 413          request_too_large
     ├── RateLimited 429           rate_limited
+    ├── HeadersTooLarge 431       headers_too_large (in ``protocol``)
     ├── AllTargetsFailed 502      all_targets_failed · auth_failed · upstream_redirect …
     ├── NoTargetAvailable 503     no_target_available · not_ready
     └── TotalTimeout 504          timeout_total

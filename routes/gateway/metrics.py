@@ -39,11 +39,6 @@ class _Tally:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def add(self, value: float) -> None:
-        # Same side as prometheus-client: a value on a bound belongs to that bound's bucket.
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
 
 class _Counts:
     """A labelled counter that collects in a dict: ``counts[labels] += n`` in the request path."""
@@ -85,6 +80,7 @@ class _Observations:
         tally = self.pending.get(labels)
         if tally is None:
             tally = self.pending[labels] = _Tally(self.bounds)
+        # Same side as prometheus-client: a value on a bound belongs to that bound's bucket.
         tally.counts[bisect_left(tally.bounds, value)] += 1
         tally.total += value
 

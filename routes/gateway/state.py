@@ -31,12 +31,10 @@ if TYPE_CHECKING:
 class GatewaySettings:
     """The settings a request needs, resolved once. Sizes in bytes, durations in seconds."""
 
-    name: str
     max_body_bytes: int
     upstream_networks: frozenset[str]  # ceiling for every provider's ``network``
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     console_socket: Path | None = None
-    body_timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,14 +138,13 @@ def test_a_client_that_leaves_mid_stream_is_recorded_and_the_upstream_let_go(
 
 def test_a_client_that_sends_ahead_is_still_seen_leaving(gateway: Gateways, simulator: Simulator) -> None:
     """uvicorn stops reading when another request arrives early, and then never learns of a disconnect."""
-    acme = simulator.add("acme", output_tokens=1000, tokens_per_second=10)
+    acme = simulator.add("acme", latency=30)
     gateway.publish(document([provider("acme", base_url=acme.base_url)]))
     with gateway.connect() as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n"
         connection.sendall(f"{head}Content-Length: {len(STREAM)}\r\n\r\n".encode() + STREAM)
-        assert connection.recv(100)
+        acme.wait_for(lambda requests: len(requests) == 1)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        connection.recv(100)
     [row] = wait_until(gateway.finished)
     assert row.status == "cancelled"
     acme.wait_for(lambda requests: requests[0].disconnected)
