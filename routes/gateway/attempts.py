@@ -145,6 +145,8 @@ class _Route:
             except asyncio.CancelledError:
                 trial.close("neutral", "cancelled", received=reply.received if reply is not None else 0)
                 raise
+            if trial.committed:
+                return True  # the client does not take its answer in time; it ends here, cut
             soft = failure.error_class == SOFT
             ruling = retry.TOO_SLOW_SO_FAR if soft else retry.rule_on_failure(failure.error_class)
             self._failed(ruling, failure.message, reply)

@@ -112,6 +112,8 @@ class Relay:
         fields = headers.received(self.reply.headers)
         fields.append((b"content-length", b"%d" % len(body)))
         fields += recorder.route_headers(exchange)
+        self.watch.limit(inf, "")
+        self.watch.ceiling = after(self.state.clock(), self.timeouts.stream_max)
         recorder.finish(exchange, status=status, http_status=http_status, error_code=error_class, message=message)
         await self.send({"type": "http.response.start", "status": http_status, "headers": fields})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -299,6 +300,23 @@ def test_a_large_document_that_is_cut_ends_visibly_incomplete(lab: Lab) -> None:
         response.read()
     connection.close()
     assert (lab.row().status, lab.row().error_code) == ("failed", "truncated")
+
+
+def test_a_client_that_is_slow_to_take_its_answer_does_not_make_us_ask_again(lab: Lab) -> None:
+    first, second = lab.provider(), lab.provider()
+    lab.publish(first, second, timeouts={"first_byte": 0.5, "total": 0.5, "stream_max": 0.5})
+    first.behave(output_tokens=700_000)  # below 4 MB, so it is held and checked, and above any socket's buffer
+    connection = lab.open(CHAT)
+    first.wait_for(lambda requests: len(requests) == 1 and requests[0].finished)
+    time.sleep(1.0)  # longer than all of its limits, on the gateway's own clock
+
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+
+    assert response.status == 200
+    assert (first.count, second.count) == (1, 0)
+    assert [row.status for row in lab.gateway.finished()] == ["routed"]
+    connection.close()
 
 
 def memory_mb(pid: int) -> float:
