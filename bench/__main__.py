@@ -98,6 +98,19 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[tuple[Scenari
     return {"machine": facts, "scenarios": raw}, tables
 
 
+def repeatable(given: Sequence[str]) -> list[str]:
+    """The arguments that decide what is measured, without those that only say where to write it."""
+    kept, skip = [], False
+    for argument in given:
+        if skip or argument.startswith(("--json=", "--markdown=")):
+            skip = False
+        elif argument in ("--json", "--markdown"):
+            skip = True
+        else:
+            kept.append(argument)
+    return kept
+
+
 def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     try:
@@ -105,7 +118,7 @@ def main(given: Sequence[str] | None = None) -> int:
     except measure.MeasurementError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
-    command = shlex.join(["python", "-m", "bench", *(given if given is not None else sys.argv[1:])])
+    command = shlex.join(["python", "-m", "bench", *repeatable(given if given is not None else sys.argv[1:])])
     text = report.markdown(everything["machine"], command, tables)
     sys.stdout.write(text)
     if options.markdown is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import measure, report, scenarios
+from bench.__main__ import main, repeatable
 from bench.load import Stream, percentile, summary
 from bench.subjects import Running
 
@@ -70,6 +71,12 @@ def test_streams_that_differ_in_their_bytes_are_shouted_about() -> None:
 
     assert "byte for byte alike" in report.markdown(FACTS, "x", [(scenarios.STREAMS, "own", alike)])
     assert "DIFFER" in report.markdown(FACTS, "x", [(scenarios.STREAMS, "own", differ)])
+
+
+def test_the_command_is_printed_without_where_it_wrote() -> None:
+    given = ["--rounds", "3", "--json", "out.json", "--markdown=out.md", "--only", "chat"]
+
+    assert repeatable(given) == ["--rounds", "3", "--only", "chat"]
 
 
 WRK = """\
@@ -169,8 +176,6 @@ def test_a_trace_is_replayed_faster_with_sizes_in_steps(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_whole_benchmark_runs_and_every_answer_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.__main__ import main
-
     arguments = ["--quick", "--rounds", "1", "--only", "chat,streams,open", "--subjects", "direct,bare,signalbox"]
     assert main([*arguments, "--own-load", "--simulated"]) == 0
 
