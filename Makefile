@@ -8,8 +8,9 @@ PY := $(VENV)/bin/python
 # The first that is new enough; name another one with `make run PYTHON=/path/to/python3`.
 PYTHON := python3.11 python3.12 python3.13 python3.14 python3
 # Hashes are checked either way. uv takes seconds; pip is for machines whose index only pip is told about.
-INSTALL = $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r $(1) \
-	|| $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+PIP = $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
+UV = $(VENV)/bin/uv pip install --quiet --system-certs --python $(PY) --require-hashes -r
+INSTALL = @echo "installing $(1) into $(VENV)"; $(UV) $(1) || { echo "once more, with pip"; $(PIP) $(1); }
 LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 DJANGO_TEMPLATES = find templates -name '*.html'
 
@@ -56,8 +57,9 @@ $(VENV)/.bootstrap: requirements/bootstrap.txt
 				echo "signalbox: $$candidate has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
 				exit 1; \
 			fi; \
+			echo "creating $(VENV) with $$candidate"; \
 			$$candidate -m venv $(VENV) && \
-			$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $< && \
+			$(PIP) $< && \
 			touch $@ && exit 0; \
 			exit 1; \
 		fi; \
@@ -66,9 +68,9 @@ $(VENV)/.bootstrap: requirements/bootstrap.txt
 	exit 1
 
 $(VENV)/.runtime: $(VENV)/.bootstrap requirements/runtime.txt
-	@$(call INSTALL,requirements/runtime.txt)
+	$(call INSTALL,requirements/runtime.txt)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.bootstrap requirements/dev.txt
-	@$(call INSTALL,requirements/dev.txt)
+	$(call INSTALL,requirements/dev.txt)
 	@touch $@ $(VENV)/.runtime
