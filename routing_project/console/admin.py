@@ -1,6 +1,7 @@
 """Users and roles in the console: Django's own pages, with what this product does not use left out.
 
-A role is one of Django's groups; what each may do is granted in ``routes.roles``.
+A role is one of Django's groups; what each may do is granted in ``routes.roles``. Every change writes its audit
+entry; of a password only that it changed.
 """
 
 from __future__ import annotations
@@ -12,22 +13,73 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 
+from routes.actions.actor import Actor
+from routes.actions.audit import record
 from routing_project.console.templatetags.console import utc
 
 if TYPE_CHECKING:
+    from django.contrib.admin.models import LogEntry
     from django.db.models import ManyToManyField, QuerySet
     from django.http import HttpRequest
 
     BaseUserAdmin = UserAdmin[User]
+    ModelAdmin = admin.ModelAdmin[Any]
 else:
     BaseUserAdmin = UserAdmin  # generic for the type checker only
+    ModelAdmin = admin.ModelAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+def _plain(value: Any) -> Any:
+    """A form's value as an audit entry keeps it: names instead of rows."""
+    if isinstance(value, str | bool | int | None):
+        return value
+    return sorted(str(each) for each in value) if hasattr(value, "__iter__") else str(value)
+
+
+class Audited(ModelAdmin):
+    """Django's own log of the admin, told again to the audit trail: it is called for every way to change a row."""
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        changes: dict[str, Any] = {}
+        for name in form.changed_data:
+            if "password" in name:
+                changes["password"] = "changed"  # noqa: S105 - that it changed, never what it is
+            else:
+                changes[name] = [None if add else _plain(form.initial.get(name)), _plain(form.cleaned_data.get(name))]
+        request.META["signalbox.audit"] = changes
+        return super().construct_change_message(request, form, formsets, add)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        self._tell(request, obj, "created")
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        self._tell(request, obj, "updated")
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for obj in queryset:
+            self._tell(request, obj, "deleted")
+        return super().log_deletions(request, queryset)
+
+    def _tell(self, request: HttpRequest, obj: Any, verb: str) -> None:
+        kind = "role" if isinstance(obj, Group) else "user"
+        record(
+            Actor.user(request.user, request),
+            f"{kind}.{verb}",
+            category="admin",
+            object_type=kind,
+            object_id=obj.pk,
+            object_name=str(obj),
+            changes=request.META.get("signalbox.audit"),
+        )
+
+
 @admin.register(User)
-class ConsoleUserAdmin(BaseUserAdmin):
+class ConsoleUserAdmin(Audited, BaseUserAdmin):
     list_display = ("username", "roles", "is_active", "last_seen")
     list_filter = ()
     search_fields = ()
@@ -97,7 +149,7 @@ class ConsoleUserAdmin(BaseUserAdmin):
 
 
 @admin.register(Group)
-class ConsoleGroupAdmin(GroupAdmin):
+class ConsoleGroupAdmin(Audited, GroupAdmin):
     search_fields = ()
     filter_horizontal = ()
     actions = None

@@ -70,7 +70,7 @@ def first_admin(env: Env) -> tuple[str, str | None]:
     password = env.admin_password or secrets.token_urlsafe(12)
     user = users.create_superuser(username=env.admin_user, password=password)
     audit.record(
-        Actor.command("setup"), "user.create", category="admin",
+        Actor.command("setup"), "user.created", category="admin",
         object_type="user", object_id=user.pk, object_name=user.get_username(),
     )  # fmt: skip
     return user.get_username(), None if env.admin_password else password
