@@ -92,9 +92,9 @@ class RouteHistory(models.Model):
 
 
 class RouteAttempt(models.Model):
-    """One try against one target, of a route that needed several or did not succeed.
+    """One try against one target, of a route that needed several, did not succeed, or moved a circuit.
 
-    A route that succeeded at once has no row here: its only attempt is told by the route's own columns.
+    Any other has no row here: its only attempt is told by the route's own columns.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)

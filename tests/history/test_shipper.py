@@ -69,6 +69,16 @@ def test_a_finished_request_becomes_one_row_that_says_what_the_record_said(
     assert not RouteHistoryMetric.objects.using(alias).exists()
 
 
+def test_an_attempt_that_moved_a_circuit_is_kept_also_when_it_succeeded_at_once(
+    alias: str, writer: JournalWriter, shipper: Shipper
+) -> None:
+    steps = [("half_open", "closed", "successes")]
+    writer.append(samples.finished(attempts=[samples.attempt(transitions=steps)]))
+    drain(shipper)
+    (row,) = RouteAttempt.objects.using(alias)
+    assert (row.error_class, row.transitions) == (None, [list(step) for step in steps])
+
+
 def test_a_request_that_failed_keeps_its_attempts_and_measurements(
     alias: str, writer: JournalWriter, shipper: Shipper
 ) -> None:
