@@ -178,7 +178,7 @@ class TargetForm(forms.Form):
         choice = self.fields["provider"]
         assert isinstance(choice, forms.ChoiceField)
         choice.choices = [("", "Choose…"), *((p.slug, p.slug) for p in providers)]
-        self.fields["weight"].widget.attrs["placeholder"] = "provider’s"
+        self.fields["weight"].widget.attrs["placeholder"] = "default"
         for name, field in self.fields.items():
             field.disabled = read_only
             field.widget.attrs.update({"class": "input", "data-field": name})
