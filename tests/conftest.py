@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Without a deadline: a time is never an assertion, and the machine may be busy.
+settings.register_profile("signalbox", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("signalbox")
 
 
 @pytest.fixture(scope="session")
