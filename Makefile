@@ -11,7 +11,7 @@ PYTHON := python3.11 python3.12 python3.13 python3.14 python3
 PIP = $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 UV = $(VENV)/bin/uv pip install --quiet --system-certs --python $(PY) --require-hashes -r
 INSTALL = @echo "installing $(1) into $(VENV)"; $(UV) $(1) || { echo "once more, with pip"; $(PIP) $(1); }
-LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
+LOCK = $(VENV)/bin/uv pip compile --quiet --system-certs --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 DJANGO_TEMPLATES = find templates -name '*.html'
 
 .PHONY: run test test-fast lint format bench lock help
