@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Without a deadline: a time is never an assertion, and the machine may be busy.
-settings.register_profile("signalbox", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Without a deadline: a time is never an assertion, and the machine may be busy. The same examples in every run, so
+# that a red suite means a change; `pytest --hypothesis-profile=explore` looks for new ones.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("signalbox", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("signalbox")
 
 

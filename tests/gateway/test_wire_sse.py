@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from routes.gateway.wire import sse
@@ -44,6 +44,7 @@ def test_no_byte_is_lost_when_events_are_too_long_to_be_held(data: bytes, places
 
 
 @given(streams, cuts)
+@example(b"data: {}\nid: 1\r\n\r\n\n", [17, 18])
 def test_events_are_the_same_wherever_the_stream_is_cut(data: bytes, places: list[int]) -> None:
     whole, _ = feed_all([data])
     pieces, _ = feed_all(cut(data, places))

@@ -27,18 +27,19 @@ class Fragment(bytes):
 class Splitter:
     """Incremental: feed chunks as they come, get whole events in order. ``rest`` is the unfinished one."""
 
-    __slots__ = ("_after_cr", "_in_long_event", "max_event", "rest")
+    __slots__ = ("_after_cr", "_in_long_event", "_skip", "max_event", "rest")
 
     def __init__(self, max_event: int = MAX_EVENT_BYTES) -> None:
         self.rest = b""
         self.max_event = max_event
         self._after_cr = False  # the last event ended in "\r": a "\n" that follows belongs to it
+        self._skip = 0  # so many first bytes of ``rest`` are that "\n"
         self._in_long_event = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that ``chunk`` completes; none is altered, reordered or dropped."""
         rest = self.rest
-        if b"\r" in chunk or self._after_cr or b"\r" in rest:
+        if b"\r" in chunk or self._after_cr or self._skip or b"\r" in rest:
             return self._feed_any(chunk)
         data = rest + chunk if rest else chunk
         # A blank line cannot lie wholly in what was searched before.
@@ -64,16 +65,17 @@ class Splitter:
     def _feed_any(self, chunk: bytes) -> list[bytes]:
         """The same for streams that use ``\\r``."""
         data = self.rest + chunk
-        start = 0
         if self._after_cr and data:
             self._after_cr = False
             # Stays in front of the next event, where an empty line means nothing: no byte is held back for it.
-            start = 1 if data.startswith(b"\n") else 0
+            self._skip = 1 if data.startswith(b"\n") else 0
         events: list[bytes] = []
         begin = 0
-        for match in _END.finditer(data, start):
+        for match in _END.finditer(data, self._skip):
             events.append(data[begin : match.end()])
             begin = match.end()
+        if events:
+            self._skip = 0
         self.rest = data[begin:]
         if events and not self.rest:
             self._after_cr = data.endswith(b"\r")
@@ -87,6 +89,8 @@ class Splitter:
         self._in_long_event = True
         cut = len(self.rest) - keep
         piece, self.rest = self.rest[:cut], self.rest[cut:]
+        if piece:
+            self._skip = 0
         return [Fragment(piece)] if piece else []
 
     def _first_is_fragment(self, events: list[bytes]) -> list[bytes]:
