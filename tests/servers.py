@@ -21,12 +21,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from routing_project.processes import spawn, tie_to_parent, valkey_command, wait_for_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import pytest
 
 FOLDER_VARIABLE = "SIGNALBOX_TESTS_DIR"  # where; set by the process that owns the folder
 STARTED_VARIABLE = "SIGNALBOX_TESTS_STARTED"  # "1" in xdist workers: the controller runs the servers
@@ -179,6 +179,23 @@ def pytest_configure(config: pytest.Config) -> None:
         redis_url()
         postgres_url()
         os.environ[STARTED_VARIABLE] = "1"
+
+
+_ended: set[str] = set()
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    _ended.add(nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A distributed run that stopped half-way must not look green."""
+    distribution = session.config.pluginmanager.getplugin("dsession")
+    collection = getattr(getattr(distribution, "sched", None), "collection", None)
+    if exitstatus == pytest.ExitCode.OK and collection and (missing := set(collection) - _ended):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        print(f"\n{len(missing)} tests never ran, among them {min(missing)}")
 
 
 if _owner:
