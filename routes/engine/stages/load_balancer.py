@@ -38,7 +38,7 @@ def apply(run: Run) -> None:
         pools = selection.pools()
     if not pools:
         return
-    ranked, tail = strategy.rank(pools[0], run, False)
+    ranked, tail = strategy.rank(pools[0], run, run.params, False)
     run.ranked = list(ranked)
     run.tail = tail if len(pools) == 1 else _with_backups(tail, pools, run)
 
@@ -59,7 +59,7 @@ def _with_backups(tail: Iterator[Ranked] | None, pools: tuple[Pool, ...], run: R
     if tail is not None:
         yield from tail
     for pool in pools[1:]:
-        ranked, rest = run.strategy.rank(pool, run, True)
+        ranked, rest = run.strategy.rank(pool, run, run.params, True)
         yield from ranked
         if rest is not None:
             yield from rest

@@ -47,8 +47,9 @@ class Strategy(Protocol):
     #: not list it
     replayable: ClassVar[bool]
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
-        """Rank the pool: (computed eagerly, the rest on demand or None).
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
+        """Rank the pool: (computed eagerly, the rest on demand or None). ``params`` are of ``params_model``; an
+        argument, so that one strategy can ask another.
 
         ``backup``: the pool of a further tier. Only the first tier's winner may advance counters; tails and
         backups are functions of what was drawn for it, so that computing them changes nothing.

@@ -22,5 +22,5 @@ class Failover:
     first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = True
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         return pool.in_order, None

@@ -34,7 +34,7 @@ class LeastCost:
     first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = False
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         inputs = run.inputs
         tokens_in = inputs.get("input_tokens")
         if tokens_in is None:  # once per decision, however many tiers are ranked

@@ -44,8 +44,7 @@ class LeastLatency:
     first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = False
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
-        params = run.params
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         assert isinstance(params, LeastLatencyParams)
         candidates = pool.candidates
         code, warm, cold = measure(pool, run, params.min_samples)

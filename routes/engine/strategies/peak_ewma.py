@@ -34,7 +34,7 @@ class PeakEwma:
     first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = False
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         candidates = pool.candidates
         n = len(candidates)
         if backup or n == 1:

@@ -28,7 +28,7 @@ class RoundRobin:
     first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = True
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         candidates = pool.candidates
         n = len(candidates)
         if backup:

@@ -23,5 +23,5 @@ class Single:
     first_only: ClassVar[bool] = True
     replayable: ClassVar[bool] = True
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         return tuple(Ranked(c.target, c.model, "first") for c in pool.candidates), None

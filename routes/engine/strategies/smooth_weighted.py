@@ -27,7 +27,7 @@ class SmoothWeighted:
     first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = True
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         if backup:
             return (), _by_weight(pool, -1)
         index = run.rotation.smooth_pick(pool.key, pool.ids, pool.weights)

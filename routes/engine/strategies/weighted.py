@@ -30,7 +30,7 @@ class Weighted:
     first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = True
 
-    def rank(self, pool: Pool, run: Run, backup: bool) -> Ranking:
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         if backup:
             draw = successive(run.inputs["draw"], -pool.tier)
         else:
