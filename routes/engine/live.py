@@ -1,21 +1,25 @@
 """Live state: everything the engine reads that changes between two requests, behind one protocol.
 
-``LiveState`` is what strategies, stages and the attempt loop see. ``local_live.LocalLiveState`` keeps it in this
-process (tests, and every gateway process until the host-wide shared memory of a later stage takes its place
-behind the same protocol). Keys are stable target ids, so publishing a revision keeps circuits, samples and
+``LiveState`` is what strategies, stages and the attempt loop see. ``routes.live`` keeps it in memory that all
+processes of a host share; ``local_live.LocalLiveState`` is the same tables in private memory (tests, explain). Keys
+are stable ids of targets, providers, profiles and rules, so publishing a revision keeps circuits, samples, pins and
 counters. Imports the vocabulary only.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from routes.engine.circuit import CircuitView
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.types import AdminState, Outcome, Transition
+
+#: What active probes say of a target; labels for people, but for ``unhealthy``, which removes it.
+Observed = Literal["unknown", "healthy", "degraded", "unhealthy"]
+PinKind = Literal["session", "response"]
 
 #: A claim on a half-open slot lapses after this many seconds unless the caller knows better.
 CLAIM_LEASE = 600.0
@@ -37,6 +41,40 @@ class Means(NamedTuple):
     samples: int
     per_token: float | None
     token_samples: int  # answers that reported tokens, and failures beside them
+
+
+class Pin(NamedTuple):
+    """A session's target, until ``expires``; ``pinned_at``: when it was first sent there."""
+
+    target_id: str
+    pinned_at: float
+    expires: float
+
+
+class PinEntry(NamedTuple):
+    """A pin as people see it: the session's name as given, or the head of it where it is long."""
+
+    profile_id: str
+    target_id: str
+    session: str
+    pinned_at: float
+    expires: float
+    kind: PinKind
+
+
+class LoadReport(NamedTuple):
+    """What a head said of itself, in its own unit (requests under way)."""
+
+    at: float
+    load: float
+
+
+class HeadLoad(NamedTuple):
+    """A head's last report, and how many requests this host has sent it since."""
+
+    load: float
+    at: float
+    sent_since: int
 
 
 class Stats(Protocol):
@@ -63,6 +101,34 @@ class Stats(Protocol):
         """Both means of the window for requests of that kind."""
         ...
 
+    def percentile_s(self, stream: bool, percent: float, now: float) -> tuple[float | None, int]:
+        """(nearest-rank percentile of the window for requests of that kind, number of samples). Costs a sort."""
+        ...
+
+    def requests_in(self, seconds: float, now: float) -> int:
+        """Attempts begun in the last ``seconds`` (at most an hour; whole minutes above a minute)."""
+        ...
+
+    def tokens_in(self, seconds: float, now: float) -> int:
+        """Input and output tokens of answers that ended in the last ``seconds``, likewise."""
+        ...
+
+    def speed(self, now: float) -> tuple[float | None, int]:
+        """(mean output tokens per second of the last 100 streams not older than an hour, number of them)."""
+        ...
+
+    @property
+    def success_rate(self) -> float:
+        """Moving average of success, each outcome 10 % of it; starts at 1."""
+        ...
+
+    @property
+    def load(self) -> HeadLoad | None: ...
+
+    def loads(self, since: float) -> Sequence[LoadReport]:
+        """The head's last 10 reports that are not older than ``since``, oldest first."""
+        ...
+
 
 class Claim(Protocol):
     """Permission to send one attempt. Report what came of it with ``settle``, end it with ``release``."""
@@ -84,10 +150,6 @@ class Rotation(Protocol):
 
     def rotate(self, pool: str) -> int:
         """Return the pool's counter and advance it by one; starts at 0."""
-        ...
-
-    def smooth_pick(self, pool: str, ids: Sequence[str], weights: Sequence[float]) -> int:
-        """One step of smooth weighted round robin over ``ids``; the index chosen."""
         ...
 
 
@@ -112,11 +174,61 @@ class LiveState(Rotation, Protocol):
         """The longest quarantine on the target's credential or on upstream ``model`` with it, else None."""
         ...
 
+    def observed(self, target_id: str) -> Observed:
+        """What active probes found; targets that are ``unhealthy`` are among the suspects."""
+        ...
+
+    def recovered_at(self, target: Target, model: str, now: float) -> float | None:
+        """When the target last came back: its circuit closed, or a quarantine on it or on ``model`` ended.
+        None = it was never out, as far as is remembered, or it still is."""
+        ...
+
+    def in_flight(self, provider_id: str) -> int:
+        """Attempts under way on all of the provider's targets."""
+        ...
+
+    def pinned(self, target_id: str) -> int:
+        """Sessions pinned to the target; may lag behind by some seconds."""
+        ...
+
     def stats(self, target_id: str) -> Stats: ...
 
     def stats_of(self, target_ids: Sequence[str]) -> Sequence[Stats]:
         """``stats`` of several targets in one call."""
         ...
+
+    # -- sessions ------------------------------------------------------------------------------------------
+    def pin(self, key: bytes, now: float) -> Pin | None: ...
+
+    def set_pin(
+        self,
+        key: bytes,
+        target_id: str,
+        now: float,
+        ttl: float,
+        *,
+        profile_id: str,
+        session: str = "",
+        kind: PinKind = "session",
+        pinned_at: float | None = None,
+    ) -> None:
+        """Write, move or extend a pin. ``key``: 16 bytes, already hashed. ``pinned_at``: of the pin it extends.
+        The table is bounded: where there is no room, the pin due soonest of a few makes some."""
+        ...
+
+    def pins(self, now: float, profile_id: str | None = None, target_id: str | None = None) -> Iterator[PinEntry]:
+        """All in force, or those of a profile or target. Costs a walk over the table: for people only."""
+        ...
+
+    def drop_pins(self, now: float, profile_id: str | None = None, target_id: str | None = None) -> int:
+        """Forget those pins; how many there were."""
+        ...
+
+    def remember_input(self, key: bytes, tokens: int, now: float) -> None:
+        """Input tokens of a session's last request, kept for an hour."""
+        ...
+
+    def last_input(self, key: bytes, now: float) -> int | None: ...
 
     # -- what the configuration says ---------------------------------------------------------------------
     def published(self, snapshot: Snapshot) -> None:
@@ -137,12 +249,23 @@ class LiveState(Rotation, Protocol):
         """The same counters without advancing them: for explaining, previewing, replaying."""
         ...
 
+    def fork(self) -> LiveState:
+        """A private copy in memory: advance it, claim on it, pin on it; nobody else sees it."""
+        ...
+
+    # -- what others find out ------------------------------------------------------------------------------
+    def set_observed(self, target_id: str, state: Observed) -> None: ...
+
+    def report_load(self, target_id: str, load: float, now: float) -> None:
+        """A head's own report; the last 10 are kept."""
+        ...
+
     # -- around one attempt ------------------------------------------------------------------------
     def claim(self, target: Target, now: float, panic: int = 0, lease: float = CLAIM_LEASE) -> Claim | None:
         """Count the attempt in flight, taking a half-open slot when the circuit asks for one.
 
         None = no slot left, or the circuit opened meanwhile: go on to the next in the ranking, this is not an
-        attempt. ``panic``: of a degraded decision (``decision.panic``); the circuit is not asked, but at most
+        attempt. Refused as well while ``max_concurrency`` attempts are under way on the provider. ``panic``: of a degraded decision (``decision.panic``); the circuit is not asked, but at most
         that many may be in flight on the target. ``lease``: seconds after which a half-open slot is taken
         back although nobody settled it (the profile's ``total`` time-out fits).
         """
@@ -154,9 +277,11 @@ class LiveState(Rotation, Protocol):
         after the first report is ignored. Returns the changes of state it caused."""
         ...
 
-    def release(self, claim: Claim, now: float, output_tokens: int | None = None) -> None:
+    def release(
+        self, claim: Claim, now: float, output_tokens: int | None = None, input_tokens: int | None = None
+    ) -> None:
         """The attempt is over: no longer in flight; an unsettled half-open slot is given back. Idempotent.
-        ``output_tokens`` of a complete answer, where known."""
+        Tokens of a complete answer, where known."""
         ...
 
     # -- quarantines -------------------------------------------------------------------------------

@@ -6,20 +6,22 @@ Nothing here waits for anything but that lock, which is never held longer than a
 
 from __future__ import annotations
 
+import copy
 import threading
 from random import Random
 from typing import TYPE_CHECKING
 
 from routes.engine.candidates import profile_of
 from routes.engine.circuit import CLOSED, Circuit
-from routes.engine.live import CLAIM_LEASE, Claim, Quarantine
+from routes.engine.live import CLAIM_LEASE, Claim, Pin, PinEntry, Quarantine
 from routes.engine.quarantine import Quarantines
 from routes.engine.stats import TargetStats
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from routes.engine.circuit import CircuitView
+    from routes.engine.live import Observed, PinKind
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.stats import Sample
     from routes.engine.types import AdminState, Outcome, Transition
@@ -38,7 +40,10 @@ class LocalClaim:
         "released",
         "sample",
         "settled",
+        "settled_at",
         "stats",
+        "provider_id",
+        "stream",
         "target_id",
         "token",
         "transitions",
@@ -52,6 +57,9 @@ class LocalClaim:
         self.token = token  # of the half-open slot; 0 = none
         self.half_open = token > 0
         self.settled: str | None = None  # the verdict reported last
+        self.settled_at = 0.0
+        self.stream = False
+        self.provider_id = ""
         self.released = False
         self.sample: Sample | None = None
         self.transitions: list[Transition] = []
@@ -72,6 +80,11 @@ class LocalLiveState:
         self._counters: dict[str, int] = {}
         self._smooth: dict[str, dict[str, float]] = {}
         self._tokens = 0
+        self._in_flight: dict[str, int] = {}
+        self._pins: dict[bytes, PinEntry] = {}
+        self._inputs: dict[bytes, tuple[int, float]] = {}
+        self._observed: dict[str, Observed] = {}
+        self._quarantine_ends: dict[str, float] = {}
 
     # -- from the configuration --------------------------------------------------------------------------
     def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
@@ -105,13 +118,14 @@ class LocalLiveState:
         return self.inactive(now).get(target.provider.id, "active")
 
     def suspects(self, now: float) -> Collection[str]:
-        if not self._troubled and not self._quarantines:
+        if not self._troubled and not self._quarantines and not self._observed:
             return ()
         with self._lock:
             for target_id, target in list(self._troubled.items()):
                 if self._circuits[target_id].view(target.provider.circuit, now) is CLOSED:
                     del self._troubled[target_id]
-            return self._troubled.keys() | self._quarantines.providers(now)
+            unhealthy = {key for key, state in self._observed.items() if state == "unhealthy"}
+            return self._troubled.keys() | self._quarantines.providers(now) | unhealthy
 
     def circuit(self, target: Target, now: float) -> CircuitView:
         circuit = self._circuits.get(target.id)
@@ -168,8 +182,16 @@ class LocalLiveState:
                 self._tokens = token = self._tokens + 1
                 if not circuit.take_slot(target.provider.circuit, token, now, lease):
                     return None
+            provider = target.provider
+            limit = getattr(provider, "max_concurrency", 0)
+            if limit and self._in_flight.get(provider.id, 0) >= limit:
+                circuit.free_slot(token)
+                return None
+            self._in_flight[provider.id] = self._in_flight.get(provider.id, 0) + 1
             stats.in_flight += 1
+            stats.begun(now)
             claim = LocalClaim(circuit, stats, token)
+            claim.provider_id = provider.id
         if moved is not None:
             claim.transitions.append(moved)
         return claim
@@ -184,6 +206,7 @@ class LocalLiveState:
                 return []
             earlier = claim.sample
             claim.settled = verdict
+            claim.settled_at, claim.stream = now, outcome.stream
             circuit = claim.circuit
             if claim.half_open:
                 circuit.free_slot(claim.token)
@@ -205,23 +228,104 @@ class LocalLiveState:
         claim.transitions.append(transition)
         return [transition]
 
-    def release(self, claim: Claim, now: float, output_tokens: int | None = None) -> None:
+    def release(
+        self, claim: Claim, now: float, output_tokens: int | None = None, input_tokens: int | None = None
+    ) -> None:
         assert isinstance(claim, LocalClaim)
         with self._lock:
             if claim.released:
                 return
             claim.released = True
             claim.stats.in_flight -= 1
+            self._in_flight[claim.provider_id] -= 1
+            if output_tokens or input_tokens:
+                claim.stats.used((output_tokens or 0) + (input_tokens or 0), now)
+            if output_tokens and claim.stream and claim.settled == "success" and now > claim.settled_at:
+                claim.stats.streamed(output_tokens / (now - claim.settled_at), now)
             if claim.half_open and claim.settled is None:
                 claim.circuit.free_slot(claim.token)
             if output_tokens:
                 claim.stats.answered(output_tokens)
+
+    # -- sessions, loads, copies -------------------------------------------------------------------------
+    def in_flight(self, provider_id: str) -> int:
+        return self._in_flight.get(provider_id, 0)
+
+    def observed(self, target_id: str) -> Observed:
+        return self._observed.get(target_id, "unknown")
+
+    def set_observed(self, target_id: str, state: Observed) -> None:
+        self._observed[target_id] = state
+
+    def recovered_at(self, target: Target, model: str, now: float) -> float | None:
+        circuit = self._circuits.get(target.id)
+        if circuit is not None and circuit.state != "closed":
+            return None
+        closed = None if circuit is None else circuit.since
+        ended = self._quarantine_ends.get(target.provider.id)
+        known = [at for at in (closed, ended) if at is not None and at <= now]
+        return max(known, default=None)
+
+    def report_load(self, target_id: str, load: float, now: float) -> None:
+        with self._lock:
+            self.stats(target_id).report(load, now)
+
+    def pin(self, key: bytes, now: float) -> Pin | None:
+        entry = self._pins.get(key)
+        return None if entry is None or entry.expires <= now else Pin(entry.target_id, entry.pinned_at, entry.expires)
+
+    def set_pin(
+        self,
+        key: bytes,
+        target_id: str,
+        now: float,
+        ttl: float,
+        *,
+        profile_id: str,
+        session: str = "",
+        kind: PinKind = "session",
+        pinned_at: float | None = None,
+    ) -> None:
+        self._pins[key] = PinEntry(
+            profile_id, target_id, session, now if pinned_at is None else pinned_at, now + ttl, kind
+        )
+
+    def pins(self, now: float, profile_id: str | None = None, target_id: str | None = None) -> Iterator[PinEntry]:
+        for entry in list(self._pins.values()):
+            if entry.expires > now and profile_id in (None, entry.profile_id) and target_id in (None, entry.target_id):
+                yield entry
+
+    def drop_pins(self, now: float, profile_id: str | None = None, target_id: str | None = None) -> int:
+        doomed = set(self.pins(now, profile_id, target_id))
+        self._pins = {key: entry for key, entry in self._pins.items() if entry not in doomed}
+        return len(doomed)
+
+    def pinned(self, target_id: str) -> int:
+        return sum(1 for entry in list(self._pins.values()) if entry.target_id == target_id)
+
+    def remember_input(self, key: bytes, tokens: int, now: float) -> None:
+        self._inputs[key] = (tokens, now + 3600.0)
+
+    def last_input(self, key: bytes, now: float) -> int | None:
+        tokens, expires = self._inputs.get(key, (0, now))
+        return tokens if expires > now else None
+
+    def fork(self) -> LocalLiveState:
+        lock, self._lock = self._lock, None  # type: ignore[assignment]
+        try:
+            memo = {id(lock): threading.Lock()}
+            twin = copy.deepcopy(self, memo)
+        finally:
+            self._lock = lock
+        twin._lock = threading.Lock()
+        return twin
 
     # -- quarantines -------------------------------------------------------------------------------
     def quarantine(
         self, target: Target, model: str | None, seconds: float, cause: str, now: float, told: bool = False
     ) -> None:
         with self._lock:
+            self._quarantine_ends[target.provider.id] = now + seconds
             self._quarantines.put(target.provider.id, model, Quarantine(now + seconds, cause, told), now)
 
     def auth_failure(self, target: Target, cause: str, now: float) -> float | None:

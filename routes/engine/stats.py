@@ -9,10 +9,10 @@ peak EWMA per kind. Imports the vocabulary. Writers hold the lock of
 from __future__ import annotations
 
 from collections import deque
-from math import exp
+from math import ceil, exp
 from typing import TYPE_CHECKING
 
-from routes.engine.live import Means
+from routes.engine.live import HeadLoad, LoadReport, Means
 
 if TYPE_CHECKING:
     from threading import Lock
@@ -101,6 +101,14 @@ class SampleWindow:
                 means = self._compute()
         return means
 
+    def percentile(self, percent: float, now: float) -> tuple[float | None, int]:
+        """Nearest rank."""
+        self.means(now)
+        values = sorted(sample.seconds for sample in list(self._samples))
+        if not values:
+            return None, 0
+        return values[max(0, ceil(percent / 100.0 * len(values)) - 1)], len(values)
+
     def _compute(self) -> Means:
         count = len(self._samples)
         if not count:
@@ -165,8 +173,15 @@ class TargetStats:
         "_tokens_sum",
         "_windows",
         "consecutive_failures",
+        "_requests",
+        "_speeds",
+        "_used",
         "in_flight",
         "mean_output_tokens",
+        "reports",
+        "sent",
+        "sent_at_report",
+        "success_rate",
     )
 
     def __init__(self, lock: Lock) -> None:
@@ -176,6 +191,13 @@ class TargetStats:
         self._ewma = (PeakEwma(), PeakEwma())
         self._tokens: deque[int] = deque()
         self._tokens_sum = 0
+        self.success_rate = 1.0
+        self._speeds: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
+        self._requests: deque[float] = deque(maxlen=100_000)
+        self._used: deque[tuple[float, int]] = deque(maxlen=100_000)
+        self.reports: deque[LoadReport] = deque(maxlen=10)
+        self.sent = 0
+        self.sent_at_report = 0
         self.mean_output_tokens: float | None = None  # of the last 100 answers that reported them
 
     def means_s(self, stream: bool, now: float) -> Means:
@@ -192,6 +214,7 @@ class TargetStats:
 
     def succeeded(self, stream: bool, seconds: float, tokens: int | None, now: float) -> Sample:
         self.consecutive_failures = 0
+        self.success_rate = 0.9 * self.success_rate + 0.1
         sample = Sample(now, seconds, tokens or 0, False)
         self._windows[stream].add(sample)
         self._ewma[stream].add(seconds, now)
@@ -200,11 +223,58 @@ class TargetStats:
     def failed(self, stream: bool, timeout: float, now: float, sample: Sample | None) -> None:
         """``sample``: what the same attempt had been counted as before it failed."""
         self.consecutive_failures += 1
+        self.success_rate *= 0.9
         if sample is None:
             self._windows[stream].add(Sample(now, timeout, 0, True))
         else:
             self._windows[stream].change(sample, timeout, True)
         self._ewma[stream].fail(timeout, now)
+
+    def percentile_s(self, stream: bool, percent: float, now: float) -> tuple[float | None, int]:
+        """(nearest-rank percentile, samples)."""
+        return self._windows[stream].percentile(percent, now)
+
+    def begun(self, now: float) -> None:
+        """An attempt is sent."""
+        self.sent += 1
+        self._requests.append(now)
+
+    def used(self, tokens: int, now: float) -> None:
+        """An answer has cost so many tokens, input and output."""
+        self._used.append((now, tokens))
+
+    def requests_in(self, seconds: float, now: float) -> int:
+        """Attempts begun in the last ``seconds``."""
+        return sum(1 for at in list(self._requests) if at > now - seconds)
+
+    def tokens_in(self, seconds: float, now: float) -> int:
+        """Tokens of answers that ended in the last ``seconds``."""
+        return sum(tokens for at, tokens in list(self._used) if at > now - seconds)
+
+    def streamed(self, tokens_per_second: float, now: float) -> None:
+        """A stream is complete."""
+        self._speeds.append((now, tokens_per_second))
+
+    def speed(self, now: float) -> tuple[float | None, int]:
+        """(mean output tokens per second of streams, samples)."""
+        inside = [speed for at, speed in list(self._speeds) if at >= now - MAX_AGE]
+        return (sum(inside) / len(inside) if inside else None), len(inside)
+
+    @property
+    def load(self) -> HeadLoad | None:
+        """The head's last report."""
+        if not self.reports:
+            return None
+        return HeadLoad(self.reports[-1].load, self.reports[-1].at, self.sent - self.sent_at_report)
+
+    def loads(self, since: float) -> list[LoadReport]:
+        """Reports not older than ``since``, oldest first."""
+        return [report for report in self.reports if report.at >= since]
+
+    def report(self, load: float, now: float) -> None:
+        """What the head says of itself."""
+        self.reports.append(LoadReport(now, load))
+        self.sent_at_report = self.sent
 
     def recovered(self) -> None:
         """The circuit has closed: what the target was like while it failed says nothing of what it is like now.
