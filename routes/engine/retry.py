@@ -12,11 +12,15 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from routes.engine.quarantine import rate_limit_seconds
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
+    from routes.engine.live import LiveState
     from routes.engine.settings import Failover
+    from routes.engine.snapshot import Target
 
 BACKOFF_BASE: Final = 0.1
 BACKOFF_CAP: Final = 2.0
@@ -88,6 +92,8 @@ _FAILURES: dict[str, Ruling] = {
 }
 _FAILURES["timeout_total"] = Ruling("timeout_total", Step.REFUSE, "failure")
 _FAILURES["internal"] = Ruling("internal", Step.NEXT, "neutral")
+#: The error classes that ``rule_on_failure`` knows.
+FAILURES: Final = frozenset(_FAILURES)
 #: Left for another target after ``first_event_soft``: it may have been about to answer.
 TOO_SLOW_SO_FAR: Final = Ruling("timeout_first_event", Step.NEXT, "neutral")
 
@@ -119,6 +125,21 @@ def rule_on_status(status: int, cause: str | None, failover: Failover) -> Ruling
         keep = Keep.COOL_DOWN if status == 503 else Keep.NONE
         return Ruling(error_class, Step.NEXT, "failure", Again.QUICK, keep)
     return Ruling(error_class, Step.SURFACE, "neutral")
+
+
+def keep_away(live: LiveState, target: Target, model: str, ruling: Ruling, wait: float | None, now: float) -> None:
+    """Ask for the quarantine an outcome calls for. ``model`` is the upstream's; ``wait`` its own word, in seconds."""
+    keep = ruling.keep
+    if keep is Keep.NONE:
+        return
+    settings = target.provider.quarantine
+    cause = ruling.error_class or ""
+    if keep is Keep.ACCOUNT:
+        live.auth_failure(target, cause, now)
+    elif keep is Keep.MODEL:
+        live.quarantine(target, model, settings.auth, cause, now)
+    elif keep is Keep.RATE_LIMIT or wait is not None:
+        live.quarantine(target, model, rate_limit_seconds(settings, wait), cause, now, told=wait is not None)
 
 
 def retry_after(headers: Iterable[tuple[bytes, bytes]], unix_now: float) -> float | None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from routes.engine import retry
 from routes.engine.live import CLAIM_LEASE
-from routes.engine.quarantine import rate_limit_seconds
 from routes.engine.retry import Keep, Ruling, Step, Walk
 from routes.gateway.deadlines import SOFT
 from routes.gateway.errors import AllTargetsFailed, BadRequest, NoTargetAvailable, RateLimited, Refusal, TotalTimeout
@@ -244,27 +243,13 @@ class _Route:
             if reply is not None and ruling.keep is not Keep.NONE
             else None
         )
-        self._keep_away(trial.place, ruling, wait, now)
+        retry.keep_away(state.live, trial.place.target, trial.place.model, ruling, wait, now)
         self.walk.failed(self._index, ruling.again, now, wait)
         if ruling.step is Step.REFUSE:
             if ruling.error_class == "timeout_total":
                 self._refuse(TotalTimeout(attempts=self._tried()))
             message = "the provider does not accept the gateway's credential"
             self._refuse(AllTargetsFailed(message, code="auth_failed", attempts=self._tried()))
-
-    def _keep_away(self, place: Ranked, ruling: Ruling, wait: float | None, now: float) -> None:
-        """The quarantine an outcome asks for."""
-        live, target, keep = self.state.live, place.target, ruling.keep
-        if keep is Keep.NONE:
-            return
-        settings = target.provider.quarantine
-        cause = ruling.error_class or ""
-        if keep is Keep.ACCOUNT:
-            live.auth_failure(target, cause, now)
-        elif keep is Keep.MODEL:
-            live.quarantine(target, place.model, settings.auth, cause, now)
-        elif keep is Keep.RATE_LIMIT or wait is not None:
-            live.quarantine(target, place.model, rate_limit_seconds(settings, wait), cause, now, told=wait is not None)
 
     # -- the end ---------------------------------------------------------------------------------------------
     def _nothing_left(self) -> Refusal:
