@@ -1,8 +1,10 @@
-"""Candidates: the targets of a profile that can serve one kind of request, with all that can be computed
-once per revision. Owns the grouping into tiers and pools; imports only the vocabulary.
+"""Candidates: the targets of a profile that can serve one kind of request, with all that can be computed once per
+revision. Owns the plans: which pools are ranked in which order once it is known which rule matched and who dropped
+out. Imports the engine's vocabulary and settings only.
 
 A ``CandidateSet`` is what configuration alone decides for (operation, model): who can serve it, under which
-upstream name, at what price, who cannot and why. Stages narrow it to a ``Selection``; strategies rank ``Pool``s.
+upstream name, at what price, who cannot and why. A ``Plan`` is what is left of it to rank: strategies rank its
+``Pool``s, one tier of one part each.
 """
 
 from __future__ import annotations
@@ -10,26 +12,34 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from routes.engine.types import Exclusion, Ranked
+from routes.engine.cost import price_for
+from routes.engine.types import OPERATION_WIRE, Exclusion, Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pydantic import BaseModel
+
     from routes.engine.cost import Price
-    from routes.engine.snapshot import Profile, Target
+    from routes.engine.profile import Choice, Part, Profile, Rule
+    from routes.engine.provider import Target
+    from routes.engine.snapshot import Snapshot
+    from routes.engine.strategies import Strategy
 
 
 UUID_LENGTH = 36
-#: Narrowed selections kept per candidate set, and candidates over all of them.
-NARROWED = 32
-NARROWED_CANDIDATES = 4_000
+#: Plans kept per candidate set, and candidates over all of them.
+PLANS = 32
+PLANS_CANDIDATES = 8_000
+
+NOBODY: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Candidate:
-    """A target that can serve the request, under the names and the price it would have there."""
+    """A target that can serve the request, under the names and the price it would have there, in one part."""
 
     target: Target
     id: str
@@ -37,8 +47,9 @@ class Candidate:
     model: str  # u: what is sent upstream
     weight: float
     tier: int
-    position: int  # index in the profile's targets: configured order
+    position: int  # index in the profile's targets
     price: Price | None
+    place: int  # index in the part's list: configured order
 
 
 class Pool:
@@ -94,12 +105,21 @@ class Pool:
 
     @property
     def in_order(self) -> tuple[Ranked, ...]:
-        """The pool in configured order, as ``failover`` ranks it; the value is the place in the profile."""
+        """The pool in configured order, as ``failover`` ranks it; the value is the place in the part's list."""
         ranked = self._in_order
         if ranked is None:
-            ranked = tuple(Ranked(c.target, c.model, "in_order", c.position + 1) for c in self.candidates)
+            ranked = tuple(Ranked(c.target, c.model, "in_order", c.place + 1) for c in self.candidates)
             self._in_order = ranked
         return ranked
+
+    def without(self, candidate: Candidate) -> Pool | None:
+        """The pool less one candidate; None when nobody else is in it."""
+        left = tuple(c for c in self.candidates if c is not candidate)
+        if len(left) == len(self.candidates):
+            return self
+        pool = Pool(self.key, 0, left)
+        pool.tier = self.tier
+        return pool if left else None
 
 
 def profile_of(pool_key: str) -> str:
@@ -108,85 +128,211 @@ def profile_of(pool_key: str) -> str:
 
 
 def group(key: str, candidates: Iterable[Candidate]) -> tuple[Pool, ...]:
-    """Pools by tier, lowest first, of candidates that are ordered by (tier, position)."""
+    """Pools by tier, lowest first, of candidates that are ordered by (tier, place)."""
     tiers: dict[int, list[Candidate]] = {}
     for candidate in candidates:
         tiers.setdefault(candidate.tier, []).append(candidate)
     return tuple(Pool(key, tier, tuple(members)) for tier, members in tiers.items())
 
 
-class Selection:
-    """Candidates that are still in, in the order (tier, configured position), and how strategies group them.
-    Immutable but for what it computes once; selections of a ``CandidateSet`` serve many requests."""
+class Step(NamedTuple):
+    """One pool of a plan and the strategy that ranks it."""
 
-    __slots__ = ("_by_weight", "_first", "_key", "_pools", "candidates")
-
-    def __init__(self, key: str, candidates: tuple[Candidate, ...]) -> None:
-        self._key = key
-        self.candidates = candidates
-        self._pools: tuple[Pool, ...] | None = None
-        self._by_weight: tuple[tuple[Pool, ...], tuple[Exclusion, ...]] | None = None
-        self._first: tuple[tuple[Pool, ...], tuple[Exclusion, ...]] | None = None
-
-    def pools(self) -> tuple[Pool, ...]:
-        """All by tier."""
-        if self._pools is None:
-            self._pools = group(self._key, self.candidates)
-        return self._pools
-
-    def pools_by_weight(self) -> tuple[tuple[Pool, ...], tuple[Exclusion, ...]]:
-        """By tier without those of weight 0, and those as exclusions. Weight 0 means never, unless all have it."""
-        if self._by_weight is None:
-            zero = [c for c in self.candidates if c.weight <= 0]
-            if not zero or len(zero) == len(self.candidates):
-                self._by_weight = self.pools(), ()
-            else:
-                kept = [c for c in self.candidates if c.weight > 0]
-                dropped = tuple(Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in zero)
-                self._by_weight = group(self._key, kept), dropped
-        return self._by_weight
-
-    def first_only(self, position: int) -> tuple[tuple[Pool, ...], tuple[Exclusion, ...]]:
-        """The candidate at the profile's first position, if it is in, and the others as exclusions."""
-        if self._first is None:
-            others = (c.target for c in self.candidates if c.position != position)
-            dropped = tuple(Exclusion(target, "load_balancer", "not_first") for target in others)
-            self._first = group(self._key, (c for c in self.candidates if c.position == position)), dropped
-        return self._first
+    pool: Pool
+    strategy: Strategy
+    params: BaseModel
+    own: bool  # of the part that leads; False: of the profile's own targets behind a rule's
 
 
-class CandidateSet(Selection):
+class Plan:
+    """What there is to rank, in order, and who is not ranked although healthy."""
+
+    __slots__ = ("_found", "aside", "choice", "lone", "outside", "part", "steps")
+
+    def __init__(
+        self,
+        steps: tuple[Step, ...],
+        choice: Choice,
+        part: Part,
+        outside: tuple[Exclusion, ...],
+        aside: tuple[Exclusion, ...],
+        lone: bool,
+    ) -> None:
+        self.steps = steps
+        #: of the part that leads: the first of the two that has a candidate
+        self.choice = choice
+        self.part = part
+        self.outside = outside  # candidates that this request may not reach: other rules', or not the rule's
+        self.aside = aside  # candidates that the strategy never uses
+        #: nothing to choose between
+        self.lone = lone
+        self._found: dict[str, tuple[int, Candidate]] | None = None
+
+    def find(self, target_id: str) -> tuple[int, Candidate] | None:
+        """(index of its step, candidate) of a target that is ranked; None when it is not."""
+        if self._found is None:
+            self._found = {c.id: (index, c) for index, step in enumerate(self.steps) for c in step.pool.candidates}
+        return self._found.get(target_id)
+
+
+class CandidateSet:
     """What the configuration alone says about one (operation, model) in a profile."""
 
-    __slots__ = ("_narrowed", "_narrowed_limit", "by_id", "by_provider", "excluded")
+    __slots__ = (
+        "_keys",
+        "_members",
+        "_plans",
+        "_plans_limit",
+        "_reach",
+        "by_id",
+        "by_provider",
+        "candidates",
+        "capped",
+        "excluded",
+        "profile",
+        "snapshot",
+        "typed",
+    )
 
-    def __init__(self, profile: Profile, candidates: list[Candidate], excluded: list[Exclusion]) -> None:
-        ordered = tuple(sorted(candidates, key=lambda c: (c.tier, c.position)))
-        # Counters belong to the profile. A model that only some targets serve counts by itself: sharing one
-        # counter would let two interleaved models fall into step and starve each other of targets.
-        key = profile.id
-        if excluded:
-            served = ",".join(c.id for c in ordered)
-            key += ":" + hashlib.blake2b(served.encode(), digest_size=6).hexdigest()
-        super().__init__(key, ordered)
+    def __init__(self, snapshot: Snapshot, profile: Profile, operation: str, model: str) -> None:
+        self.snapshot = snapshot
+        self.profile = profile
+        wire = OPERATION_WIRE[operation]
+        candidates: list[Candidate] = []
+        excluded: list[Exclusion] = []
+        for target in profile.targets:
+            provider = target.provider
+            if provider.wire != wire:
+                excluded.append(Exclusion(target, "admission", "wire_unsupported", provider.wire))
+                continue
+            names = target.models(model)
+            if names is None:
+                excluded.append(Exclusion(target, "admission", "model_not_served", None))
+                continue
+            m, u = names
+            price = price_for(snapshot, provider, m, u)
+            position = target.position
+            candidates.append(Candidate(target, target.id, m, u, provider.weight, 0, position, price, position))
+        #: all parts' together, in configured order; weight, tier and place mean something only in a plan's pools
+        self.candidates = tuple(candidates)
         self.excluded = tuple(excluded)
-        self.by_id = {c.id: c for c in ordered}
+        self.by_id = {c.id: c for c in candidates}
         self.by_provider: dict[str, list[Candidate]] = {}
-        for candidate in ordered:
+        for candidate in candidates:
             self.by_provider.setdefault(candidate.target.provider.id, []).append(candidate)
-        self._narrowed: dict[frozenset[int], Selection] = {}
-        self._narrowed_limit = max(2, min(NARROWED, NARROWED_CANDIDATES // max(1, len(ordered))))
+        #: (provider id, most in flight) of those with a limit
+        self.capped = tuple(
+            (key, members[0].target.provider.max_concurrency)
+            for key, members in self.by_provider.items()
+            if members[0].target.provider.max_concurrency
+        )
+        #: candidates whose head serves one type only, and not the model asked for: the request must name the type
+        self.typed = tuple(
+            c for c in candidates if c.target.head and c.target.head.model_type not in ("", c.asked, c.model)
+        )
+        self._members: dict[str, tuple[Candidate, ...]] = {}
+        self._keys: dict[str, str] = {}
+        self._reach: dict[int, frozenset[int]] = {}
+        self._plans: dict[tuple[int, str | None, frozenset[int]], Plan] = {}
+        self._plans_limit = max(8, min(PLANS, PLANS_CANDIDATES // max(1, len(candidates))))
 
-    def without(self, positions: set[int]) -> Selection:
-        """The selection without the targets at these configured positions. A target that is out stays out for
-        many requests, so the last few are kept."""
-        if not positions:
-            return self
-        key = frozenset(positions)
-        found = self._narrowed.get(key)
+    def members(self, part: Part) -> tuple[Candidate, ...]:
+        """The candidates of a part with their weights there, in the order (tier, place)."""
+        found = self._members.get(part.key)
         if found is None:
-            found = Selection(self._key, tuple(c for c in self.candidates if c.position not in key))
-            if len(self._narrowed) >= self._narrowed_limit:
-                self._narrowed = {}
-            self._narrowed[key] = found
+            found = tuple(
+                Candidate(c.target, c.id, c.asked, c.model, place.weight, place.tier, c.position, c.price, place.number)
+                for place in sorted(part.places, key=lambda place: (place.tier, place.number))
+                if (c := self.by_id.get(place.target.id)) is not None
+            )
+            # Counters belong to the part. A model that only some targets serve counts by itself: sharing one
+            # counter would let two interleaved models fall into step and starve each other of targets.
+            key = part.key
+            if len(found) < len(part.places):
+                served = ",".join(c.id for c in found)
+                key += ":" + hashlib.blake2b(served.encode(), digest_size=6).hexdigest()
+            self._keys[part.key] = key
+            self._members[part.key] = found
         return found
+
+    def reach(self, rule: Rule | None) -> frozenset[int]:
+        """Positions of the candidates that a request may reach when ``rule`` (or none) matched."""
+        index = -1 if rule is None else rule.index
+        found = self._reach.get(index)
+        if found is None:
+            parts = parts_of(self.profile, rule)
+            found = self._reach[index] = frozenset(c.position for part in parts for c in self.members(part))
+        return found
+
+    def plan(self, rule: Rule | None, strategy: str | None, dropped: frozenset[int]) -> Plan:
+        """What is left to rank when ``rule`` (or none) matched and the targets at ``dropped`` are out.
+
+        ``strategy``: asked for by the request, else None. A target that is out stays out for many requests, so
+        the last few plans are kept.
+        """
+        key = (-1 if rule is None else rule.index, strategy, dropped)
+        found = self._plans.get(key)
+        if found is None:
+            found = self._build(rule, strategy, dropped)
+            if len(self._plans) >= self._plans_limit:
+                self._plans = {}
+            self._plans[key] = found
+        return found
+
+    def _build(self, rule: Rule | None, strategy: str | None, dropped: frozenset[int]) -> Plan:
+        profile = self.profile
+        parts = parts_of(profile, rule)
+        lead, choice = parts[0], self.snapshot.asked(parts[0].choice, strategy)
+        steps: list[Step] = []
+        aside: dict[int, Exclusion] = {}
+        ranked: set[int] = set()
+        seen = 0
+        for part in parts:
+            members = [c for c in self.members(part) if c.position not in dropped and c.position not in ranked]
+            of_part = self.snapshot.asked(part.choice, strategy)
+            pools, others = _pools(self._keys[part.key], members, part, of_part.strategy)
+            if pools and not steps:
+                lead, choice = part, of_part
+            seen += len(members)
+            steps += [Step(pool, of_part.strategy, of_part.params, part is lead) for pool in pools]
+            ranked.update(c.position for pool in pools for c in pool.candidates)
+            aside.update((exclusion.target.position, exclusion) for exclusion in others)
+        reach = self.reach(rule)
+        outside = tuple(
+            Exclusion(c.target, "smart_routing", *_not_for(profile, rule, c.target))
+            for c in self.candidates
+            if c.position not in reach and c.position not in dropped
+        )
+        left_aside = tuple(exclusion for position, exclusion in aside.items() if position not in ranked)
+        return Plan(tuple(steps), choice, lead, outside, left_aside, seen == 1 and not choice.strategy.first_only)
+
+
+def parts_of(profile: Profile, rule: Rule | None) -> tuple[Part, ...]:
+    """What a request may reach, in order: its rule's targets, behind them the profile's where the rule says so."""
+    if rule is None:
+        return (profile.base,)
+    return (rule.part, profile.base) if rule.fallback_to_profile else (rule.part,)
+
+
+def _pools(
+    key: str, members: list[Candidate], part: Part, strategy: Strategy
+) -> tuple[tuple[Pool, ...], list[Exclusion]]:
+    """(what the strategy ranks, by tier; the others as exclusions)"""
+    if strategy.first_only:
+        kept = [c for c in members if c.position == part.first]
+        return group(key, kept), [
+            Exclusion(c.target, "load_balancer", "not_first") for c in members if c.position != part.first
+        ]
+    if strategy.by_weight and any(c.weight > 0 for c in members):  # weight 0 = never, unless all have it
+        return group(key, [c for c in members if c.weight > 0]), [
+            Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in members if c.weight <= 0
+        ]
+    return group(key, members), []
+
+
+def _not_for(profile: Profile, rule: Rule | None, target: Target) -> tuple[str, str]:
+    """Why a candidate is out of reach, as (code, rule): it is another rule's, or not the matched one's."""
+    if rule is None or all(place.target is not target for place in profile.base.places):
+        owner = next(r for r in profile.rules if any(place.target is target for place in r.part.places))
+        return "rule_only", owner.name
+    return "not_in_rule", rule.name
