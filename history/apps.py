@@ -1,4 +1,4 @@
-"""History as a Django app; answers what the control plane asks about traffic (``routes.ports``)."""
+"""History as a Django app; answers what the control plane asks about traffic and requests (``routes.ports``)."""
 
 from django.apps import AppConfig
 
@@ -8,6 +8,8 @@ class HistoryConfig(AppConfig):
 
     def ready(self) -> None:
         from history.queries import provider_traffic
-        from routes.ports import provide_traffic
+        from history.recorded import recorded_route
+        from routes.ports import provide_recorded_routes, provide_traffic
 
         provide_traffic(provider_traffic)
+        provide_recorded_routes(recorded_route)

@@ -7,16 +7,14 @@ which is kept as long as a row cites it. Renders plain values that ``json`` take
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from history.models import RouteHistory, RouteStatus
 from history.rows import OWN_METRICS
 from routes.engine import explain
 from routes.engine.errors import EngineError
-from routes.engine.snapshot import Snapshot
 from routes.engine.words import seconds
-from routes.models import ConfigRevision
+from routes.snapshots import snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,18 +199,3 @@ def moment(value: datetime) -> str:
 
 def _id(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def snapshot_of(number: int) -> Snapshot | None:
-    """The revision's snapshot, the last few kept in memory; None when it is gone or cannot be read. One small query."""
-    published = ConfigRevision.objects.filter(number=number).values_list("created_at", flat=True).first()
-    try:
-        return None if published is None else _snapshot(number, published)
-    except EngineError:
-        return None
-
-
-@lru_cache(maxsize=16)
-def _snapshot(number: int, published: datetime) -> Snapshot:
-    # ``published`` is part of the key because another database may have another revision of that number.
-    return Snapshot.from_document(ConfigRevision.objects.get(number=number).compiled)

@@ -6,10 +6,12 @@ History implements, the console process wires (``provide_traffic``). Unwired, th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from uuid import UUID
 
 
 class ProviderTraffic(NamedTuple):
@@ -35,3 +37,33 @@ def provide_traffic(source: Callable[[], Mapping[str, ProviderTraffic]]) -> None
 def provider_traffic() -> Mapping[str, ProviderTraffic]:
     """Traffic of the last hour by provider slug; providers without any are missing. One query when wired."""
     return _traffic() if _traffic else {}
+
+
+class RecordedRoute(NamedTuple):
+    """What history keeps of a request, as far as explaining it again needs."""
+
+    id: UUID
+    created_at: datetime
+    profile: str
+    revision: int
+    packed: dict[str, Any]  # see ``routes.engine.explain``; empty when no decision was made
+    requested_model: str
+    session: str | None
+    stream: bool
+    key: str  # name of the access key
+    client_ip: str
+    path: str
+
+
+_recorded: Callable[[UUID], RecordedRoute | None] | None = None
+
+
+def provide_recorded_routes(source: Callable[[UUID], RecordedRoute | None]) -> None:
+    """Say where ``recorded_route`` gets its answer."""
+    global _recorded
+    _recorded = source
+
+
+def recorded_route(route: UUID) -> RecordedRoute | None:
+    """A request of the history; None when there is none of that id. One query when wired."""
+    return _recorded(route) if _recorded else None
