@@ -77,6 +77,7 @@ class Env(BaseSettings):
     shutdown_delay: float = Field(default=2, ge=0)
     history_metrics: Literal["failures", "all", "off"] = "failures"
     journal_max_mb: int = Field(default=1024, ge=1)
+    geoip_db: Path | None = None  # a MaxMind database of countries; needs the ``geo`` extra
     access_log: bool = False
     log_format: Literal["console", "json"] = "console"
     database_url: str | None = Field(default=None, alias="DATABASE_URL")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import orjson
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which a client may come back when nobody knows better.
 RETRY_SOON = 1.0
+
+_KEY: Final = ("key",)  # the label of the look-up of an access key
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ class Gateway:
             exchange.operation = endpoint.operation
             exchange.resource = endpoint.resource
             exchange.wire = endpoint.wire
-            exchange.endpoint = endpoint.template if match.profile is None else endpoint.profile_template
+            exchange.endpoint = match.template
         if (endpoint is None or endpoint.operation == "models") and b"anthropic-version" in index:
             exchange.wire = "anthropic"
         cycle.attach(exchange)
@@ -139,7 +141,9 @@ class Gateway:
         try:
             value = presented_value(index.get(b"authorization"), index.get(b"x-api-key"))
             exchange.key = key = authenticate(value, config.overlay.keys)
+            self.state.metrics.cache_hits.add(_KEY)
         except Unauthenticated:
+            self.state.metrics.cache_misses.add(_KEY)
             if problem is not None:
                 raise BadRequest(problem) from None
             raise
@@ -184,7 +188,7 @@ class Gateway:
         exchange.model = model = head.model
         exchange.stream = head.stream is True and endpoint.operation not in ("embedding", "count_tokens")
         exchange.thinking = head.thinks
-        exchange.session = intake.find_session(index.get(b"x-route-session"), head, endpoint.wire)
+        exchange.session = intake.find_session(match.session, index.get(b"x-route-session"), head, endpoint.wire)
         if not key.may_use_model(model):
             raise Forbidden(f"this access key may not use model {model!r}")
 

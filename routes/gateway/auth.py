@@ -40,6 +40,7 @@ class AccessKey:
     profiles: frozenset[str] | None
     debug: bool
     overrides: bool
+    tags: frozenset[str]
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> AccessKey:
@@ -60,6 +61,7 @@ class AccessKey:
             profiles=None if profiles is None else frozenset(profiles),
             debug="debug" in allow,
             overrides="overrides" in allow,
+            tags=frozenset(document.get("tags") or ()),
         )
 
     def may_use_model(self, model: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 
 class Endpoint(NamedTuple):
@@ -14,11 +15,20 @@ class Endpoint(NamedTuple):
     method: str
     template: str  # metric label
     profile_template: str  # the same under /p/{profile}
+    session_template: str  # the same under /p/{profile}/s/{session}
 
 
 def _endpoint(operation: str, resource: str, wire: str, method: str = "POST", suffix: str = "") -> Endpoint:
     template = f"/v1{resource}{suffix}"
-    return Endpoint(operation, resource, wire, method, template, f"/p/{{profile}}{template}")
+    return Endpoint(
+        operation,
+        resource,
+        wire,
+        method,
+        template,
+        f"/p/{{profile}}{template}",
+        f"/p/{{profile}}/s/{{session}}{template}",
+    )
 
 
 _ROUTED: Final = (
@@ -35,7 +45,7 @@ _MODEL: Final = _endpoint("models", "/models", "openai", "GET", "/{id}")
 SERIES: Final = [
     (each.method, template)
     for each in (*_ROUTED, _MODELS, _MODEL)
-    for template in (each.template, each.profile_template)
+    for template in (each.template, each.profile_template, each.session_template)
 ]
 
 _EXACT: Final[dict[bytes, Endpoint]] = {each.template.encode(): each for each in (*_ROUTED, _MODELS)}
@@ -48,6 +58,17 @@ class Match(NamedTuple):
     endpoint: Endpoint | None
     profile: str | None  # named in the path; None = the key's
     model: str | None  # of /v1/models/{id}, still percent-encoded
+    session: bytes | None = None  # named in the path, decoded from its percent signs
+
+    @property
+    def template(self) -> str:
+        """The address without anything a client chose: the metric label."""
+        endpoint = self.endpoint
+        if endpoint is None:
+            return "other"
+        if self.session is not None:
+            return endpoint.session_template
+        return endpoint.template if self.profile is None else endpoint.profile_template
 
 
 #: The paths almost every request has, ready to hand out.
@@ -63,19 +84,25 @@ def find(raw_path: bytes) -> Match | None:
     if raw_path.startswith(b"/v1/"):
         return _under_v1(raw_path, None)
     if raw_path.startswith(b"/p/"):
-        slug, slash, rest = raw_path[3:].partition(b"/")
-        if not slug or not (slash and rest.startswith(b"v1/")):
+        slug, _, rest = raw_path[3:].partition(b"/")
+        session: bytes | None = None
+        if rest.startswith(b"s/"):
+            name, _, rest = rest[2:].partition(b"/")
+            if not name:
+                return _NOWHERE
+            session = unquote_to_bytes(name)
+        if not slug or not rest.startswith(b"v1/"):
             return _NOWHERE
-        return _under_v1(b"/" + rest, slug.decode("ascii"))
+        return _under_v1(b"/" + rest, slug.decode("ascii"), session)
     if raw_path.startswith(b"/svc/") or raw_path in (b"/v1", b"/p", b"/svc"):
         return _NOWHERE
     return None
 
 
-def _under_v1(path: bytes, profile: str | None) -> Match:
+def _under_v1(path: bytes, profile: str | None, session: bytes | None = None) -> Match:
     endpoint = _EXACT.get(path)
     if endpoint is not None:
-        return Match(endpoint, profile, None)
+        return Match(endpoint, profile, None, session)
     if path.startswith(_MODEL_PREFIX) and len(path) > len(_MODEL_PREFIX):
-        return Match(_MODEL, profile, path[len(_MODEL_PREFIX) :].decode("ascii"))
-    return Match(None, profile, None)
+        return Match(_MODEL, profile, path[len(_MODEL_PREFIX) :].decode("ascii"), session)
+    return Match(None, profile, None, session)

@@ -1,6 +1,6 @@
 """Reads a request once: its headers in one pass, the head of its JSON body, the session it belongs to. Pure.
 
-Nothing here looks at text of prompts, but ``estimate_tokens``, which runs only when a strategy asks for it.
+Nothing here looks at the text of prompts: that is ``routes.engine.facts``, for the rules and strategies that ask.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_MODEL_LENGTH: Final = 256
 #: Sessions are kept with each history row and compared whole.
 MAX_SESSION_LENGTH: Final = 256
+#: Tags are compared with every provider's and recorded: more of them, or longer ones, are refused.
+MAX_TAGS: Final = 32
+MAX_TAG_LENGTH: Final = 64
 
 #: Whose request it is, or where it ends, must not depend on which of two headers is read.
 _SINGLE: Final = (b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding")
@@ -105,6 +108,7 @@ class BodyHead(msgspec.Struct):
     metadata: Any = None
     prompt_cache_key: Any = None
     user: Any = None
+    previous_response_id: Any = None
 
     @property
     def output_limit(self) -> int | None:
@@ -147,8 +151,13 @@ def parse_body(body: bytes) -> BodyHead:
     return head
 
 
-def find_session(header: bytes | None, head: BodyHead, wire: str) -> str | None:
-    """The client's session id; the first of the places the contract lists, in its order."""
+def find_session(path: bytes | None, header: bytes | None, head: BodyHead, wire: str) -> str | None:
+    """The client's session id; the first of the places the contract lists, in its order. Raises BadRequest."""
+    if path is not None:
+        try:
+            return path.decode()[:MAX_SESSION_LENGTH]
+        except UnicodeDecodeError:
+            raise BadRequest("the session in the path is not UTF-8", code="invalid_field", param="session") from None
     if header:
         return header.decode()[:MAX_SESSION_LENGTH]
     metadata = head.metadata if type(head.metadata) is dict else None
@@ -159,6 +168,25 @@ def find_session(header: bytes | None, head: BodyHead, wire: str) -> str | None:
         if type(value) is str and value:
             return value[:MAX_SESSION_LENGTH]
     return None
+
+
+def inferred_session(client_ip: str) -> str:
+    """What takes the place of a session id where a profile lets a client's address stand for it. Readable as such
+    in history; which key it belongs to is part of every key that is made of it."""
+    return f"ip:{client_ip}"
+
+
+def find_tags(headers: RawHeaders) -> frozenset[str]:
+    """The words of ``x-route-tags``, which may be repeated. Raises BadRequest."""
+    given = b",".join([value for name, value in headers if name == b"x-route-tags"]).decode()
+    tags = frozenset(word for part in given.split(",") if (word := part.strip()))
+    if len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in tags):
+        raise BadRequest(
+            f"x-route-tags: at most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters",
+            code="invalid_field",
+            param="x-route-tags",
+        )
+    return tags
 
 
 def estimate_tokens(body: bytes) -> int:

@@ -26,6 +26,9 @@ STAGE_BUCKETS: Final = (1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+#: What is looked up in memory: the pin of a session, an access key, the price of a model.
+CACHES: Final = ("affinity", "key", "price")
+
 Labels = tuple[str, ...]
 
 
@@ -140,6 +143,8 @@ class Metrics:
         )
         self.tokens = counter("route_tokens_total", "Tokens used.", "provider", "direction")
         self.cost = counter("route_cost_usd_total", "Cost of answered requests in USD.", "provider")
+        self.cache_hits = counter("cache_hits_total", "Look-ups that found what they looked for.", "cache")
+        self.cache_misses = counter("cache_misses_total", "Look-ups that did not.", "cache")
         self.journal_dropped = counter("journal_dropped_total", "History records lost.", "reason")
         self.queue = counter("message_queue_messages_total", "Messages by queue and fate.", "queue", "status")
         self._revision = Gauge(
@@ -182,6 +187,8 @@ class Metrics:
         self.durations.prepare(endpoints)
         self.journal_dropped.prepare((reason,) for reason in drop_reasons)
         self.queue.prepare([("journal", "published"), ("journal", "dropped")])
+        self.cache_hits.prepare((cache,) for cache in CACHES)
+        self.cache_misses.prepare((cache,) for cache in CACHES)
 
     def prepare_targets(self, targets: Mapping[str, str]) -> None:
         """The same for what a revision names: target id -> provider slug."""

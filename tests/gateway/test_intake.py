@@ -83,7 +83,7 @@ def test_members_of_any_type_never_break_the_reading(members: dict[str, Any]) ->
     assert head.output_limit is None or head.output_limit > 0
     assert isinstance(head.thinks, bool)
     for wire in ("openai", "anthropic"):
-        session = intake.find_session(None, head, wire)
+        session = intake.find_session(None, None, head, wire)
         assert session is None or 0 < len(session) <= intake.MAX_SESSION_LENGTH
     assert intake.estimate_tokens(body) >= 0
 
@@ -126,4 +126,5 @@ def test_tokens_are_the_bytes_of_all_text_by_four_and_media_count_nothing(
 
 def test_a_session_is_cut_to_what_the_history_keeps() -> None:
     head = intake.parse_body(b'{"model": "m"}')
-    assert intake.find_session(b"s" * 1000, head, "openai") == "s" * intake.MAX_SESSION_LENGTH
+    assert intake.find_session(None, b"s" * 1000, head, "openai") == "s" * intake.MAX_SESSION_LENGTH
+    assert intake.find_session(b"s" * 1000, None, head, "openai") == "s" * intake.MAX_SESSION_LENGTH

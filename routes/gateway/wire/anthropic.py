@@ -92,6 +92,7 @@ class MessagesReader:
     """Streams of ``/messages``."""
 
     end_is_content: ClassVar[bool] = False
+    answer_id: ClassVar[str] = ""
 
     __slots__ = ("error", "terminator", "text_bytes", "usage")
 

@@ -25,6 +25,10 @@ from routes.gateway.wire.reading import (
     unknown_shape,
 )
 
+#: Ids of answers that are remembered; real ones have about 50 characters.
+MAX_ID_LENGTH = 256
+_FIRST_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([!-!#-\[\]-~]{1,256})"')
+
 DONE = b"[DONE]"
 DONE_EVENT = sse.event(DONE)
 
@@ -53,6 +57,7 @@ class _Chunk(msgspec.Struct):
 
 
 class _Response(msgspec.Struct):
+    id: Any = None
     usage: Any = None
     error: Any = None
 
@@ -66,6 +71,7 @@ class _ResponsesEvent(msgspec.Struct):
 
 
 class _Document(msgspec.Struct):
+    id: Any = None
     error: Any = None
     usage: Any = None
 
@@ -103,13 +109,26 @@ def read_answer(body: bytes) -> Answer:
     usage_of(document.usage, usage)
     if usage.input is not None and usage.output is None:
         usage.output = 0  # embeddings: tokens go in and none come out
-    return Answer(usage, None if document.error is None else error_message(document.error))
+    failed = None if document.error is None else error_message(document.error)
+    return Answer(usage, failed, text_id(document.id))
+
+
+def text_id(value: Any) -> str:
+    """An answer's id as an upstream wrote it; "" for anything else than a name of sensible length."""
+    return value if type(value) is str and len(value) <= MAX_ID_LENGTH else ""
+
+
+def long_answer_id(beginning: bytes) -> str:
+    """The id of an answer that is too long to be read whole: it is the first thing in it, or unknown."""
+    found = _FIRST_ID.match(beginning, 0, 1024)
+    return found[1].decode("ascii", "replace") if found is not None else ""
 
 
 class ChatReader:
     """Streams of ``/chat/completions`` and ``/completions``."""
 
     end_is_content: ClassVar[bool] = False
+    answer_id: ClassVar[str] = ""
 
     __slots__ = ("_ended", "_open", "error", "terminator", "text_bytes", "usage")
 
@@ -212,6 +231,7 @@ _ANNOUNCEMENTS = frozenset(
 )
 
 
+_LONG_ID = re.compile(rb'"response"\s*:\s*(\{.*)', re.DOTALL)
 _LONG_END = re.compile(
     rb'\Aevent: response\.(?:completed|incomplete)[\r\n]|"type": ?"response\.(?:completed|incomplete)"'
 )
@@ -222,13 +242,14 @@ class ResponsesReader:
 
     end_is_content: ClassVar[bool] = True
 
-    __slots__ = ("_ended_long", "_spoken", "error", "terminator", "text_bytes", "usage")
+    __slots__ = ("_ended_long", "_spoken", "answer_id", "error", "terminator", "text_bytes", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
         self.text_bytes = 0
         self.error = ""
         self.terminator = b""
+        self.answer_id = ""  # the name by which the client may refer to this answer later
         self._spoken = False
         self._ended_long = False
 
@@ -244,9 +265,11 @@ class ResponsesReader:
         except NOT_JSON:
             return unknown_shape(data)
         kind = message.type
+        response = message.response
+        if response is not None and not self.answer_id:
+            self.answer_id = text_id(response.id)
         if kind in _ANNOUNCEMENTS and message.error is None:
             return Kind.HELD
-        response = message.response
         if kind in {"response.completed", "response.incomplete"}:
             if response is not None:
                 usage_of(response.usage, self.usage)
@@ -267,7 +290,10 @@ class ResponsesReader:
         return Kind.CONTENT
 
     def long_event(self, beginning: bytes) -> None:
-        # The last event repeats the whole answer: with images in it, it is far too long to be held.
+        # The first event repeats the request, the last one the whole answer: with images in it, it is far too long
+        # to be held.
+        if not self.answer_id and (found := _LONG_ID.search(beginning, 0, 1024)) is not None:
+            self.answer_id = long_answer_id(found[1])
         self._ended_long = _LONG_END.search(beginning, 0, 200) is not None
 
     def complete(self) -> bool:

@@ -37,18 +37,20 @@ class InvalidAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """``error`` is the message of a top-level error, None when there is none."""
+    """``error`` is the message of a top-level error, None when there is none; ``id`` the upstream's name of the
+    answer, "" where the format has none that a later request may use."""
 
     usage: Usage
     error: str | None
+    id: str = ""
 
 
 class StreamReader(Protocol):
     """State of one stream.
 
     ``text_bytes`` is the size of the text so far, for an estimate of the usage; ``error`` the message of an error
-    event; ``terminator`` what a complete stream may lack at its end; ``end_is_content`` whether the end event alone
-    is a regular answer (an empty one).
+    event; ``answer_id`` as in ``Answer``; ``terminator`` what a complete stream may lack at its end;
+    ``end_is_content`` whether the end event alone is a regular answer (an empty one).
     """
 
     end_is_content: ClassVar[bool]
@@ -56,6 +58,9 @@ class StreamReader(Protocol):
     text_bytes: int
     error: str
     terminator: bytes
+
+    @property
+    def answer_id(self) -> str: ...
 
     def read(self, event: bytes) -> Kind: ...
 
