@@ -45,6 +45,35 @@ FAILOVER: dict[str, Any] = {
     "auth_errors": "failover",
     "when_all_unhealthy": "try",
     "panic_concurrency": 10,
+    "mode": "immediate",
+}
+#: Off: most tests are not about sessions. Those that are say ``affinity=PINNED``.
+AFFINITY: dict[str, Any] = {
+    "enabled": False,
+    "ttl": 1800,
+    "scope": "rule",
+    "sliding": False,
+    "promotion_hold": 60,
+    "client_ip": False,
+}
+PINNED: dict[str, Any] = {"enabled": True}
+SCENARIO: dict[str, Any] = {
+    "order": ["web_search", "thinking", "image", "long_context", "code", "background", "default"],
+    "long_context_threshold": 32000,
+    "background_models": ["*haiku*", "*mini*", "*flash*"],
+}
+POLICY: dict[str, Any] = {
+    "default_strategy": "failover",
+    "enable_geo_routing": True,
+    "enable_load_balancing": True,
+    "enable_model_specific": True,
+    "enable_predictive": True,
+    "enable_adaptive": True,
+    "region_priority": [],
+    "prediction_window": 15,
+    "load_growth_factor": 1.1,
+    "capacity_threshold": 80,
+    "geo": {},
 }
 
 
@@ -89,13 +118,43 @@ def provider(slug: str, **given: Any) -> dict[str, Any]:
 
 
 def target(slug: str, model: str | None = None, weight: float | None = None, tier: int = 0) -> dict[str, Any]:
-    """A profile's target; weight None = the provider's (a compiled document names the number, so
-    ``document`` fills it in)."""
+    """A profile's or a rule's target; weight None = the provider's (for a profile's a compiled document names the
+    number, so ``document`` fills it in)."""
     return {"provider": slug, "model": model, "weight": weight, "tier": tier}
 
 
+def head(name: str, **given: Any) -> dict[str, Any]:
+    """A head of a provider: ``provider("a", heads=[head("one", capacity=4)])``."""
+    entry: dict[str, Any] = {
+        "id": name,
+        "endpoint": f"http://127.0.0.1:9/{name}/v1",
+        "region": None,
+        "model_type": "",
+        "version": "",
+        "capacity": None,
+        "max_model_size": None,
+        "capabilities": [],
+    }
+    return entry | given
+
+
+def rule(name: str, when: dict[str, Any], targets: list[dict[str, Any]], **given: Any) -> dict[str, Any]:
+    """A profile's rule."""
+    entry: dict[str, Any] = {
+        "name": name,
+        "description": "",
+        "enabled": True,
+        "when": when,
+        "targets": targets,
+        "strategy": None,
+        "params": None,
+        "fallback_to_profile": True,
+    }
+    return entry | given
+
+
 def profile(slug: str = "default", targets: list[dict[str, Any]] | None = None, **given: Any) -> dict[str, Any]:
-    """A compiled profile; ``failover`` and its ``timeouts`` may be partial."""
+    """A compiled profile; ``failover`` and its ``timeouts``, ``affinity`` and ``scenario`` may be partial."""
     entry: dict[str, Any] = {
         "id": an_id("profile", slug),
         "slug": slug,
@@ -104,21 +163,28 @@ def profile(slug: str = "default", targets: list[dict[str, Any]] | None = None, 
         "params": {},
         "targets": targets or [],
         "accounting": "when_asked",
+        "require_tags": False,
         "rules": [],
     }
+    affinity = AFFINITY | given.pop("affinity", {})
+    scenario = SCENARIO | given.pop("scenario", {})
     failover = dict(given.pop("failover", {}))
     timeouts = TIMEOUTS | failover.pop("timeouts", {}) | given.pop("timeouts", {})
     entry.update(given)
     entry["failover"] = FAILOVER | failover | {"timeouts": timeouts}
-    return entry
+    return entry | {"affinity": affinity, "scenario": scenario}
+
+
+#: What ``document`` without profiles hands on to the one it makes.
+OF_PROFILE = ("strategy", "params", "failover", "timeouts", "affinity", "scenario", "rules", "require_tags")
 
 
 def document(
     providers: list[dict[str, Any]], profiles: list[dict[str, Any]] | None = None, number: int = 1, **given: Any
 ) -> dict[str, Any]:
-    """A compiled revision. Without profiles: one named ``default`` over all providers in order, which takes
-    ``strategy``, ``params``, ``failover`` and ``timeouts`` from ``given``."""
-    of_profile = {name: given.pop(name) for name in ("strategy", "params", "failover", "timeouts") if name in given}
+    """A compiled revision; ``policy`` may be partial. Without profiles: one named ``default`` over all providers in
+    order, which takes what ``OF_PROFILE`` names from ``given``."""
+    of_profile = {name: given.pop(name) for name in OF_PROFILE if name in given}
     if profiles is None:
         profiles = [profile("default", [target(entry["slug"]) for entry in providers], **of_profile)]
     weights = {entry["slug"]: entry["weight"] for entry in providers}
@@ -131,7 +197,7 @@ def document(
         "installation": an_id("installation", "test"),
         "number": number,
         "published_at": "2026-11-20T12:00:00Z",
-        "policy": {"default_strategy": "failover"},
+        "policy": POLICY | given.pop("policy", {}),
         "prices": {},
         "builtin_prices": {},
         "providers": providers,

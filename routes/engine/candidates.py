@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.engine.cost import price_for
 from routes.engine.types import OPERATION_WIRE, Exclusion, Ranked
@@ -59,12 +59,27 @@ class Pool:
     because the pools of a ``CandidateSet`` serve many requests.
     """
 
-    __slots__ = ("_cumulative", "_ids", "_in_order", "_mean_weight", "_weights", "candidates", "key", "tier")
+    __slots__ = (
+        "_cumulative",
+        "_ids",
+        "_in_order",
+        "_mean_weight",
+        "_weights",
+        "candidates",
+        "key",
+        "memo",
+        "salt",
+        "tier",
+    )
 
-    def __init__(self, key: str, tier: int, candidates: tuple[Candidate, ...]) -> None:
-        self.key = f"{key}#{tier}" if tier else key
+    def __init__(self, key: str, tier: int, candidates: tuple[Candidate, ...], salt: int | None = None) -> None:
+        self.key = key
         self.tier = tier
         self.candidates = candidates
+        #: sets the draws of this pool apart from those of others in the same decision
+        self.salt = tier if salt is None else salt
+        #: what strategies compute once for this pool, by their names
+        self.memo: dict[str, Any] = {}
         self._ids: tuple[str, ...] | None = None
         self._weights: tuple[float, ...] | None = None
         self._mean_weight: float | None = None
@@ -112,14 +127,12 @@ class Pool:
             self._in_order = ranked
         return ranked
 
-    def without(self, candidate: Candidate) -> Pool | None:
-        """The pool less one candidate; None when nobody else is in it."""
-        left = tuple(c for c in self.candidates if c is not candidate)
+    def without(self, target_id: str) -> Pool | None:
+        """The pool less one target; None when nobody else is in it."""
+        left = tuple(c for c in self.candidates if c.id != target_id)
         if len(left) == len(self.candidates):
             return self
-        pool = Pool(self.key, 0, left)
-        pool.tier = self.tier
-        return pool if left else None
+        return Pool(self.key, self.tier, left, self.salt) if left else None
 
 
 def profile_of(pool_key: str) -> str:
@@ -132,7 +145,7 @@ def group(key: str, candidates: Iterable[Candidate]) -> tuple[Pool, ...]:
     tiers: dict[int, list[Candidate]] = {}
     for candidate in candidates:
         tiers.setdefault(candidate.tier, []).append(candidate)
-    return tuple(Pool(key, tier, tuple(members)) for tier, members in tiers.items())
+    return tuple(Pool(f"{key}#{tier}" if tier else key, tier, tuple(members)) for tier, members in tiers.items())
 
 
 class Step(NamedTuple):

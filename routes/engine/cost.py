@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from routes.engine.snapshot import Provider, Snapshot
+    from collections.abc import Mapping
+
+    from routes.engine.provider import Provider
+    from routes.engine.snapshot import Snapshot
 
 
 class Price(NamedTuple):
@@ -17,6 +20,16 @@ class Price(NamedTuple):
     input: float
     output: float
     cached: float
+
+
+def prices(section: Mapping[str, Mapping[str, float | None]]) -> dict[str, Price]:
+    """Prices by model from a section of the document; a cached price left out is the price of ordinary input."""
+    found: dict[str, Price] = {}
+    for model, entry in section.items():
+        given, out, cached = entry.get("input"), entry.get("output"), entry.get("cached")
+        base = float(given or 0.0)
+        found[model] = Price(base, float(out or 0.0), base if cached is None else float(cached))
+    return found
 
 
 def price_for(snapshot: Snapshot, provider: Provider, m: str, u: str) -> Price | None:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from routes.engine import words
 from routes.engine.pipeline import STAGES
-from routes.engine.stages import Run, load_balancer
-from routes.engine.strategies import DEFAULT_PARAMS, REGISTRY
+from routes.engine.stages import Run, load_balancer, smart_routing
+from routes.engine.strategies import REGISTRY
 from routes.engine.types import Decision, Exclusion, Ranked, RouteRequest, StageEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from routes.engine.candidates import CandidateSet
-    from routes.engine.snapshot import Profile, Snapshot
+    from routes.engine.snapshot import Place, Profile, Snapshot, Target
 
 VERSION = 1
 #: Places of a ranking that are recorded; what lies behind them is told as "further backup".
@@ -140,13 +140,12 @@ def _replayed(
     inputs: Mapping[str, Any],
 ) -> list[Ranked]:
     replay: Any = _Replay(inputs, profile)
-    chosen = REGISTRY[strategy]
-    params = profile.params if chosen is profile.strategy else DEFAULT_PARAMS[strategy]
-    request = RouteRequest("", packed["o"], packed["m"])
-    run = Run(snapshot, profile, request, replay, replay, 0.0, replay, base, chosen, params)
+    request = RouteRequest("", packed["o"], packed["m"], strategy=strategy)
+    run = Run(snapshot, profile, request, replay, replay, 0.0, replay, base)
     run.dropped = {entry.target.position for entry in excluded[len(base.excluded) :]}
-    run.narrow()
-    run.excluded = excluded  # the stage adds those it drops itself
+    run.inputs = dict(inputs)
+    run.excluded = excluded  # the stages add those they drop themselves
+    smart_routing.apply(run)
     load_balancer.apply(run)
     return [*run.ranked, *(run.tail or ())]
 
@@ -163,8 +162,8 @@ def describe(decision: Decision) -> dict[str, Any]:
             "rank": rank,
             **_target(entry.target),
             "model": entry.model,
-            "tier": entry.target.tier,
-            "weight": entry.target.weight,
+            "tier": _place(decision, entry.target).tier,
+            "weight": _place(decision, entry.target).weight,
             "code": entry.code,
             "score": entry.value,
             "reason": words.ranked(entry.code, entry.value, rank),
@@ -205,9 +204,16 @@ def describe(decision: Decision) -> dict[str, Any]:
         ],
         "ranking": ranking,
         "excluded": excluded,
-        "weights": {target.id: target.weight for target in decision.profile.targets},
+        "weights": {target.id: _place(decision, target).weight for target in decision.profile.targets},
         "inputs": decision.inputs,
     }
+
+
+def _place(decision: Decision, target: Target) -> Place:
+    """Weight and tier of a target in the first part that has it."""
+    profile = decision.profile
+    parts = (profile.base, *(rule.part for rule in profile.rules))
+    return next(place for part in parts if (place := part.place_of(target)) is not None)
 
 
 def _target(target: Any) -> dict[str, Any]:

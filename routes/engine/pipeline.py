@@ -9,8 +9,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from routes.engine.stages import Run, admission, health, load_balancer
-from routes.engine.strategies import DEFAULT_PARAMS, REGISTRY
+from routes.engine.stages import Run, admission, affinity, health, load_balancer, smart_routing
 from routes.engine.types import Decision, StageEntry
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from routes.engine.snapshot import Profile, Snapshot
     from routes.engine.types import RouteRequest
 
-#: In order; each leaves one line in the trace. Packed decisions name a stage by its index: append, do not insert.
-STAGES = ((admission.NAME, admission.apply), (health.NAME, health.apply), (load_balancer.NAME, load_balancer.apply))
+#: In order; each leaves one line in the trace.
+STAGES = tuple((stage.NAME, stage.apply) for stage in (admission, health, smart_routing, affinity, load_balancer))
 
 
 def decide(
@@ -38,14 +37,12 @@ def decide(
 ) -> Decision:
     """Choose and rank targets for one request. Never raises for want of a target; see ``Decision``.
 
-    Cost: a few microseconds; no I/O. ``now`` is the clock of ``live``. ``request.strategy`` must be a known,
-    normalised name; a strategy other than the profile's runs with its default params.
+    Cost: some ten microseconds; no I/O. ``now`` is the clock of ``live``. ``request.strategy`` must be a known,
+    normalised name; a strategy other than the one that is written runs with its default params. Pins are read,
+    never written (``affinity.answered`` does, when somebody answered).
     """
     base = profile.candidates_for(request.operation, request.model)
-    strategy, params = profile.strategy, profile.params
-    if request.strategy is not None and request.strategy != strategy.name:
-        strategy, params = REGISTRY[request.strategy], DEFAULT_PARAMS[request.strategy]
-    run = Run(snapshot, profile, request, live, live.peek() if dry else live, now, rng, base, strategy, params)
+    run = Run(snapshot, profile, request, live, live.peek() if dry else live, now, rng, base)
     stages: list[StageEntry] = []
     began = timer()
     count = len(profile.targets)
@@ -55,17 +52,19 @@ def decide(
         left = run.left
         stages.append(StageEntry(name, count, left, (ended - began) * 1e6))
         began, count = ended, left
-    ranked = run.ranked
+    ranked, rule, plan = run.ranked, run.rule, run.plan
+    assert plan is not None  # smart_routing made it
+    strategy = plan.choice.strategy.name
     return Decision(
         profile,
         snapshot.number,
         run.source if ranked else "none",
-        strategy.name if ranked else "none",
+        strategy if ranked else "none",
         run.excluded,
         stages,
         run.panic > 0 and bool(ranked),
-        None,
-        -1,
+        None if rule is None else rule.name,
+        -1 if rule is None else rule.index,
         run.inputs,
         ranked,
         run.tail,
@@ -75,4 +74,10 @@ def decide(
         not base.candidates,
         request.operation,
         request.model,
+        rule,
+        run.pin,
+        run.variant,
+        plan.choice.replaced,
+        strategy,
+        run.replayable,
     )

@@ -1,4 +1,4 @@
-"""Typed, frozen settings of a compiled revision: circuit, quarantine, failover, time-outs. Imports nothing.
+"""Typed, frozen settings of a compiled revision: circuit, quarantine, failover, affinity, policy. Imports nothing.
 
 The compiler has filled in every default, so every field is required here; unknown fields are ignored so that
 a gateway of this version can run a revision of a newer one during an upgrade. Times are seconds.
@@ -66,7 +66,36 @@ class Failover:
     timeouts: Timeouts
 
 
-T = TypeVar("T", CircuitSettings, QuarantineSettings, Timeouts, Failover)
+@dataclass(slots=True, frozen=True)
+class Affinity:
+    """Whether sessions stay on a target, how long, and who counts as one."""
+
+    enabled: bool
+    ttl: float
+    scope: Literal["rule", "profile"]  # profile: one pin per session, whatever rule matched
+    sliding: bool  # use extends a pin; else it ends ``ttl`` after it was set
+    promotion_hold: float  # a pin outlives the recovery of a lower tier by so much
+    client_ip: bool  # who names no session is one by access key and address
+
+
+@dataclass(slots=True, frozen=True)
+class Policy:
+    """What holds for all profiles: families of strategies that are allowed, and figures they share."""
+
+    default_strategy: str
+    enable_geo_routing: bool
+    enable_load_balancing: bool
+    enable_model_specific: bool
+    enable_predictive: bool
+    enable_adaptive: bool
+    region_priority: tuple[str, ...]
+    prediction_window: float  # minutes
+    load_growth_factor: float
+    capacity_threshold: float  # percent
+    geo: Mapping[str, str]  # what the address database says -> region
+
+
+T = TypeVar("T", CircuitSettings, QuarantineSettings, Timeouts, Failover, Affinity, Policy)
 
 
 def build(cls: type[T], section: Mapping[str, Any], path: str, **ready: Any) -> T:

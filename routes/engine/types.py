@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from routes.engine.snapshot import Profile, Target
+    from routes.engine.facts import Facts
+    from routes.engine.profile import Profile, Rule
+    from routes.engine.provider import Target
 
 Wire = Literal["openai", "anthropic", "generic"]
 
@@ -76,9 +78,17 @@ CircuitState = Literal["closed", "open", "half_open"]
 Source = Literal["affinity", "smart_routing", "load_balancer", "pinned", "none"]
 
 
+class Requirements(NamedTuple):
+    """What a request asks of the head that is to serve it."""
+
+    version: str | None = None
+    model_size: str | None = None  # as people write it: "70b"
+    capabilities: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True)
 class RouteRequest:
-    """What the engine needs to know of one request. Text is never here; facts that need it come later."""
+    """What the engine needs to know of one request. Text is never here: ``facts`` look at it when a rule asks."""
 
     route_id: str  # UUIDv7, lower case with hyphens; also the input of every stable hash
     operation: str  # an Operation
@@ -92,6 +102,12 @@ class RouteRequest:
     strategy: str | None = None  # override by ``x-route-strategy``, already normalised and known
     estimate_tokens: Callable[[], int] | None = None  # input tokens; called at most once, only when a strategy needs it
     max_output_tokens: int | None = None
+    tags: frozenset[str] = frozenset()  # from ``x-route-tags``
+    facts: Facts | None = None  # None: no rule can match
+    model_type: str | None = None  # the type of head that is asked for
+    requirements: Requirements | None = None
+    #: id of the target that an earlier response came from, which this request goes on with: nobody else has it
+    origin: str | None = None
 
 
 class Exclusion(NamedTuple):
@@ -121,12 +137,29 @@ class StageEntry(NamedTuple):
     us: float
 
 
+class PinPlan:
+    """What a decision made of the session's pin, and what an answer will make of it (``affinity.answered``)."""
+
+    __slots__ = ("honoured", "keep", "key", "pinned_at", "profile_id", "session", "sliding", "target_id", "ttl")
+
+    def __init__(self, key: bytes, profile_id: str, session: str, ttl: float, sliding: bool) -> None:
+        self.key = key  # 16 bytes, see ``affinity.pin_key``
+        self.profile_id = profile_id
+        self.session = session
+        self.ttl = ttl
+        self.sliding = sliding
+        self.target_id: str | None = None  # of the pin found
+        self.pinned_at = 0.0  # when it was set, on the engine's clock
+        self.honoured = False
+        self.keep = False  # only slow start stands in its way: whoever answers, it stays
+
+
 @dataclass(slots=True)
 class Decision:
     """The result of one run of the pipeline, and everything needed to explain it.
 
     ``ranking`` iterates best first; the tail may be computed on demand, ``ranked`` holds what was computed.
-    Every target of the profile is either in the full ranking or in ``excluded``, exactly once.
+    Every target of the profile, its rules' included, is either in the full ranking or in ``excluded``, exactly once.
     """
 
     profile: Profile
@@ -152,6 +185,16 @@ class Decision:
     unserved: bool = False
     operation: str = ""  # of the request, as is the model: they say which candidates there were
     model: str = ""
+    rule: Rule | None = None  # the one that matched
+    pin: PinPlan | None = None  # None: the request has no session, or the profile does not pin
+    variant: str | None = None  # of an ``ab_test``
+    replaced: str | None = None  # the strategy that is written, where policy switched it off
+    #: the strategy that ranks this part, also when a pin went before it, one candidate or none was left
+    would_rank: str = ""
+    #: the ranking follows from revision, exclusions and ``inputs``, so a record of it need not list it
+    replayable: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)  # what to record of the request, see ``facts.record``
+    request: RouteRequest | None = None  # what was decided; its wishes are part of the record
 
     def place(self, index: int) -> Ranked | None:
         """The target at ``index`` of the ranking, computing the tail as far as needed."""

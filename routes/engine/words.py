@@ -56,6 +56,16 @@ def ranked(code: str, value: Value, rank: int) -> str:
             return f"${number:.2f}/1M" if number >= 0.01 or number == 0 else f"${number:.4f}/1M"
         case "price_unknown":
             return "price unknown"
+        case "pinned":
+            return f"its session has been here for {seconds(number)}"
+        case "origin":
+            return "the response this request goes on with came from it"
+        case "demoted_threshold":
+            return f"put back after {number:.0f} failures in a row"
+        case "demoted_success_rate":
+            return f"put back: only {100 * number:.0f} % of its latest answers were good"
+        case "demoted_latency":
+            return f"put back for a latency of {number:.0f} ms"
         case "next_try":
             return f"due to be tried in {seconds(number)}" if number > 0 else "due to be tried"
         case "backup":
@@ -93,6 +103,20 @@ def excluded(code: str, value: Value) -> str:
             return f"recovering: gets {number:.0f} % of requests for now"
         case "weight_zero":
             return "has weight 0"
+        case "at_capacity":
+            return f"already serves {number:.0f} requests, as many as its provider may"
+        case "tags_missing":
+            return f"does not carry the tag {value}"
+        case "model_type":
+            return f"serves models of type {value} only"
+        case "unhealthy":
+            return "found unhealthy by its health checks"
+        case "rule_only":
+            return f"belongs to the rule “{value}”, which did not match"
+        case "not_in_rule":
+            return f"not among the targets of the rule “{value}”"
+        case "not_origin":
+            return "not where the response came from that this request goes on with"
         case "not_first":
             return "not the first target, and this strategy uses no other"
     if code.startswith("quarantined_"):

@@ -37,13 +37,13 @@ def test_a_published_revision_is_what_a_gateway_loads(admin: Actor) -> None:
     assert snapshot.installation == str(Installation.get().uuid)
     assert snapshot.providers["alpha"].auth == ("api-key", "")
     assert snapshot.providers["beta"].auth == ("x-api-key", "")
-    targets = snapshot.profiles["default"].targets
-    assert [(target.provider.slug, target.weight, target.tier) for target in targets] == [
+    places = snapshot.profiles["default"].base.places
+    assert [(place.target.provider.slug, place.weight, place.tier) for place in places] == [
         ("alpha", 70, 0),
         ("beta", 30, 1),
     ]
     alpha = Provider.objects.get(slug="alpha")
-    assert targets[0].id == target_id(str(alpha.pk), None)
+    assert places[0].target.id == target_id(str(alpha.pk), None)
     assert snapshot.profiles["fast"].timeouts.first_byte == 2.5
     assert snapshot.builtin_prices["gpt-4o"].input > 0
     assert CREDENTIAL not in str(compiled)

@@ -82,7 +82,7 @@ def test_a_rendered_decision_has_the_fields_of_the_contract() -> None:
     line.open("b")
     told = describe(line.decide())
     assert told["revision"] == 7
-    assert told["evaluated_stages"] == ["admission", "health", "load_balancer"]
+    assert told["evaluated_stages"] == ["admission", "health", "smart_routing", "affinity", "load_balancer"]
     (first,) = told["ranking"]
     assert first == {
         "rank": 1,

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from routes.engine import snapshot as module
+from routes.engine import candidates
+from routes.engine import profile as module
 from routes.engine.errors import EngineError, SnapshotError
 from routes.engine.snapshot import ModelMap, Snapshot, target_id
-from tests.documents import an_id, document, profile, provider, snapshot, target
+from tests.documents import an_id, document, provider, snapshot, target
+from tests.documents import profile as a_profile
 
 
 def test_a_target_id_is_uuid5_of_provider_model_and_head() -> None:
@@ -70,7 +72,7 @@ def test_names_that_can_be_listed_are_those_that_are_no_globs() -> None:
 def test_the_three_names_of_a_model(
     configured: str | None, models: Any, asked: str, names: tuple[str, str] | None
 ) -> None:
-    compiled = snapshot([provider("a", models=models)], [profile(targets=[target("a", model=configured)])])
+    compiled = snapshot([provider("a", models=models)], [a_profile(targets=[target("a", model=configured)])])
     (place,) = compiled.profiles["default"].targets
     assert place.models(asked) == names
     assert place.id == target_id(an_id("provider", "a"), configured)
@@ -100,9 +102,9 @@ def test_settings_are_typed_and_complete() -> None:
 
 
 def test_a_weight_left_open_is_the_providers() -> None:
-    compiled = document([provider("a", weight=7)], [profile(targets=[target("a", weight=3)])])
+    compiled = document([provider("a", weight=7)], [a_profile(targets=[target("a", weight=3)])])
     compiled["profiles"][0]["targets"][0]["weight"] = None
-    assert Snapshot.from_document(compiled).profiles["default"].targets[0].weight == 7
+    assert Snapshot.from_document(compiled).profiles["default"].base.places[0].weight == 7
 
 
 def test_provider_and_profile_ids_are_normalised() -> None:
@@ -123,10 +125,14 @@ def broken(**change: Any) -> dict[str, Any]:
         (document([provider("a")], strategy="nope"), "profiles[0].strategy", "no strategy"),
         (document([provider("a")], params={"x": 1}), "profiles[0].strategy", "x: Extra"),
         (document([provider("a"), provider("a")], []), "providers[1].slug", "taken"),
-        (document([provider("a")], [profile("p"), profile("p")]), "profiles[1].slug", "taken"),
-        (document([provider("a")], [profile(targets=[target("b")])]), "profiles[0].targets[0].provider", "no provider"),
+        (document([provider("a")], [a_profile("p"), a_profile("p")]), "profiles[1].slug", "taken"),
         (
-            document([provider("a")], [profile(targets=[target("a"), target("a", weight=2)])]),
+            document([provider("a")], [a_profile(targets=[target("b")])]),
+            "profiles[0].targets[0].provider",
+            "no provider",
+        ),
+        (
+            document([provider("a")], [a_profile(targets=[target("a"), target("a", weight=2)])]),
             "profiles[0].targets[1]",
             "same provider and model as targets[0]",
         ),
@@ -193,20 +199,21 @@ def test_very_long_model_names_are_served_but_not_kept() -> None:
 
 
 def test_when_every_target_names_its_model_what_is_asked_for_changes_nothing() -> None:
-    compiled = snapshot([provider("a")], [profile(targets=[target("a", model="fixed")])])
+    compiled = snapshot([provider("a")], [a_profile(targets=[target("a", model="fixed")])])
     default = compiled.profiles["default"]
     assert default.candidates_for("chat", "x") is default.candidates_for("chat", "y" * 1000)
 
 
-def test_narrowed_selections_are_kept_and_bounded() -> None:
+def test_plans_are_kept_and_bounded() -> None:
     base = snapshot([provider(f"p{number}") for number in range(10)]).profiles["default"].candidates_for("chat", "x")
-    assert base.without(set()) is base
-    assert base.without({1, 2}) is base.without({2, 1})
-    assert [c.position for c in base.without({0, 9}).candidates] == list(range(1, 9))
+    out = frozenset({0, 9})
+    plan = base.plan(None, None, out)
+    assert base.plan(None, None, frozenset({9, 0})) is plan
+    assert [c.position for c in plan.steps[0].pool.candidates] == list(range(1, 9))
     for first in range(10):
         for second in range(10):
-            base.without({first, second})
-            assert len(base._narrowed) <= 32
+            base.plan(None, None, frozenset({first, second}))
+            assert len(base._plans) <= candidates.PLANS
 
 
 def test_things_say_what_they_are() -> None:

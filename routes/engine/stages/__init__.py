@@ -1,27 +1,25 @@
 """The stages of the pipeline, in order, and the state that one run of it carries from stage to stage.
 
-A stage is a module with ``NAME`` and ``apply(run)``: it drops candidates (``run.drop``), the last one ranks.
-A new stage is a module added to ``pipeline.STAGES``.
-Imports the engine only.
+A stage is a module with ``NAME`` and ``apply(run)``: it drops candidates (``run.drop``), finds the rule that
+matches, settles what becomes of the session's pin; the last one ranks. A new stage is a module added to
+``pipeline.STAGES``. Imports the engine only.
 """
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from routes.engine.types import Exclusion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from random import Random
+    from collections.abc import Collection, Iterator
 
-    from pydantic import BaseModel
-
-    from routes.engine.candidates import Candidate, CandidateSet, Selection
+    from routes.engine.candidates import Candidate, CandidateSet, Plan
     from routes.engine.live import LiveState, Rotation
-    from routes.engine.snapshot import Profile, Snapshot
-    from routes.engine.strategies import Strategy
-    from routes.engine.types import Ranked, RouteRequest, Source
+    from routes.engine.profile import Profile, Rule
+    from routes.engine.snapshot import Snapshot
+    from routes.engine.types import PinPlan, Ranked, RouteRequest, Source
 
 
 class Run:
@@ -32,24 +30,29 @@ class Run:
         "base",
         "dropped",
         "excluded",
+        "gated",
         "inputs",
+        "left",
         "live",
+        "matched",
         "now",
         "panic",
-        "params",
+        "pin",
+        "plan",
         "profile",
         "ranked",
         "readmitted",
+        "replayable",
         "request",
         "retry_at",
         "rng",
         "rotation",
-        "selection",
-        "set_aside",
+        "rule",
         "snapshot",
         "source",
-        "strategy",
+        "suspects",
         "tail",
+        "variant",
     )
 
     def __init__(
@@ -62,8 +65,6 @@ class Run:
         now: float,
         rng: Random,
         base: CandidateSet,
-        strategy: Strategy,
-        params: BaseModel,
     ) -> None:
         self.snapshot = snapshot
         self.profile = profile
@@ -74,15 +75,21 @@ class Run:
         self.now = now
         self.rng = rng
         self.base = base
-        #: who is still in; ``base`` itself while nothing was dropped
-        self.selection: Selection = base
         self.dropped: set[int] = set()  # configured positions
         self.excluded: list[Exclusion] = list(base.excluded)
-        self.strategy = strategy
-        self.params = params
+        self.left = len(base.candidates)  # how many are still in
+        #: what the live state says to look at twice: targets not simply closed, providers in quarantine
+        self.suspects: Collection[str] = ()
+        self.gated: list[Candidate] = []  # left out by slow start
+        #: the rule that matched; looked for once, by whichever stage needs it first (``smart_routing.rule_of``)
+        self.rule: Rule | None = None
+        self.matched = False
+        self.pin: PinPlan | None = None
+        self.plan: Plan | None = None
         self.source: Source = "load_balancer"
         self.inputs: dict[str, Any] = {}
-        self.set_aside = 0  # how many of the selection the strategy may not use
+        self.variant: str | None = None
+        self.replayable = False
         #: nothing healthy was left: who may be tried all the same, soonest first, as (candidate, when it was due);
         #: one attempt, at most ``panic`` in flight per target
         self.readmitted: list[tuple[Candidate, float]] = []
@@ -93,15 +100,28 @@ class Run:
         self.tail: Iterator[Ranked] | None = None
 
     def drop(self, candidate: Candidate, stage: str, code: str, value: float | str | None = None) -> None:
-        """Take a candidate out and say why; call ``narrow`` when done."""
+        """Take a candidate out and say why."""
         self.dropped.add(candidate.position)
+        self.left -= 1
         self.excluded.append(Exclusion(candidate.target, stage, code, value))
 
-    def narrow(self) -> None:
-        """Make ``selection`` reflect what was dropped."""
-        self.selection = self.base.without(self.dropped)
+    def aside(self, draw: float) -> Run:
+        """A run like this one that ranks without advancing a counter: what it draws follows from ``draw``."""
+        aside = Run(
+            self.snapshot, self.profile, self.request, self.live, Scattered(draw), self.now, Random(draw), self.base
+        )
+        aside.rule = self.rule
+        aside.matched = self.matched
+        return aside
 
-    @property
-    def left(self) -> int:
-        """How many are still in."""
-        return (len(self.readmitted) or len(self.selection.candidates)) - self.set_aside
+
+class Scattered:
+    """Stands in for counters where they must not move: each pool's turn follows from a draw. See ``live.Rotation``."""
+
+    __slots__ = ("_draw",)
+
+    def __init__(self, draw: float) -> None:
+        self._draw = draw
+
+    def rotate(self, pool: str) -> int:
+        return Random(f"{self._draw}{pool}").getrandbits(16)

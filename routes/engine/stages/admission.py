@@ -33,4 +33,3 @@ def apply(run: Run) -> None:
                 run.drop(candidate, NAME, "not_requested")
             elif slug in exclude:
                 run.drop(candidate, NAME, "excluded_by_request")
-    run.narrow()

@@ -42,7 +42,7 @@ def apply(run: Run) -> None:
         elif view.admitted < 1.0 and fraction(run.request.route_id, target.id) >= view.admitted:
             gated.append((candidate, view.admitted))
     out = len(opened) + len(quarantined)
-    left = len(run.selection.candidates) - out
+    left = run.left - out
     if out:
         run.retry_at = min([until for _, until in opened] + [quarantine.until for _, quarantine in quarantined])
         if not left:
@@ -57,7 +57,6 @@ def apply(run: Run) -> None:
     if len(gated) < left:  # slow start gives way when nothing else is left
         for candidate, admitted in gated:
             run.drop(candidate, NAME, "slow_start", 100.0 * admitted)
-    run.narrow()
 
 
 def _suspected(run: Run, suspects: Collection[str]) -> list[Candidate]:
