@@ -104,6 +104,8 @@ def test_a_rendered_decision_has_the_fields_of_the_contract() -> None:
     assert [(s["stage"], s["in"], s["out"], len(s["dropped"])) for s in told["stages"]] == [
         ("admission", 3, 2, 1),
         ("health", 2, 1, 1),
+        ("smart_routing", 1, 1, 0),
+        ("affinity", 1, 1, 0),
         ("load_balancer", 1, 1, 0),
     ]
     assert set(told["weights"].values()) == {1.0}
