@@ -10,23 +10,36 @@ import copy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Prefetch
+
 from routes import document
 from routes.document.access_key import format_time
 from routes.document.base import merged, tidy
-from routes.models import AccessKey, Policy, PriceTable, Profile, Provider
+from routes.models import AccessKey, Policy, PriceTable, Profile, ProfileTarget, Provider, Rule, RuleTarget
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.db.models import QuerySet
 
 #: document field -> column
 PROVIDER_COLUMNS = {
     **{name: name for name in ("slug", "name", "wire", "base_url", "network", "auth", "headers", "query", "proxy")},
-    **{name: name for name in ("region", "tags", "weight", "prices", "circuit", "quarantine")},
+    **{name: name for name in ("region", "tags", "weight", "capacity", "max_concurrency", "prices", "circuit")},
+    "quarantine": "quarantine",
     "models": "model_map",
 }
-PROFILE_COLUMNS = {name: name for name in ("slug", "name", "strategy", "params", "failover", "accounting")}
+PROFILE_COLUMNS = {
+    **{name: name for name in ("slug", "name", "strategy", "params", "affinity", "failover", "scenario")},
+    **{name: name for name in ("accounting", "require_tags")},
+}
+RULE_COLUMNS = {
+    **{name: name for name in ("name", "description", "enabled", "when", "strategy", "params")},
+    "fallback_to_profile": "fallback_to_profile",
+}
+POLICY_COLUMNS = {name: name for name in document.Policy.model_fields}
 KEY_COLUMNS = {
-    **{name: name for name in ("name", "profile", "scopes", "enabled", "expires", "region", "allow")},
+    **{name: name for name in ("name", "profile", "scopes", "enabled", "expires", "region", "tags", "allow")},
     "models": "allowed_models",
     "profiles": "allowed_profiles",
 }
@@ -36,6 +49,7 @@ KEY_COLUMNS = {
 _PROVIDER = document.Provider(slug="x", name="x", wire="openai", base_url="http://x").model_dump(mode="json")
 _PROFILE = document.Profile(slug="x", name="x", targets=[]).model_dump(mode="json")
 _KEY = document.AccessKey(name="x").model_dump(mode="json")
+_RULE = dict.fromkeys(document.Rule.model_fields)
 _POLICY = document.Policy().model_dump(mode="json")
 
 
@@ -58,8 +72,22 @@ def provider_tree(row: Provider) -> dict[str, Any]:
 
 
 def profile_tree(row: Profile) -> dict[str, Any]:
-    """A profile as the document writes it. Prefetch ``targets__provider`` when there are several."""
-    targets = [
+    """A profile with its rules as the document writes it. Take several from ``profiles_with_targets``."""
+    return {
+        **_tree(row, PROFILE_COLUMNS, _PROFILE, document.Profile.OBJECTS),
+        "targets": targets_of(row),
+        "rules": [rule_tree(rule) for rule in rules_of(row)],
+    }
+
+
+def rule_tree(row: Rule) -> dict[str, Any]:
+    """A rule as the document writes it. Take several from ``rules_of`` or ``rules_with_targets``."""
+    return {**_tree(row, RULE_COLUMNS, _RULE, {}), "targets": targets_of(row)}
+
+
+def targets_of(row: Profile | Rule) -> list[dict[str, Any]]:
+    """Its targets as the document writes them."""
+    return [
         {
             "provider": target.provider.slug,
             "model": target.model,
@@ -68,7 +96,6 @@ def profile_tree(row: Profile) -> dict[str, Any]:
         }
         for target in row.targets.all()
     ]
-    return {**_tree(row, PROFILE_COLUMNS, _PROFILE, document.Profile.OBJECTS), "targets": targets}
 
 
 def key_tree(row: AccessKey) -> dict[str, Any]:
@@ -77,16 +104,29 @@ def key_tree(row: AccessKey) -> dict[str, Any]:
 
 
 def policy_tree(row: Policy) -> dict[str, Any]:
-    return {**copy.deepcopy(_POLICY), "default_strategy": row.default_strategy}
+    return _tree(row, POLICY_COLUMNS, _POLICY, {})
 
 
 def profiles_with_targets() -> QuerySet[Profile]:
-    """All profiles in two queries."""
-    return Profile.objects.prefetch_related("targets__provider")
+    """All profiles with their targets and rules, in four queries."""
+    targets = Prefetch("targets", ProfileTarget.objects.select_related("provider"))
+    return Profile.objects.prefetch_related(targets, Prefetch("rules", rules_with_targets()))
+
+
+def rules_with_targets() -> QuerySet[Rule]:
+    """All rules with their targets, in two queries."""
+    return Rule.objects.prefetch_related(Prefetch("targets", RuleTarget.objects.select_related("provider")))
+
+
+def rules_of(profile: Profile) -> Iterable[Rule]:
+    """A profile's rules in order, with their targets: two queries, or none when they came with the profile."""
+    if "rules" in getattr(profile, "_prefetched_objects_cache", {}):
+        return profile.rules.all()
+    return rules_with_targets().filter(profile=profile)
 
 
 def configuration() -> document.Configuration:
-    """The draft as a validated document. Six queries whatever its size. Raises DocumentError."""
+    """The draft as a validated document. Seven queries whatever its size. Raises DocumentError."""
     return document.Configuration.parse(
         {
             "version": 1,

@@ -76,7 +76,7 @@ def _key(row: AccessKey) -> dict[str, Any]:
         "enabled": row.enabled,
         "expires": _epoch(row.expires),
         "region": row.region,
-        "tags": [],
+        "tags": row.tags,
         "models": row.allowed_models,
         "profiles": row.allowed_profiles,
         "allow": row.allow,

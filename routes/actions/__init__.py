@@ -12,6 +12,7 @@ from routes.actions.credentials import set_credential
 from routes.actions.profiles import create_profile, delete_profile, update_profile
 from routes.actions.providers import create_provider, delete_provider, update_provider
 from routes.actions.revisions import document_of, live_revision, pending_changes, publish, rollback
+from routes.actions.rules import create_rule, delete_rule, move_rule, update_rule
 from routes.actions.sections import replace_prices, update_policy
 from routes.actions.transfer import export_configuration, import_configuration
 
@@ -21,13 +22,16 @@ __all__ = [
     "create_access_key",
     "create_profile",
     "create_provider",
+    "create_rule",
     "delete_profile",
     "delete_provider",
+    "delete_rule",
     "document_of",
     "expire_admin_states",
     "export_configuration",
     "import_configuration",
     "live_revision",
+    "move_rule",
     "pending_changes",
     "publish",
     "replace_prices",
@@ -39,4 +43,5 @@ __all__ = [
     "update_policy",
     "update_profile",
     "update_provider",
+    "update_rule",
 ]

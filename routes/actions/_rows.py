@@ -13,10 +13,12 @@ from routes.actions.errors import Invalid, Missing, StaleVersion
 from routes.document import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from django.db.models import Manager, Model
 
+    from routes import document
+    from routes.models import ProfileTarget, Provider, RuleTarget
     from routes.models.base import Versioned
 
 Row = TypeVar("Row", bound="Versioned")
@@ -52,7 +54,35 @@ def fill(row: Model, tree: Mapping[str, Any], columns: Mapping[str, str]) -> Non
         setattr(row, column, tree[field])
 
 
+def replace_targets(
+    kind: type[ProfileTarget] | type[RuleTarget],
+    owner: Mapping[str, Model],
+    wanted: Iterable[document.Target],
+    providers: Mapping[str, Provider],
+) -> None:
+    """Write the ordered targets of ``owner`` (``{"rule": row}``) anew; ``providers`` by slug holds all they name."""
+    rows: Manager[Any] = kind._default_manager
+    rows.filter(**owner).delete()
+    rows.bulk_create(
+        kind(
+            **owner,
+            provider=providers[target.provider],
+            position=position,
+            model=target.model,
+            weight=target.weight,
+            tier=target.tier,
+        )
+        for position, target in enumerate(wanted)
+    )
+
+
 def bump(row: Versioned, *columns: str) -> None:
     """Save ``columns`` (all when none is named) as the next version."""
     row.version += 1
     row.save(update_fields=[*columns, "version", "updated_at"] if columns else None)
+
+
+def touch(row: Versioned) -> None:
+    """The next version of a row of which a part changed that has rows of its own."""
+    row.version += 1
+    row.save(update_fields=["version", "updated_at"])

@@ -1,4 +1,5 @@
-"""Profiles with their targets, which are replaced as a whole. Draft until published."""
+"""Profiles with their targets and rules. Targets are replaced as a whole; a list of rules too, but rules that keep
+their name keep their rows (``routes.actions.rules``). Draft until published."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from routes import document, draft
-from routes.actions import _rows, audit
+from routes.actions import _rows, audit, rules
 from routes.actions.errors import Conflict, InUse, Invalid
 from routes.document.base import merged
-from routes.models import AccessKey, Profile, ProfileTarget, Provider
+from routes.document.configuration import named_providers, unknown_providers
+from routes.document.strategy import strategy_name
+from routes.models import AccessKey, Policy, Profile, ProfileTarget, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,23 +23,25 @@ if TYPE_CHECKING:
 
 @transaction.atomic
 def create_profile(data: Mapping[str, Any], *, actor: Actor) -> Profile:
-    """A new profile in the draft; ``data`` is the document's entry. Raises Invalid, Conflict."""
+    """A new profile in the draft; ``data`` is the document's entry, whose strategy may be left to the policy.
+    Raises Invalid, Conflict."""
     actor.require("admin")
-    return store(_rows.parse(document.Profile, data), actor=actor)
+    return store(_rows.parse(document.Profile, {"strategy": Policy.get().default_strategy, **data}), actor=actor)
 
 
 @transaction.atomic
 def update_profile(
     profile: Profile, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None
 ) -> Profile:
-    """Change some fields: failover and its time-outs are merged, ``targets`` replaced as a whole. Another strategy
-    without ``params`` gets that strategy's defaults. Raises Invalid, StaleVersion, Missing."""
+    """Change some fields: objects such as failover and its time-outs are merged, ``targets`` and ``rules`` replaced as
+    a whole. Another strategy without ``params`` gets that strategy's defaults. Raises Invalid, StaleVersion,
+    Missing."""
     actor.require("admin")
     row = _rows.lock(Profile.objects, profile.pk, f"profile {profile.slug}", version)
     tree = merged(draft.profile_tree(row), changes, document.Profile.OBJECTS)
     if "strategy" in changes and "params" not in changes:
         try:
-            same = document.profile.strategy_name(changes["strategy"]) == row.strategy
+            same = strategy_name(changes["strategy"]) == row.strategy
         except ValueError:
             same = True  # validation says what is wrong with it
         tree["params"] = tree["params"] if same else {}
@@ -53,16 +58,13 @@ def store(wanted: document.Profile, *, actor: Actor, row: Profile | None = None,
         if Profile.objects.filter(slug=wanted.slug).exists():
             raise Conflict(f"there is already a profile '{wanted.slug}'", {f"{path}slug": ["is taken"]})
         row = Profile(slug=wanted.slug)
-    providers = Provider.objects.in_bulk({target.provider for target in wanted.targets}, field_name="slug")
-    if errors := [
-        (f"{path}targets[{index}].provider", f"there is no provider '{target.provider}'")
-        for index, target in enumerate(wanted.targets)
-        if target.provider not in providers
-    ]:
+    parts = list(named_providers(wanted, path))
+    providers = Provider.objects.in_bulk({slug for _, named in parts for slug in named}, field_name="slug")
+    if errors := list(unknown_providers(parts, providers)):
         raise Invalid.from_errors(errors)
     before = {} if new else draft.profile_tree(row)
     after = wanted.model_dump(mode="json")
-    changes = audit.difference(before, after)
+    changes = _changes(before, after)
     if not new and not changes:
         return row
     _rows.fill(row, after, draft.PROFILE_COLUMNS)
@@ -71,18 +73,9 @@ def store(wanted: document.Profile, *, actor: Actor, row: Profile | None = None,
     else:
         _rows.bump(row)
     if new or "targets" in changes:
-        row.targets.all().delete()
-        ProfileTarget.objects.bulk_create(
-            ProfileTarget(
-                profile=row,
-                provider=providers[target.provider],
-                position=position,
-                model=target.model,
-                weight=target.weight,
-                tier=target.tier,
-            )
-            for position, target in enumerate(wanted.targets)
-        )
+        _rows.replace_targets(ProfileTarget, {"profile": row}, wanted.targets, providers)
+    if before.get("rules", []) != after["rules"]:
+        rules.replace(row, wanted.rules, providers)
     audit.record(
         actor,
         "profile.created" if new else "profile.updated",
@@ -93,6 +86,15 @@ def store(wanted: document.Profile, *, actor: Actor, row: Profile | None = None,
         changes=changes,
     )
     return row
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What the audit entry says; rules one by one."""
+    old, new = ({name: value for name, value in tree.items() if name != "rules"} for tree in (before, after))
+    return {
+        **audit.difference(old, new),
+        **rules.changes_between(before.get("rules", ()), after.get("rules", ())),
+    }
 
 
 @transaction.atomic
@@ -119,6 +121,6 @@ def remove(row: Profile, *, actor: Actor) -> None:
         object_type="profile",
         object_id=row.pk,
         object_name=row.slug,
-        changes=audit.difference(draft.profile_tree(row), {}),
+        changes=_changes(draft.profile_tree(row), {}),
     )
     row.delete()

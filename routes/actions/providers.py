@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from routes import document, draft
 from routes.actions import _rows, audit, credentials, overlay
 from routes.actions.errors import Conflict, InUse, Invalid
 from routes.document.base import merged
-from routes.models import ConfigRevision, Profile, ProfileTarget, Provider
+from routes.models import ConfigRevision, Profile, Provider, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,23 +104,37 @@ def store(
 def delete_provider(
     provider: Provider, *, actor: Actor, version: int | None = None, remove_from_profiles: bool = False
 ) -> None:
-    """Remove from the draft. Raises InUse while profiles name it, unless ``remove_from_profiles``."""
+    """Remove from the draft. Raises InUse while profiles or rules name it, unless ``remove_from_profiles``."""
     actor.require("admin")
     row = _rows.lock(Provider.objects, provider.pk, f"provider {provider.slug}", version)
-    users = list(Profile.objects.select_for_update().filter(pk__in=row.targets.values("profile")).order_by("slug"))
+    users = used_by(row)
     if users and not remove_from_profiles:
-        names = [f"profile {profile.slug}" for profile in users]
-        raise InUse(f"provider '{row.slug}' is used by {', '.join(names)}", names)
-    for profile in users:
-        _drop_targets(profile, row, actor)
+        raise InUse(f"provider '{row.slug}' is used by {', '.join(users)}", users)
+    if users:
+        _drop_targets(row, actor)
     remove(row, actor=actor)
 
 
-def _drop_targets(profile: Profile, provider: Provider, actor: Actor) -> None:
+def used_by(provider: Provider) -> list[str]:
+    """The profiles and rules that name it, for people; two queries."""
+    profiles = Profile.objects.filter(pk__in=provider.targets.values("profile")).order_by("slug")
+    rules = Rule.objects.filter(pk__in=provider.rule_targets.values("rule")).select_related("profile")
+    return [
+        *(f"profile {profile.slug}" for profile in profiles),
+        *(f"rule {rule.name} of profile {rule.profile.slug}" for rule in rules.order_by("profile__slug", "position")),
+    ]
+
+
+def _drop_targets(provider: Provider, actor: Actor) -> None:
     from routes.actions.profiles import update_profile
 
-    targets = [target for target in draft.profile_tree(profile)["targets"] if target["provider"] != provider.slug]
-    update_profile(profile, {"targets": targets}, actor=actor)
+    of_rules = provider.rule_targets.values("rule__profile")
+    rows = draft.profiles_with_targets().filter(Q(pk__in=provider.targets.values("profile")) | Q(pk__in=of_rules))
+    for profile in rows:
+        tree = draft.profile_tree(profile)
+        for part in (tree, *tree["rules"]):
+            part["targets"] = [target for target in part["targets"] if target["provider"] != provider.slug]
+        update_profile(profile, {"targets": tree["targets"], "rules": tree["rules"]}, actor=actor)
 
 
 def remove(row: Provider, *, actor: Actor) -> None:
@@ -141,8 +156,3 @@ def remove(row: Provider, *, actor: Actor) -> None:
         row.delete()
     if had_credential:
         overlay.touch()
-
-
-def targets_of(provider: Provider) -> int:
-    """How many places of profiles name it; one query."""
-    return ProfileTarget.objects.filter(provider=provider).count()

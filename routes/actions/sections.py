@@ -31,8 +31,8 @@ def store_policy(wanted: document.Policy, *, actor: Actor, row: Policy) -> Polic
     """Write a validated section into the locked row. Private to actions."""
     changes = audit.difference(draft.policy_tree(row), wanted.model_dump(mode="json"))
     if changes:
-        row.default_strategy = wanted.default_strategy
-        _rows.bump(row, "default_strategy")
+        _rows.fill(row, wanted.model_dump(mode="json"), draft.POLICY_COLUMNS)
+        _rows.bump(row)
         audit.record(actor, "policy.updated", category="policy", object_type="policy", changes=changes)
     return row
 

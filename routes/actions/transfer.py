@@ -17,7 +17,7 @@ from routes.actions import access_keys, audit, profiles, providers, sections
 from routes.actions.errors import ActionError, Invalid
 from routes.actions.revisions import publish
 from routes.document import DocumentError
-from routes.document.configuration import reference_errors
+from routes.document.configuration import reference_errors, unknown_providers
 from routes.document.provider import check_secret
 from routes.models import AccessKey, ConfigRevision, Installation, Policy, PriceTable, Profile, Provider
 from routing_project.env import EnvError, read_secret_variable
@@ -112,14 +112,18 @@ def _check_references(wanted: document.Document, merge: bool) -> None:
     if wanted.providers is not None and not merge:
         named = {profile.slug for profile in wanted.profiles or ()}
         remaining = [] if wanted.profiles is not None else draft.profiles_with_targets()
-        errors += [
-            (f"profiles[{profile.slug}].targets[{place}].provider", f"there is no provider '{target.provider.slug}'")
-            for profile in remaining
-            for place, target in enumerate(profile.targets.all())
-            if profile.slug not in named and target.provider.slug not in slugs
-        ]
+        for row in remaining:
+            if row.slug not in named:
+                path = f"profiles[{row.slug}]."
+                errors += unknown_providers(_named_providers(draft.profile_tree(row), path), slugs)
     if errors:
         raise Invalid.from_errors(errors)
+
+
+def _named_providers(profile: dict[str, Any], path: str) -> list[tuple[str, list[str]]]:
+    """Of a stored profile, which need not be valid; see ``routes.document.configuration.named_providers``."""
+    parts = [(path, profile), *((f"{path}rules[{index}].", rule) for index, rule in enumerate(profile["rules"]))]
+    return [(where, [target["provider"] for target in part["targets"]]) for where, part in parts]
 
 
 def resolve_credential(provider: document.Provider, path: str) -> None:

@@ -4,8 +4,10 @@ from routes.document.access_key import AccessKey
 from routes.document.configuration import Configuration, Document
 from routes.document.errors import DocumentError
 from routes.document.policy import Policy
-from routes.document.profile import Profile, Target
+from routes.document.profile import Profile
 from routes.document.provider import Credential, Price, Provider
+from routes.document.rule import Rule
+from routes.document.target import Target
 
 __all__ = [
     "AccessKey",
@@ -17,5 +19,6 @@ __all__ = [
     "Price",
     "Profile",
     "Provider",
+    "Rule",
     "Target",
 ]

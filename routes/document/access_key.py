@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from routes.document.base import Label, Later, ModelName, Name, Slug, Strict
+from routes.document.base import Label, Labels, Later, ModelName, Name, Slug, Strict
 from routes.scopes import SCOPES, Scope
 
 VALUE_PATTERN = r"^sbx_[A-Za-z0-9_-]{32,}$"
@@ -77,7 +77,7 @@ class AccessKey(Strict):
     enabled: bool = True
     expires: Time | None = None
     region: Label | None = None
-    tags: Annotated[Any, Later([], "tags of keys are")] = Field(default_factory=list)
+    tags: Labels = Field(default_factory=list)
     models: list[ModelName] | None = None
     profiles: list[Slug] | None = None
     allow: Annotated[list[Literal["debug", "overrides"]], _in_order(ALLOWANCES)] = Field(default_factory=list)

@@ -56,7 +56,7 @@ def tidy(value: float) -> float:
     return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
 
 
-def _unique(values: list[str]) -> list[str]:
+def unique(values: list[str]) -> list[str]:
     seen: set[str] = set()
     for value in values:
         if value in seen:
@@ -74,7 +74,7 @@ Slug = Annotated[str, _slug[0], _slug[1]]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_printable)]
 Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
-Labels = Annotated[list[Label], AfterValidator(_unique)]
+Labels = Annotated[list[Label], AfterValidator(unique)]
 
 TIDY = PlainSerializer(tidy, return_type=Any)
 Number = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False), TIDY]

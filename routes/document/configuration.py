@@ -19,7 +19,7 @@ from routes.document.profile import Profile
 from routes.document.provider import Prices, Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
 VERSION: Literal[1] = 1
 
@@ -96,7 +96,7 @@ def duplicates(section: str, values: Iterable[str | None], field: str) -> list[t
 
 
 def reference_errors(providers: Iterable[Provider], profiles: Iterable[Profile]) -> list[tuple[str, str]]:
-    """Names given twice, and targets whose provider does not exist."""
+    """Names given twice, and targets, of profiles and of their rules, whose provider does not exist."""
     providers, profiles = list(providers), list(profiles)
     errors = [
         *duplicates("providers", (provider.slug for provider in providers), "slug"),
@@ -104,8 +104,20 @@ def reference_errors(providers: Iterable[Provider], profiles: Iterable[Profile])
     ]
     slugs = {provider.slug for provider in providers}
     for index, profile in enumerate(profiles):
-        for place, target in enumerate(profile.targets):
-            if target.provider not in slugs:
-                path = f"profiles[{index}].targets[{place}].provider"
-                errors.append((path, f"there is no provider '{target.provider}'"))
+        errors += unknown_providers(named_providers(profile, f"profiles[{index}]."), slugs)
     return errors
+
+
+def named_providers(profile: Profile, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """(path of the part, providers of its targets) for the profile itself and each of its rules."""
+    yield path, [target.provider for target in profile.targets]
+    for index, rule in enumerate(profile.rules):
+        yield f"{path}rules[{index}].", [target.provider for target in rule.targets]
+
+
+def unknown_providers(parts: Iterable[tuple[str, list[str]]], slugs: Container[str]) -> Iterator[tuple[str, str]]:
+    """Errors for targets whose provider is not among ``slugs``."""
+    for path, named in parts:
+        for place, slug in enumerate(named):
+            if slug not in slugs:
+                yield f"{path}targets[{place}].provider", f"there is no provider '{slug}'"

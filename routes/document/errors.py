@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from pydantic import ValidationError
 
 WORDS = {"extra_forbidden": "unknown field", "missing": "required"}
 
@@ -31,6 +32,19 @@ class DocumentError(ValueError):
         )
 
 
+def refused(*errors: tuple[str, str]) -> ValidationError:
+    """What a validator raises for errors inside its value: ``(path below it, message)``; "" is the value itself."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError("refused", "{message}", {"message": message}),
+            loc=(path,) if path else (),
+            input=None,
+        )
+        for path, message in errors
+    ]
+    return ValidationError.from_exception_data("Document", details, hide_input=True)
+
+
 def path_of(location: Iterable[Any], prefix: str = "") -> str:
     """``("providers", 0, "base_url")`` → ``providers[0].base_url``."""
     path = prefix
@@ -39,6 +53,8 @@ def path_of(location: Iterable[Any], prefix: str = "") -> str:
             continue
         if isinstance(part, int):
             path += f"[{part}]"
+        elif str(part).startswith("["):  # a place inside a value whose own checker found it
+            path += str(part)
         else:
             path += f".{part}" if path else str(part)
     return path

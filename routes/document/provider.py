@@ -193,7 +193,7 @@ def _wire(value: Any) -> Any:
 
 
 class Provider(Strict):
-    """An upstream account or service."""
+    """An upstream account or service. ``capacity`` in seats, ``max_concurrency`` over all processes of a host."""
 
     #: Fixed-field objects that a partial update merges instead of replacing.
     OBJECTS: ClassVar[dict[str, dict[str, Any]]] = {"circuit": {}, "quarantine": {}, "probe": {}}
@@ -211,8 +211,8 @@ class Provider(Strict):
     region: Label | None = None
     tags: Labels = Field(default_factory=list)
     weight: Number = 1
-    capacity: Annotated[Any, Later(None, "seats are")] = None
-    max_concurrency: Annotated[Any, Later(0, "concurrency limits are")] = 0
+    capacity: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), TIDY] | None = None
+    max_concurrency: int = Field(default=0, ge=0, le=1_000_000)
     models: Annotated[dict[ModelName, ModelName], SORTED] | None = None
     context: Annotated[Any, Later({}, "context windows are")] = Field(default_factory=dict)
     prices: Prices = Field(default_factory=dict)

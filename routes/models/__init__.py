@@ -4,7 +4,7 @@ from routes.models.access_key import AccessKey
 from routes.models.audit import AuditEntry
 from routes.models.base import AppendOnlyError
 from routes.models.installation import Installation
-from routes.models.profile import Profile, ProfileTarget
+from routes.models.profile import Profile, ProfileTarget, Rule, RuleTarget
 from routes.models.provider import Provider
 from routes.models.revision import ConfigRevision
 from routes.models.sections import Policy, PriceTable
@@ -20,4 +20,6 @@ __all__ = [
     "Profile",
     "ProfileTarget",
     "Provider",
+    "Rule",
+    "RuleTarget",
 ]

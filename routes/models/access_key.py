@@ -33,6 +33,7 @@ class AccessKey(Resource):
     enabled = models.BooleanField(default=True)
     expires = models.DateTimeField(null=True, blank=True)
     region = models.CharField(max_length=64, null=True, blank=True)
+    tags = models.JSONField(default=list, blank=True)
     allowed_models = models.JSONField(null=True, blank=True)  # globs; null = any
     allowed_profiles = models.JSONField(null=True, blank=True)  # slugs; null = any
     allow = models.JSONField(default=list, blank=True)

@@ -46,6 +46,8 @@ class Provider(Resource):
     region = models.CharField(max_length=64, null=True, blank=True)
     tags = models.JSONField(default=list, blank=True)
     weight = models.FloatField(default=1)
+    capacity = models.FloatField(null=True, blank=True)  # seats
+    max_concurrency = models.PositiveIntegerField(default=0)  # 0 = unlimited
     model_map = models.JSONField(null=True, blank=True)  # the document's ``models``; null = serves anything
     prices = models.JSONField(default=dict, blank=True)
     circuit = models.JSONField(default=dict)

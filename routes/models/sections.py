@@ -26,6 +26,16 @@ class Singleton(Section):
 
 class Policy(Singleton):
     default_strategy = models.CharField(max_length=64, default="failover")
+    enable_geo_routing = models.BooleanField(default=True)
+    enable_load_balancing = models.BooleanField(default=True)
+    enable_model_specific = models.BooleanField(default=True)
+    enable_predictive = models.BooleanField(default=True)
+    enable_adaptive = models.BooleanField(default=True)
+    region_priority = models.JSONField(default=list, blank=True)
+    prediction_window = models.FloatField(default=15)  # minutes
+    load_growth_factor = models.FloatField(default=1.1)
+    capacity_threshold = models.FloatField(default=80)  # percent
+    geo = models.JSONField(default=dict, blank=True)  # country -> region
 
     class Meta:
         verbose_name_plural = "policy"
