@@ -7,9 +7,10 @@ class HistoryConfig(AppConfig):
     name = "history"
 
     def ready(self) -> None:
-        from history.queries import provider_traffic
+        from history.queries import provider_traffic, rule_traffic
         from history.recorded import recorded_route
-        from routes.ports import provide_recorded_routes, provide_traffic
+        from routes.ports import provide_recorded_routes, provide_rule_traffic, provide_traffic
 
         provide_traffic(provider_traffic)
+        provide_rule_traffic(rule_traffic)
         provide_recorded_routes(recorded_route)

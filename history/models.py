@@ -85,6 +85,10 @@ class RouteHistory(models.Model):
             models.Index(fields=["access_key", "id"], name="history_access_key"),
             models.Index(fields=["session_id", "id"], name="history_session", condition=Q(session_id__isnull=False)),
             models.Index(fields=["error_code", "id"], name="history_error_code", condition=Q(error_code__isnull=False)),
+            # Covers the counters of rules, which ask for a day at a time.
+            models.Index(
+                fields=["id", "profile", "rule", "created_at"], name="history_rule", condition=Q(rule__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db.models import Count, F, FloatField, Func, IntegerField, Q, Sum
+from django.db.models import Count, F, FloatField, Func, IntegerField, Max, Q, Sum
 
 from history.models import FAILURE_STATUSES, RouteAttempt, RouteHistory, RouteStatus
 from history.timerange import TimeRange
-from routes.ports import ProviderTraffic
+from routes.ports import ProviderTraffic, RuleTraffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -175,6 +175,14 @@ def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic
         provider: ProviderTraffic(answered.get(provider, 0) + failed.get(provider, 0), answered.get(provider, 0))
         for provider in {*answered, *failed}
     }
+
+
+def rule_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[tuple[str, str], RuleTraffic]:
+    """What ``routes.ports`` asks for: matches of the last 24 hours by (profile, rule). One query, answered by the
+    index ``history_rule`` alone; its cost grows with the requests of a day that matched a rule."""
+    rows = _rows(TimeRange.last(), alias).filter(rule__isnull=False).values_list("profile", "rule")
+    groups = rows.annotate(n=Count("id"), last=Max("created_at"))
+    return {(profile, rule): RuleTraffic(matched, last) for profile, rule, matched, last in groups}
 
 
 class Opening(NamedTuple):

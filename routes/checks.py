@@ -6,6 +6,7 @@ which must be able to start; settings that cannot work at all are refused by ``r
 routes.W001  a stored credential does not open with the key ring
 routes.W002  the draft is not a valid configuration
 routes.W003  a provider's address is in a network that it, or the ceiling, does not allow
+routes.W004  the draft says something that is allowed and probably not meant
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _credentials() -> list[checks.CheckMessage]:
 
 
 def _draft() -> list[checks.CheckMessage]:
-    from routes import draft
+    from routes import draft, lint
     from routes.document import DocumentError
 
     try:
@@ -69,11 +70,21 @@ def _draft() -> list[checks.CheckMessage]:
         ]
     ceiling = get_env().upstream_network_ceiling
     return [
-        checks.Warning(
-            f"Provider '{provider.slug}': {problem}",
-            hint="Set the provider's network, or SIGNALBOX_UPSTREAM_NETWORKS.",
-            id="routes.W003",
-        )
-        for provider in configuration.providers
-        if (problem := network_warning(provider.base_url, provider.network, ceiling))
+        *(
+            checks.Warning(
+                f"Provider '{provider.slug}': {problem}",
+                hint="Set the provider's network, or SIGNALBOX_UPSTREAM_NETWORKS.",
+                id="routes.W003",
+            )
+            for provider in configuration.providers
+            if (problem := network_warning(provider.base_url, provider.network, ceiling))
+        ),
+        *(
+            checks.Warning(
+                f"The draft: {finding.message}",
+                hint=f"Look at {finding.path} in the admin; publishing is not refused.",
+                id="routes.W004",
+            )
+            for finding in lint.findings(configuration)
+        ),
     ]

@@ -1,6 +1,6 @@
 """What the control plane would like to know from history, without importing it.
 
-History implements, the console process wires (``provide_traffic``). Unwired, the answer is "nothing known", so that
+History implements, the console process wires (``provide_*``). Unwired, the answer is "nothing known", so that
 ``routes`` works and is tested by itself.
 """
 
@@ -67,3 +67,24 @@ def provide_recorded_routes(source: Callable[[UUID], RecordedRoute | None]) -> N
 def recorded_route(route: UUID) -> RecordedRoute | None:
     """A request of the history; None when there is none of that id. One query when wired."""
     return _recorded(route) if _recorded else None
+
+
+class RuleTraffic(NamedTuple):
+    """Requests that a rule matched in the last 24 hours, and when it last did."""
+
+    matched: int
+    last: datetime
+
+
+_rule_traffic: Callable[[], Mapping[tuple[str, str], RuleTraffic]] | None = None
+
+
+def provide_rule_traffic(source: Callable[[], Mapping[tuple[str, str], RuleTraffic]]) -> None:
+    """Say where ``rule_traffic`` gets its answer."""
+    global _rule_traffic
+    _rule_traffic = source
+
+
+def rule_traffic() -> Mapping[tuple[str, str], RuleTraffic]:
+    """By (profile slug, rule name); rules that matched nothing in 24 hours are missing. One query when wired."""
+    return _rule_traffic() if _rule_traffic else {}

@@ -11,14 +11,14 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from routes import actions, diff, draft
+from routes import actions, diff, draft, lint
 from routes.actions.errors import Invalid
 from routes.api.auth import actor_of
 from routes.api.pagination import CursorPages
 from routes.api.permissions import AdminScope
 from routes.api.resources import parse_body
 from routes.api.schema import PAGE_PARAMETERS, json_body, reference
-from routes.document import DocumentError
+from routes.document import Configuration, DocumentError
 from routes.document.acts import PublishRequest
 from routes.models import ConfigRevision
 
@@ -57,11 +57,13 @@ class RevisionViewSet(ViewSet):
         operation_id="revisions_publish",
         description="Publish the draft.",
         request=json_body("PublishRequest", required=False),
-        responses={201: reference("Revision")},
+        responses={201: reference("PublishedRevision")},
     )
     def create(self, request: Request) -> Response:
         row = actions.publish(actor=actor_of(request), message=parse_body(PublishRequest, request).message)
-        return Response(summary(row), status=status.HTTP_201_CREATED)
+        found = lint.findings(Configuration.parse(row.document))
+        answer = {**summary(row), "findings": [finding.as_dict() for finding in found]}
+        return Response(answer, status=status.HTTP_201_CREATED)
 
     @extend_schema(
         operation_id="revisions_rollback",

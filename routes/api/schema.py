@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from routes import document
 from routes.document.acts import AdminStateRequest, PublishRequest
+from routes.document.condition import add_conditions
 from routes.document.provider import PriceSection
 
 TEMPLATE = "#/components/schemas/{model}"
@@ -36,6 +37,14 @@ META = {
     "created_at": {**TIME, "readOnly": True},
     "updated_at": {**TIME, "readOnly": True},
 }
+OPTIONAL = {"type": ["string", "null"]}
+PIN = {
+    **dict.fromkeys(("profile", "target", "provider", "session"), TEXT),
+    "model": {**OPTIONAL, "description": "As configured; null = what the client asks for."},
+    "kind": {"enum": ["session", "response"]},
+    "pinned_at": TIME,
+    "expires_at": TIME,
+}
 ADMIN_STATE = {
     "state": {"enum": ["active", "draining", "disabled"]},
     "until": {"anyOf": [TIME, {"type": "null"}]},
@@ -49,6 +58,17 @@ EXTRA: dict[str, dict[str, Any]] = {
         "admin_state": {"type": "object", "readOnly": True, "properties": ADMIN_STATE},
     },
     "Profile": {},
+    "Rule": {
+        "profile": {**TEXT, "description": "Slug of the profile; given when a rule is added, then it stays."},
+        "position": {**NUMBER, "minimum": 0, "description": "Place among the profile's rules, from 0; last if absent."},
+        "sentence": {**TEXT, "readOnly": True, "description": "The condition in words."},
+        "matched_24h": {**NUMBER, "readOnly": True, "description": "Requests it matched in the last 24 hours."},
+        "last_matched": {
+            "anyOf": [TIME, {"type": "null"}],
+            "readOnly": True,
+            "description": "Null when that was not in the last 24 hours.",
+        },
+    },
     "AccessKey": {"prefix": {**TEXT, "readOnly": True}, "last4": {**TEXT, "readOnly": True}},
     "Policy": {},
     "Prices": {},
@@ -65,14 +85,16 @@ def json_body(name: str, required: bool = True) -> dict[str, Any]:
     return {"application/json": schema if required else {**schema, "default": {}}}
 
 
-def describes(name: str, noun: str) -> dict[str, Any]:
-    """The five operations of a configuration resource, for ``extend_schema_view``."""
+def describes(name: str, noun: str, new: str = "") -> dict[str, Any]:
+    """The five operations of a configuration resource, for ``extend_schema_view``. ``new``: what a POST takes."""
     resource = reference(f"{name}Resource")
     key = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The id, or the slug or name.")
     return {
         "list": extend_schema(parameters=PAGE_PARAMETERS, responses={200: resource}),
         "retrieve": extend_schema(parameters=[key], responses={200: resource}),
-        "create": extend_schema(request=json_body(name), responses={201: resource}, description=f"Add a new {noun}."),
+        "create": extend_schema(
+            request=json_body(new or name), responses={201: resource}, description=f"Add a new {noun}."
+        ),
         "partial_update": extend_schema(
             parameters=[key, IF_MATCH],
             request=json_body(f"{name}Patch"),
@@ -92,6 +114,7 @@ def components() -> dict[str, Any]:
     models: dict[str, Any] = {
         "Provider": document.Provider,
         "Profile": document.Profile,
+        "Rule": document.Rule,
         "AccessKey": document.AccessKey,
         "Policy": document.Policy,
         "Prices": PriceSection,
@@ -101,6 +124,7 @@ def components() -> dict[str, Any]:
     _, tree = models_json_schema([(model, "validation") for model in models.values()], ref_template=TEMPLATE)
     found: dict[str, Any] = tree["$defs"]
     found["Prices"] = found.pop("PriceSection")
+    add_conditions(found, TEMPLATE)
     for name, extra in EXTRA.items():
         base = found[name]
         found[f"{name}Patch"] = {**copy.deepcopy(base), "required": []}
@@ -108,6 +132,15 @@ def components() -> dict[str, Any]:
             **copy.deepcopy(base),
             "properties": {**META, **base["properties"], **extra},
             "required": sorted({*META, *base["properties"], *extra} - {"value"}),
+        }
+    # Where a rule belongs is written too, but only over REST: in the document it is where it stands.
+    placed = {name: EXTRA["Rule"][name] for name in ("profile", "position")}
+    for name, required in (("RuleCreate", ["profile"]), ("RulePatch", [])):
+        base = found["Rule"]
+        found[name] = {
+            **copy.deepcopy(base),
+            "properties": {**placed, **base["properties"]},
+            "required": [*required, *base["required"]] if required else [],
         }
     revision = {
         "number": NUMBER,
@@ -117,6 +150,14 @@ def components() -> dict[str, Any]:
         "rolled_back_to": {"type": ["integer", "null"]},
     }
     found["Revision"] = _object(revision)
+    finding = _object({"code": TEXT, "path": TEXT, "message": TEXT})
+    findings = {"type": "array", "items": finding, "description": "What is probably not meant; nothing is refused."}
+    found["PublishedRevision"] = _object({**revision, "findings": findings})
+    found["Pin"] = _object(PIN)
+    found["PinPage"] = _object(
+        {"results": {"type": "array", "items": reference("Pin")}, "next": OPTIONAL, "previous": OPTIONAL}
+    )
+    found["Dropped"] = _object({"deleted": NUMBER})
     found["RevisionDetail"] = _object({**revision, "document": {"type": "object"}})
     change = {"path": TEXT, "sentence": TEXT, "before": {}, "after": {}}
     found["RevisionDiff"] = _object(

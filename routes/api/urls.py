@@ -6,6 +6,7 @@ from rest_framework.routers import SimpleRouter
 from routes.api.admin_states import AdminStateView
 from routes.api.configuration import AccessKeyViewSet, ProfileViewSet, ProviderViewSet
 from routes.api.revisions import RevisionViewSet
+from routes.api.rules import RuleViewSet
 from routes.api.sections import PolicyView, PricesView
 
 
@@ -20,6 +21,7 @@ class EitherSlashRouter(SimpleRouter):
 router = EitherSlashRouter()
 router.register("providers", ProviderViewSet, "provider")
 router.register("profiles", ProfileViewSet, "profile")
+router.register("rules", RuleViewSet, "rule")
 router.register("access-keys", AccessKeyViewSet, "access-key")
 router.register("revisions", RevisionViewSet, "revision")
 

@@ -6,11 +6,12 @@ class ConsoleConfig(AppConfig):
     label = "console"
 
     def ready(self) -> None:
-        from history.queries import provider_traffic
-        from routes.ports import provide_traffic
+        from history.queries import provider_traffic, rule_traffic
+        from routes.ports import provide_rule_traffic, provide_traffic
         from routing_project import (
             celery,  # noqa: F401 - the application that tasks are sent through
             checks,  # noqa: F401 - registers them
         )
 
         provide_traffic(provider_traffic)
+        provide_rule_traffic(rule_traffic)

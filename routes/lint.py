@@ -1,0 +1,138 @@
+"""What a configuration may say and probably does not mean: told beside it, never refused.
+
+rule_unreachable   an earlier rule takes every request that this one could
+rule_without_targets, profile_without_targets   nothing to choose from
+nothing_served     no target of this rule serves the model it names
+model_not_served   this target names a model that its provider does not serve
+weights_zero       all weights are 0, so all count alike
+
+Reads a validated document; knows no database and no live state.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from routes.engine import conditions, strategies
+from routes.engine.snapshot import ModelMap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from routes.document import Configuration, Profile, Provider, Rule, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``path`` names things: ``profiles[default].rules[long context]``."""
+
+    code: str
+    path: str
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def findings(configuration: Configuration) -> list[Finding]:
+    """Everything found, in the document's order."""
+    providers = {provider.slug: provider for provider in configuration.providers}
+    maps = {slug: ModelMap(provider.models) for slug, provider in providers.items() if provider.models is not None}
+    found: list[Finding] = []
+    for profile in configuration.profiles:
+        found += _profile(profile, providers, maps)
+        found += _unreachable(profile)
+    return found
+
+
+def _profile(profile: Profile, providers: Mapping[str, Provider], maps: Mapping[str, ModelMap]) -> Iterator[Finding]:
+    path, name = f"profiles[{profile.slug}]", f"profile {profile.slug}"
+    if not profile.targets:
+        yield Finding("profile_without_targets", path, f"{name} has no targets of its own")
+    yield from _dead_models(path, name, profile.targets, maps)
+    weights = [_weight(target, providers) for target in profile.targets]
+    if _all_zero(weights, profile.strategy):
+        yield Finding("weights_zero", path, f"{name}: all weights are 0, so all targets count alike")
+    for rule in profile.rules:
+        here, words = f"{path}.rules[{rule.name}]", f"{name}: rule {rule.name}"
+        yield from _rule(here, words, rule, profile, providers, maps)
+
+
+def _rule(
+    path: str,
+    words: str,
+    rule: Rule,
+    profile: Profile,
+    providers: Mapping[str, Provider],
+    maps: Mapping[str, ModelMap],
+) -> Iterator[Finding]:
+    then = "go to the profile's targets" if rule.fallback_to_profile else "are refused"
+    if not rule.targets:
+        yield Finding("rule_without_targets", path, f"{words} has no targets, so requests that match {then}")
+        return
+    dead = list(_dead_models(path, words, rule.targets, maps))
+    if len(dead) == len(rule.targets):
+        text = f"{words}: none of its targets serves the model it names, so requests that match {then}"
+        yield Finding("nothing_served", path, text)
+    else:
+        yield from dead
+    weights = [_weight(target, providers, profile.targets) for target in rule.targets]
+    if _all_zero(weights, rule.strategy or profile.strategy):
+        yield Finding("weights_zero", path, f"{words}: all weights are 0, so all targets count alike")
+
+
+def _dead_models(path: str, words: str, targets: Sequence[Target], maps: Mapping[str, ModelMap]) -> Iterator[Finding]:
+    for index, target in enumerate(targets):
+        served = maps.get(target.provider)
+        if target.model is not None and served is not None and served.upstream(target.model) is None:
+            text = f"{words}: provider {target.provider} does not serve the model {target.model}"
+            yield Finding("model_not_served", f"{path}.targets[{index}]", text)
+
+
+def _weight(target: Target, providers: Mapping[str, Provider], profile: Sequence[Target] = ()) -> float:
+    """The weight that counts: the target's own, else that of the profile's target, else the provider's."""
+    if target.weight is not None:
+        return target.weight
+    for own in profile:
+        if own.provider == target.provider and target.model in (None, own.model):
+            return _weight(own, providers)
+    return providers[target.provider].weight
+
+
+def _all_zero(weights: Sequence[float], strategy: str) -> bool:
+    return len(weights) > 1 and not any(weights) and strategies.get(strategy).by_weight
+
+
+# -- rules that no request reaches ------------------------------------------------------------------------
+def _unreachable(profile: Profile) -> Iterator[Finding]:
+    """Exact for equal conditions and for ``all`` and ``any`` of the same clauses; it never guesses."""
+    earlier: list[tuple[str, frozenset[str], frozenset[str]]] = []
+    for rule in profile.rules:
+        if not rule.enabled:
+            continue
+        every, some = _clauses(rule.when)
+        for name, needed, offered in earlier:
+            if needed <= every or (some and some <= offered):
+                always = "always matches" if not needed else "matches whatever this one does"
+                text = f"profile {profile.slug}: rule {rule.name} is never reached: rule {name} {always}"
+                yield Finding("rule_unreachable", f"profiles[{profile.slug}].rules[{rule.name}]", text)
+                break
+        if not any(fact.startswith("partition.") for fact in conditions.parse(rule.when, "when").facts):
+            earlier.append((rule.name, every, some))
+
+
+def _clauses(tree: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """(clauses that must all hold, clauses of which one is enough); the second is empty where that says nothing."""
+    whole = frozenset({_key(tree)})
+    if "all" in tree:
+        clauses = frozenset(map(_key, tree["all"]))
+        return clauses, clauses if len(clauses) == 1 else frozenset()
+    if "any" in tree:
+        return whole, frozenset(map(_key, tree["any"]))
+    return whole, whole
+
+
+def _key(tree: Any) -> str:
+    return json.dumps(tree, sort_keys=True)
