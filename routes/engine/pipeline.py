@@ -13,7 +13,7 @@ from routes.engine.stages import Run, admission, affinity, health, load_balancer
 from routes.engine.types import Decision, StageEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from routes.engine.live import LiveState
@@ -34,19 +34,21 @@ def decide(
     *,
     dry: bool = False,
     timer: Callable[[], float] = perf_counter,
+    through: Sequence[tuple[str, Callable[[Run], None]]] = STAGES,
 ) -> Decision:
     """Choose and rank targets for one request. Never raises for want of a target; see ``Decision``.
 
     Cost: some ten microseconds; no I/O. ``now`` is the clock of ``live``. ``request.strategy`` must be a known,
     normalised name; a strategy other than the one that is written runs with its default params. Pins are read,
-    never written (``affinity.answered`` does, when somebody answered).
+    never written (``affinity.answered`` does, when somebody answered). ``through``: the stages, with something put
+    before one of them by whoever runs a recorded decision again.
     """
     base = profile.candidates_for(request.operation, request.model)
     run = Run(snapshot, profile, request, live, live.peek() if dry else live, now, rng, base)
     stages: list[StageEntry] = []
     began = timer()
     count = len(profile.targets)
-    for name, apply in STAGES:
+    for name, apply in through:
         apply(run)
         ended = timer()
         left = run.left
@@ -80,4 +82,5 @@ def decide(
         plan.choice.replaced,
         strategy,
         run.replayable,
+        request=request,
     )

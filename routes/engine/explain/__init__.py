@@ -1,0 +1,19 @@
+"""Explaining decisions: packing one small for the journal, telling it again from its revision in JSON and in plain
+words, and running it again against that or any other revision. Imports the engine only.
+"""
+
+from routes.engine.explain.describe import describe, render
+from routes.engine.explain.pack import RECORDED_PLACES, VERSION, pack_decision, unpack_decision
+from routes.engine.explain.sentences import attempt_sentences, decision_sentences, sentences
+
+__all__ = [
+    "RECORDED_PLACES",
+    "VERSION",
+    "attempt_sentences",
+    "decision_sentences",
+    "describe",
+    "pack_decision",
+    "render",
+    "sentences",
+    "unpack_decision",
+]
