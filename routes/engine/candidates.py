@@ -303,7 +303,7 @@ class CandidateSet:
         for part in parts:
             members = [c for c in self.members(part) if c.position not in dropped and c.position not in ranked]
             of_part = self.snapshot.asked(part.choice, strategy)
-            pools, others = _pools(self._keys[part.key], members, part, of_part.strategy)
+            pools, others = _pools(self._keys[part.key], members, part, of_part.strategy.leaf(of_part.params))
             if pools and not steps:
                 lead, choice = part, of_part
             seen += len(members)
@@ -317,7 +317,8 @@ class CandidateSet:
             if c.position not in reach and c.position not in dropped
         )
         left_aside = tuple(exclusion for position, exclusion in aside.items() if position not in ranked)
-        return Plan(tuple(steps), choice, lead, outside, left_aside, seen == 1 and not choice.strategy.first_only)
+        first_only = choice.strategy.leaf(choice.params).first_only
+        return Plan(tuple(steps), choice, lead, outside, left_aside, seen == 1 and not first_only)
 
 
 def parts_of(profile: Profile, rule: Rule | None) -> tuple[Part, ...]:

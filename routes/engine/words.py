@@ -25,7 +25,7 @@ def seconds(value: float) -> str:
 def ranked(code: str, value: Value, rank: int) -> str:
     """Why a target stands at ``rank`` (1 = first) of the ranking."""
     number = float(value) if isinstance(value, int | float) else 0.0
-    lowest = "lowest " if rank == 1 else ""
+    lowest, fewest, highest = ("lowest ", "fewest, ", "highest ") if rank == 1 else ("", "", "")
     match code:
         case "in_order":
             return f"number {number:.0f} in the configured order"
@@ -66,11 +66,63 @@ def ranked(code: str, value: Value, rank: int) -> str:
             return f"put back: only {100 * number:.0f} % of its latest answers were good"
         case "demoted_latency":
             return f"put back for a latency of {number:.0f} ms"
+        case "random":
+            return f"drawn at random, one of {number:.0f}"
+        case "in_flight":
+            return f"{number:.0f} in flight"
+        case "in_flight_of_two":
+            return f"{number:.0f} in flight, the better of two drawn"
+        case "requests":
+            return f"{fewest}{_count(number, 'request')} in the window"
+        case "tokens_used":
+            return f"{_count(number, 'token')} used in the window"
+        case "speed":
+            return f"{highest}{number:.1f} tokens/s"
+        case "speed_unmeasured":
+            return f"counted as {number:.1f} tokens/s, too few streams yet"
+        case "free_seats":
+            return f"{number:g} of its seats free"
+        case "seats_unknown":
+            return "its number of seats is unknown"
+        case "hash_session":
+            return f"{highest}hash of the session ({number:.4f})"
+        case "hash_request":
+            return f"{highest}hash of the request ({number:.4f})"
+        case "hash_fact":
+            return f"{highest}hash of the named fact ({number:.4f})"
+        case "variant":
+            return f"in variant {value}"
+        case "other_variant":
+            return f"backup from variant {value}"
+        case "no_variant":
+            return "in no variant"
+        case "region":
+            return f"in the requested region {value}"
+        case "region_area":
+            return f"in {value}, the area of the requested region"
+        case "region_priority":
+            return f"in {value}, a region the policy prefers"
+        case "region_other":
+            return f"farther away, in {value}" if value else "its region is unknown"
+        case "model_score":
+            return f"{_count(number, 'point')} for what the request requires"
+        case "current_percent":
+            return f"{lowest}load {number:.0f} % of its capacity"
+        case "current_load":
+            return f"{lowest}load {number:g}, capacity unknown"
+        case "foreseen_percent":
+            return f"{lowest}expected load {number:.0f} % of its capacity"
+        case "foreseen_load":
+            return f"{lowest}expected load {number:g}, capacity unknown"
         case "next_try":
             return f"due to be tried in {seconds(number)}" if number > 0 else "due to be tried"
         case "backup":
             return "further backup"
     return code.replace("_", " ")
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:,.0f} {noun}" if number == 1 else f"{number:,.0f} {noun}s"
 
 
 _QUARANTINE_CAUSES = {

@@ -37,6 +37,7 @@ def apply(run: Run) -> None:
     if plan.lone:
         candidate = steps[0].pool.candidates[0]
         run.ranked.append(Ranked(candidate.target, candidate.model, "only_candidate"))
+        run.variant = steps[0].strategy.variant(steps[0].pool, run, steps[0].params, candidate)
         run.replayable = True
         return
     pool, strategy, params, _ = steps[0]
@@ -52,8 +53,10 @@ def apply(run: Run) -> None:
             draw = run.inputs["aside"] = run.rng.random()
             run.replayable = run.replayable and steps[-1].strategy.replayable
         run.tail = _with_backups(tail, steps, run, draw)
-    if run.profile.mode.kind != "immediate" and not strategy.first_only:
+    if run.profile.mode.kind != "immediate" and not strategy.leaf(params).first_only:
         failover_mode.apply(run, steps)
+        if run.variant is not None and (leader := plan.find(run.ranked[0].target.id)) is not None:
+            run.variant = strategy.variant(pool, run, params, leader[1])
 
 
 def _rank_readmitted(run: Run, plan: Plan) -> None:
@@ -71,8 +74,9 @@ def _rank_pinned(run: Run, plan: Plan) -> None:
     assert pin.target_id is not None
     found = plan.find(pin.target_id)
     assert found is not None
-    candidate = found[1]
+    step, candidate = plan.steps[found[0]], found[1]
     run.source = "affinity"
+    run.variant = step.strategy.variant(step.pool, run, step.params, candidate)
     run.ranked.append(Ranked(candidate.target, candidate.model, "pinned", run.now - pin.pinned_at))
     if not plan.lone:
         draw = run.inputs["aside"] = run.rng.random()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from routes.engine.strategies.base import NoParams
+from routes.engine.strategies.base import Strategy
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -14,12 +14,9 @@ if TYPE_CHECKING:
     from routes.engine.strategies.base import Ranking
 
 
-class Failover:
+class Failover(Strategy):
     name: ClassVar[str] = "failover"
     description: ClassVar[str] = "Always the first target in the configured order that is available."
-    params_model: ClassVar[type[BaseModel]] = NoParams
-    by_weight: ClassVar[bool] = False
-    first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = True
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from routes.engine.strategies.base import NoParams
+from routes.engine.strategies.base import Ranking, Strategy
 from routes.engine.types import Ranked
 
 if TYPE_CHECKING:
@@ -19,20 +19,15 @@ if TYPE_CHECKING:
 
     from routes.engine.candidates import Pool
     from routes.engine.stages import Run
-    from routes.engine.strategies.base import Ranking
 
 #: Assumed where nothing is known: a short question and a short answer.
 ASSUMED_INPUT_TOKENS = 500
 ASSUMED_OUTPUT_TOKENS = 250
 
 
-class LeastCost:
+class LeastCost(Strategy):
     name: ClassVar[str] = "least_cost"
     description: ClassVar[str] = "The target on which this request is expected to cost least."
-    params_model: ClassVar[type[BaseModel]] = NoParams
-    by_weight: ClassVar[bool] = False
-    first_only: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         inputs = run.inputs

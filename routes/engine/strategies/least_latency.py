@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from routes.engine.strategies.base import Params
+from routes.engine.strategies.base import Family, Params, Ranking, Strategy, drawn, turn_of
 from routes.engine.types import Ranked
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from routes.engine.candidates import Candidate, Pool
     from routes.engine.stages import Run
-    from routes.engine.strategies.base import Ranking
 
 #: Share of requests that go to targets with too few samples.
 EXPLORE_SHARE = 0.05
@@ -36,13 +35,11 @@ class LeastLatencyParams(Params):
     )
 
 
-class LeastLatency:
+class LeastLatency(Strategy):
     name: ClassVar[str] = "least_latency"
     description: ClassVar[str] = "The target that answered fastest lately."
     params_model: ClassVar[type[BaseModel]] = LeastLatencyParams
-    by_weight: ClassVar[bool] = False
-    first_only: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
+    family: ClassVar[Family | None] = "load_balancing"
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         assert isinstance(params, LeastLatencyParams)
@@ -61,12 +58,9 @@ class LeastLatency:
 
     def _explore(self, pool: Pool, run: Run, cold: list[tuple[int, int]], measured: bool) -> int | None:
         """Which of the unmeasured has its turn: in 5 % of requests, or always while nothing is measured."""
-        if measured:
-            draw = run.inputs["draw"] = run.rng.random()
-            if draw >= EXPLORE_SHARE:
-                return None
-        turn = run.inputs["turn"] = run.rotation.rotate(pool.key + "/explore")
-        return turn % len(cold)
+        if measured and drawn(run) >= EXPLORE_SHARE:
+            return None
+        return turn_of(run, pool.key + "/explore", backup=False) % len(cold)
 
 
 def measure(pool: Pool, run: Run, needed: int) -> tuple[str, list[tuple[float, int]], list[tuple[int, int]]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from routes.engine.strategies.base import NoParams
+from routes.engine.strategies.base import Family, Ranking, Strategy, pair_of, turn_of
 from routes.engine.types import Ranked
 
 if TYPE_CHECKING:
@@ -20,32 +20,22 @@ if TYPE_CHECKING:
 
     from routes.engine.candidates import Candidate, Pool
     from routes.engine.stages import Run
-    from routes.engine.strategies.base import Ranking
 
 #: Estimate, in seconds, where neither a target nor its rival has samples: load alone decides.
 NEUTRAL = 1.0
 
 
-class PeakEwma:
+class PeakEwma(Strategy):
     name: ClassVar[str] = "peak_ewma"
     description: ClassVar[str] = "The better of two random targets by recent peak latency and load; recommended."
-    params_model: ClassVar[type[BaseModel]] = NoParams
     by_weight: ClassVar[bool] = True
-    first_only: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
+    family: ClassVar[Family | None] = "load_balancing"
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         candidates = pool.candidates
-        n = len(candidates)
-        if backup or n == 1:
+        if backup or len(candidates) == 1:
             return tuple(_by_score(pool, run, None)), None
-        first, second = 0, 1
-        if n > 2:
-            random = run.rng.random
-            first = int(random() * n)
-            second = int(random() * (n - 1))
-            if second >= first:
-                second += 1
+        first, second = pair_of(pool, run)
         one, other = candidates[first], candidates[second]
         one_s, one_load = _load(one, run)
         other_s, other_load = _load(other, run)
@@ -58,7 +48,7 @@ class PeakEwma:
         weights = pool.weights
         score = 1000.0 * pool.mean_weight * one_s * one_load / weights[first]
         other_score = 1000.0 * pool.mean_weight * other_s * other_load / weights[second]
-        if other_score < score or (other_score == score and run.rotation.rotate(pool.key + "/ties") % 2):
+        if other_score < score or (other_score == score and turn_of(run, pool.key + "/ties", backup, "tie") % 2):
             first, second, one, score = second, first, other, other_score
         run.inputs["pair"] = (one.position, candidates[second].position)
         return (Ranked(one.target, one.model, "peak_ewma", score),), _by_score(pool, run, one)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from routes.engine.strategies.base import NoParams, mixed
+from routes.engine.strategies.base import Family, Strategy, mixed, turn_of
 from routes.engine.types import Ranked
 
 if TYPE_CHECKING:
@@ -20,22 +20,19 @@ if TYPE_CHECKING:
     from routes.engine.strategies.base import Ranking
 
 
-class RoundRobin:
+class RoundRobin(Strategy):
     name: ClassVar[str] = "round_robin"
     description: ClassVar[str] = "Each target in turn, exactly."
-    params_model: ClassVar[type[BaseModel]] = NoParams
-    by_weight: ClassVar[bool] = False
-    first_only: ClassVar[bool] = False
     replayable: ClassVar[bool] = True
+    family: ClassVar[Family | None] = "load_balancing"
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         candidates = pool.candidates
         n = len(candidates)
+        turn = turn_of(run, pool.key, backup)
         if backup:
             # Scattered by the first tier's turn: in step with it, one target's failures would all land on one.
-            turn = int(mixed(run.inputs["turn"], pool.tier) * n)
-        else:
-            turn = run.inputs["turn"] = run.rotation.rotate(pool.key)
+            turn = int(mixed(turn, pool.salt) * n)
         start = turn % n
         winner = candidates[start]
         return (Ranked(winner.target, winner.model, "turn", turn),), (_rest(candidates, start, turn) if n > 1 else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from routes.engine.strategies.base import NoParams
+from routes.engine.strategies.base import Strategy
 from routes.engine.types import Ranked
 
 if TYPE_CHECKING:
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from routes.engine.strategies.base import Ranking
 
 
-class Single:
+class Single(Strategy):
     name: ClassVar[str] = "single"
     description: ClassVar[str] = "The first target only, without backups."
-    params_model: ClassVar[type[BaseModel]] = NoParams
-    by_weight: ClassVar[bool] = False
     first_only: ClassVar[bool] = True
     replayable: ClassVar[bool] = True
 

@@ -1,0 +1,164 @@
+"""``ab_test``: named variants with shares. A session (without one: each request) belongs to a variant by a stable
+hash, and within it to a target by another; weights count there. The variant that leads is recorded.
+
+Both hashes are rendezvous hashes: a variant whose targets are all out gives its sessions to the others by their
+shares and gets the same ones back, and a changed share moves no more sessions than it must. The experiment is salted
+with the profile, so that those of two profiles are independent. Imports the engine and pydantic only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import Field, field_validator
+
+from routes.engine.candidates import Pool, profile_of
+from routes.engine.strategies.base import Params, Ranking, Strategy
+from routes.engine.strategies.consistent_hash import hashed, highest, scored
+from routes.engine.types import Ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydantic import BaseModel
+
+    from routes.engine.candidates import Candidate
+    from routes.engine.stages import Run
+
+
+class Variant(Params):
+    name: str = Field(min_length=1, max_length=100, description="Recorded with every decision.")
+    share: float = Field(
+        1, ge=0, le=1_000_000, allow_inf_nan=False, description="Its part of the sessions, in proportion to the others."
+    )
+    targets: tuple[str, ...] = Field(min_length=1, description="Providers by slug, or provider/model.")
+
+
+class AbTestParams(Params):
+    variants: tuple[Variant, ...] = Field(
+        (), description="Named variants with their share and targets; none: each target is one, by its weight."
+    )
+
+    @field_validator("variants")
+    @classmethod
+    def _distinct(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        names = [variant.name for variant in variants]
+        if len(set(names)) < len(names):
+            raise ValueError("every variant needs a name of its own")
+        if variants and not any(variant.share for variant in variants):
+            raise ValueError("at least one variant needs a share")
+        return variants
+
+
+class Arm(NamedTuple):
+    """A variant as far as a pool has its targets."""
+
+    name: str
+    pool: Pool
+    seeds: tuple[int, ...]
+
+
+class Experiment(NamedTuple):
+    """The variants of a pool. ``params`` are those it was made from."""
+
+    params: AbTestParams
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]  # of the arms
+    shares: tuple[float, ...]
+    outside: tuple[Candidate, ...]  # in no variant: last backups
+
+
+class AbTest(Strategy):
+    name: ClassVar[str] = "ab_test"
+    description: ClassVar[str] = "Named variants with shares; a session stays in its variant, which is recorded."
+    params_model: ClassVar[type[BaseModel]] = AbTestParams
+    by_weight: ClassVar[bool] = True
+
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
+        test = self._experiment(pool, params)
+        key = run.inputs["hash"] = _key(run)
+        order = _order(test, key)
+        if not order:
+            return (), _told_outside(test.outside)
+        arm = test.arms[order[0]]
+        if not backup:
+            run.variant = arm.name
+        ranked, tail = highest(arm.pool, arm.seeds, key, "")
+        winner = ranked[0]
+        first = Ranked(winner.target, winner.model, "variant", arm.name)
+        return (first,), _rest(test, order, key, first, tail)
+
+    def variant(self, pool: Pool, run: Run, params: BaseModel, candidate: Candidate) -> str | None:
+        test = self._experiment(pool, params)
+        for number in _order(test, _key(run)):
+            arm = test.arms[number]
+            if any(member.target is candidate.target for member in arm.pool.candidates):
+                return arm.name
+        return None
+
+    def _experiment(self, pool: Pool, params: BaseModel) -> Experiment:
+        assert isinstance(params, AbTestParams)
+        found: Experiment | None = pool.memo.get(self.name)
+        if found is None or found.params is not params:
+            found = pool.memo[self.name] = _planned(pool, params)
+        return found
+
+
+def _planned(pool: Pool, params: AbTestParams) -> Experiment:
+    named = [(variant.name, variant.share, variant.targets) for variant in params.variants if variant.share > 0]
+    members: list[tuple[str, float, tuple[Candidate, ...]]] = [
+        (name, share, tuple(c for c in pool.candidates if _names_of(c) & set(targets)))
+        for name, share, targets in named
+    ]
+    if not params.variants:
+        members = [(c.target.label, weight, (c,)) for c, weight in zip(pool.candidates, pool.weights, strict=True)]
+    members = [entry for entry in members if entry[2]]
+    profile = profile_of(pool.key)
+    arms = []
+    for number, (name, _, candidates) in enumerate(members):
+        part = Pool(f"{pool.key}/{number}", pool.tier, candidates)
+        arms.append(Arm(name, part, tuple(hashed(target_id) for target_id in part.ids)))
+    inside = {c.id for _, _, candidates in members for c in candidates}
+    return Experiment(
+        params,
+        tuple(arms),
+        tuple(hashed(f"{profile}/{name}") for name, _, _ in members),
+        tuple(share for _, share, _ in members),
+        tuple(c for c in pool.candidates if c.id not in inside),
+    )
+
+
+def _names_of(candidate: Candidate) -> set[str]:
+    """What a variant may call it."""
+    provider = candidate.target.provider.slug
+    return {provider, f"{provider}/{candidate.asked}"}
+
+
+def _key(run: Run) -> int:
+    key: int | None = run.inputs.get("hash")  # of a decision that is told again
+    return hashed(run.request.session or run.request.route_id) if key is None else key
+
+
+def _order(test: Experiment, key: int) -> Sequence[int]:
+    """The arms, the one that the key belongs to first."""
+    scores = scored(key, test.seeds, test.shares)
+    return sorted(range(len(scores)), key=lambda number: -scores[number])
+
+
+def _rest(test: Experiment, order: Sequence[int], key: int, first: Ranked, tail: Any) -> Iterator[Ranked]:
+    """The others of the variant, then those of the other variants, then those of none; each once."""
+    told = {first.target.id}
+    for number in order:
+        arm = test.arms[number]
+        ranked, rest = ((), tail) if number == order[0] else highest(arm.pool, arm.seeds, key, "")
+        code = "variant" if number == order[0] else "other_variant"
+        for entry in (*ranked, *(rest or ())):
+            if entry.target.id not in told:
+                told.add(entry.target.id)
+                yield Ranked(entry.target, entry.model, code, arm.name)
+    yield from _told_outside(test.outside)
+
+
+def _told_outside(candidates: Sequence[Candidate]) -> Iterator[Ranked]:
+    for candidate in candidates:
+        yield Ranked(candidate.target, candidate.model, "no_variant")

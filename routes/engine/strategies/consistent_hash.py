@@ -1,0 +1,115 @@
+"""``consistent_hash``: rendezvous hashing of the session, or of a named fact of the request.
+
+Every candidate scores by the hash of key and target, and the highest wins: a target that leaves moves only the keys
+that it had, one that joins takes only those it wins. Weights scale the scores so that each target gets its share of
+the keys. A request without the fact goes by its session, one without a session by its own id.
+Imports the engine and pydantic only.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from math import exp, log
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, field_validator
+
+from routes.engine.facts import UNKNOWN
+from routes.engine.facts.catalogue import find
+from routes.engine.strategies.base import Params, Ranking, Strategy
+from routes.engine.types import Ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydantic import BaseModel
+
+    from routes.engine.candidates import Pool
+    from routes.engine.stages import Run
+
+_MASK = (1 << 64) - 1
+
+
+class ConsistentHashParams(Params):
+    fact: str | None = Field(
+        None,
+        max_length=256,
+        description="The fact to hash, such as header.x-tenant or key.name; empty: the session.",
+    )
+
+    @field_validator("fact")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if not name:
+            return None
+        spec = find(name)
+        if spec is None:
+            raise ValueError("there is no such fact")
+        if spec.kind in ("partition", "time"):
+            raise ValueError("not a fact that stays the same for a client")
+        return name.lower() if name.lower().startswith("header.") else name
+
+
+class ConsistentHash(Strategy):
+    name: ClassVar[str] = "consistent_hash"
+    description: ClassVar[str] = "The same target for the same session; a target that leaves moves only its own."
+    params_model: ClassVar[type[BaseModel]] = ConsistentHashParams
+    by_weight: ClassVar[bool] = True
+
+    def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
+        assert isinstance(params, ConsistentHashParams)
+        code, key = _key(run, params.fact)
+        seeds = pool.memo.get(self.name)
+        if seeds is None:
+            seeds = pool.memo[self.name] = tuple(hashed(target_id) for target_id in pool.ids)
+        return highest(pool, seeds, key, code)
+
+
+def highest(pool: Pool, seeds: Sequence[int], key: int, code: str) -> Ranking:
+    """The pool by rendezvous hash of ``key``. The value is the score, between 0 and 1, weights evened out."""
+    scores = scored(key, seeds, pool.weights)
+    first = scores.index(max(scores))
+    return (_told(pool, first, scores, code),), _rest(pool, first, scores, code) if len(seeds) > 1 else None
+
+
+def hashed(text: str) -> int:
+    """53 bits of a stable hash: the same in every process and release, and exact in any JSON."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 11
+
+
+def scored(key: int, seeds: Sequence[int], weights: Sequence[float]) -> list[float]:
+    """A score per seed, at most 0: the logarithm of a uniform number by key and seed, over the weight. The chance
+    to be highest is then in proportion to the weight."""
+    points = [
+        (((((z := ((key ^ seed) * 0x9E3779B97F4A7C15) & _MASK) ^ (z >> 32)) * 0xD6E8FEB86659FD93) & _MASK) >> 11)
+        for seed in seeds
+    ]
+    return [log((point + 0.5) / (1 << 53)) / weight for point, weight in zip(points, weights, strict=True)]
+
+
+def _key(run: Run, fact: str | None) -> tuple[str, int]:
+    """(code of what is hashed, its hash), recorded so that a decision can be told again without the request."""
+    inputs = run.inputs
+    if "hash" in inputs:
+        return inputs["by"], inputs["hash"]
+    code, text = "hash_request", run.request.route_id
+    if run.request.session:
+        code, text = "hash_session", run.request.session
+    if fact and run.request.facts is not None:
+        value = run.request.facts.get(fact)
+        if value is not None and value is not UNKNOWN:
+            code, text = "hash_fact", ",".join(sorted(value)) if isinstance(value, frozenset) else str(value)
+    inputs["by"], key = code, hashed(text)
+    inputs["hash"] = key
+    return code, key
+
+
+def _told(pool: Pool, index: int, scores: Sequence[float], code: str) -> Ranked:
+    candidate = pool.candidates[index]
+    return Ranked(candidate.target, candidate.model, code, exp(scores[index] * pool.mean_weight))
+
+
+def _rest(pool: Pool, first: int, scores: Sequence[float], code: str) -> Iterator[Ranked]:
+    for index in sorted(range(len(scores)), key=lambda index: -scores[index]):
+        if index != first:
+            yield _told(pool, index, scores, code)
