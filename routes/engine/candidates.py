@@ -160,7 +160,7 @@ class Step(NamedTuple):
 class Plan:
     """What there is to rank, in order, and who is not ranked although healthy."""
 
-    __slots__ = ("_found", "aside", "choice", "lone", "outside", "part", "steps")
+    __slots__ = ("_found", "aside", "choice", "lone", "outside", "part", "single", "steps")
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class Plan:
         part: Part,
         outside: tuple[Exclusion, ...],
         aside: tuple[Exclusion, ...],
-        lone: bool,
+        seen: int,
     ) -> None:
         self.steps = steps
         #: of the part that leads: the first of the two that has a candidate
@@ -177,8 +177,10 @@ class Plan:
         self.part = part
         self.outside = outside  # candidates that this request may not reach: other rules', or not the rule's
         self.aside = aside  # candidates that the strategy never uses
-        #: nothing to choose between
-        self.lone = lone
+        #: the strategy that leads knows no other target than the first
+        self.single = choice.strategy.leaf(choice.params).first_only
+        #: nothing to choose between; ``seen`` candidates were in before the strategy put any aside
+        self.lone = seen == 1 and not self.single
         self._found: dict[str, tuple[int, Candidate]] | None = None
 
     def find(self, target_id: str) -> tuple[int, Candidate] | None:
@@ -303,7 +305,7 @@ class CandidateSet:
         for part in parts:
             members = [c for c in self.members(part) if c.position not in dropped and c.position not in ranked]
             of_part = self.snapshot.asked(part.choice, strategy)
-            pools, others = _pools(self._keys[part.key], members, part, of_part.strategy.leaf(of_part.params))
+            pools, others = _pools(self._keys[part.key], members, part, of_part)
             if pools and not steps:
                 lead, choice = part, of_part
             seen += len(members)
@@ -317,8 +319,20 @@ class CandidateSet:
             if c.position not in reach and c.position not in dropped
         )
         left_aside = tuple(exclusion for position, exclusion in aside.items() if position not in ranked)
-        first_only = choice.strategy.leaf(choice.params).first_only
-        return Plan(tuple(steps), choice, lead, outside, left_aside, seen == 1 and not first_only)
+        return Plan(tuple(steps), choice, lead, outside, left_aside, seen)
+
+    def plan_for(self, target_id: str, strategy: str | None, dropped: frozenset[int]) -> Plan:
+        """The plan of a request that only one target can serve, whichever part has it. Not kept: there are few."""
+        profile = self.profile
+        part, only = profile.base, list[Candidate]()
+        for each in (profile.base, *(rule.part for rule in profile.rules)):
+            only = [c for c in self.members(each) if c.id == target_id and c.position not in dropped]
+            if only:
+                part = each
+                break
+        choice = self.snapshot.asked(part.choice, strategy)
+        steps = tuple(Step(pool, choice.strategy, choice.params, True) for pool in group(self._keys[part.key], only))
+        return Plan(steps, choice, part, (), (), 1)
 
 
 def parts_of(profile: Profile, rule: Rule | None) -> tuple[Part, ...]:
@@ -328,20 +342,18 @@ def parts_of(profile: Profile, rule: Rule | None) -> tuple[Part, ...]:
     return (rule.part, profile.base) if rule.fallback_to_profile else (rule.part,)
 
 
-def _pools(
-    key: str, members: list[Candidate], part: Part, strategy: Strategy
-) -> tuple[tuple[Pool, ...], list[Exclusion]]:
+def _pools(key: str, members: list[Candidate], part: Part, choice: Choice) -> tuple[tuple[Pool, ...], list[Exclusion]]:
     """(what the strategy ranks, by tier; the others as exclusions)"""
+    strategy = choice.strategy.leaf(choice.params)
     if strategy.first_only:
         kept = [c for c in members if c.position == part.first]
-        return group(key, kept), [
-            Exclusion(c.target, "load_balancer", "not_first") for c in members if c.position != part.first
-        ]
-    if strategy.by_weight and any(c.weight > 0 for c in members):  # weight 0 = never, unless all have it
-        return group(key, [c for c in members if c.weight > 0]), [
-            Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in members if c.weight <= 0
-        ]
-    return group(key, members), []
+        others = [Exclusion(c.target, "load_balancer", "not_first") for c in members if c.position != part.first]
+    elif strategy.by_weight and any(c.weight > 0 for c in members):  # weight 0 = never, unless all have it
+        kept = [c for c in members if c.weight > 0]
+        others = [Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in members if c.weight <= 0]
+    else:
+        kept, others = members, []
+    return group(key, kept), others
 
 
 def _not_for(profile: Profile, rule: Rule | None, target: Target) -> tuple[str, str]:

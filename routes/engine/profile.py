@@ -234,8 +234,9 @@ class _Builder:
         if name in self._names:
             raise SnapshotError(f"{path}.name", f"{name!r} is taken")
         self._names.add(name)
+        ident = rule_id(self._profile_id, name)
         try:
-            condition = conditions.parse(document["when"])
+            condition = conditions.parse(document["when"], owner=ident)
         except conditions.ConditionError as error:
             inner, message = error.errors[0]
             raise SnapshotError(f"{path}.{inner}", message) from None
@@ -250,7 +251,6 @@ class _Builder:
                     model = own["model"]
                     weight = own["weight"] if weight is None else weight
             entries.append((entry, provider, model, weight))
-        ident = rule_id(self._profile_id, name)
         part = Part(
             f"{self._profile_id}/{ident}", self._places(entries, f"{path}.targets"), self._choice(document, path)
         )

@@ -107,7 +107,12 @@ class Snapshot:
 
     def choice(self, strategy: Strategy, params: BaseModel) -> Choice:
         """The strategy to rank with where ``strategy`` is written: policy replaces one whose family is off."""
-        return Choice(strategy, params)
+        if strategies.allowed(strategy, self.policy, params):
+            return Choice(strategy, params)
+        instead = self.default_strategy
+        if not strategies.allowed(instead, self.policy, strategies.DEFAULT_PARAMS[instead.name]):
+            instead = strategies.REGISTRY[strategies.DEFAULT]
+        return Choice(instead, strategies.DEFAULT_PARAMS[instead.name], strategy.name)
 
     def asked(self, written: Choice, name: str | None) -> Choice:
         """``written`` unless the request asks for another strategy, which runs with its default params."""

@@ -193,7 +193,7 @@ class Decision:
     would_rank: str = ""
     #: the ranking follows from revision, exclusions and ``inputs``, so a record of it need not list it
     replayable: bool = False
-    facts: dict[str, Any] = field(default_factory=dict)  # what to record of the request, see ``facts.record``
+    facts: dict[str, Any] = field(default_factory=dict)  # of a decision read back; else ``request.facts`` has them
     request: RouteRequest | None = None  # what was decided; its wishes are part of the record
 
     def place(self, index: int) -> Ranked | None:

@@ -80,7 +80,7 @@ class Run:
         self.left = len(base.candidates)  # how many are still in
         #: what the live state says to look at twice: targets not simply closed, providers in quarantine
         self.suspects: Collection[str] = ()
-        self.gated: list[Candidate] = []  # left out by slow start
+        self.gated: set[str] = set()  # ids of those left out by slow start
         #: the rule that matched; looked for once, by whichever stage needs it first (``smart_routing.rule_of``)
         self.rule: Rule | None = None
         self.matched = False

@@ -1,35 +1,80 @@
 """Admission: who may serve this request at all, before health or any strategy looks at them, so that a disabled
 target never advances a counter or skews a weight. Imports the engine only.
 
-What the configuration decides (wire, model) was decided once per revision in the ``CandidateSet``; here the
-admin states of the overlay and the request's own wishes are applied.
+What the configuration decides (wire, model) was decided once per revision in the ``CandidateSet``; here come the
+admin states of the overlay, limits on what is in flight, and the request's own wishes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routes.engine.stages import affinity
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from routes.engine.stages import Run
+    from routes.engine.types import AdminState
 
 NAME = "admission"
 
 
 def apply(run: Run) -> None:
+    request, base = run.request, run.base
+    if request.origin is not None:
+        _only_origin(run, request.origin)
     inactive = run.live.inactive(run.now)
-    only, exclude = run.request.only, run.request.exclude
-    if not inactive and only is None and not exclude:
-        return
-    base, dropped = run.base, run.dropped
+    if inactive:
+        _inactive(run, inactive)
+    if request.only is not None or request.exclude:
+        _wishes(run)
+    if request.tags and run.profile.require_tags:
+        _tags(run)
+    for candidate in base.typed:
+        head = candidate.target.head
+        assert head is not None  # of those whose head has a type
+        if head.model_type != request.model_type and candidate.position not in run.dropped:
+            run.drop(candidate, NAME, "model_type", head.model_type)
+    for provider_id, most in base.capped:
+        in_flight = run.live.in_flight(provider_id)
+        if in_flight >= most:
+            for candidate in base.by_provider[provider_id]:
+                if candidate.position not in run.dropped:
+                    run.drop(candidate, NAME, "at_capacity", in_flight)
+
+
+def _only_origin(run: Run, origin: str) -> None:
+    """An earlier response lives where it came from: nobody else can go on with it, whatever rules say."""
+    for candidate in run.base.candidates:
+        if candidate.id != origin:
+            run.drop(candidate, NAME, "not_origin")
+
+
+def _inactive(run: Run, inactive: Mapping[str, AdminState]) -> None:
+    """Draining means no new sessions: those that are there, and responses that came from there, go on."""
     for provider_id, state in inactive.items():
-        for candidate in base.by_provider.get(provider_id, ()):
-            run.drop(candidate, NAME, state)
-    if only is not None or exclude:
-        for candidate in base.candidates:
-            if candidate.position in dropped:
+        for candidate in run.base.by_provider.get(provider_id, ()):
+            if candidate.position in run.dropped:
                 continue
-            slug = candidate.target.provider.slug
-            if only is not None and slug not in only:
-                run.drop(candidate, NAME, "not_requested")
-            elif slug in exclude:
-                run.drop(candidate, NAME, "excluded_by_request")
+            if state != "draining" or not (run.request.origin or affinity.pinned_to(run, candidate)):
+                run.drop(candidate, NAME, state)
+
+
+def _wishes(run: Run) -> None:
+    only, exclude = run.request.only, run.request.exclude
+    for candidate in run.base.candidates:
+        if candidate.position in run.dropped:
+            continue
+        slug = candidate.target.provider.slug
+        if only is not None and slug not in only:
+            run.drop(candidate, NAME, "not_requested")
+        elif slug in exclude:
+            run.drop(candidate, NAME, "excluded_by_request")
+
+
+def _tags(run: Run) -> None:
+    for candidate in run.base.candidates:
+        missing = run.request.tags - candidate.target.provider.tags
+        if missing and candidate.position not in run.dropped:
+            run.drop(candidate, NAME, "tags_missing", ", ".join(sorted(missing)))

@@ -1,8 +1,9 @@
-"""Health: drops targets whose circuit is open or that are quarantined, gates those in slow start, and decides
-what happens when nothing healthy is left. Imports the engine only.
+"""Health: drops targets whose circuit is open, that are quarantined or that probes found unhealthy, gates those in
+slow start, and decides what happens when nothing healthy is left. Imports the engine only.
 
-``reject``: the decision stays empty. ``try``: targets with an open circuit come back by soonest next try, one
-attempt, with a cap on what is in flight per target (``run.panic``). Quarantined targets stay out until their
+Nothing left is judged on the targets this request may reach: its rule's, or the profile's own, or both. ``reject``:
+the decision stays empty. ``try``: targets that are unhealthy or have an open circuit come back by soonest next try,
+one attempt, with a cap on what is in flight per target (``run.panic``). Quarantined targets stay out until their
 time; only when all are quarantined and no upstream said until when, the one soonest due may be tried alone.
 Half-open targets are candidates like others: their slots are claimed when an attempt is about to be sent.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
+
+from routes.engine.stages.smart_routing import reach_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,44 +27,52 @@ NAME = "health"
 
 def apply(run: Run) -> None:
     live, now = run.live, run.now
-    suspects = live.suspects(now)
-    if not suspects:
+    run.suspects = suspects = live.suspects(now)
+    found = _suspected(run, suspects) if suspects else ()
+    if not found:
         return
-    gated: list[tuple[Candidate, float]] = []
-    opened: list[tuple[Candidate, float]] = []
+    reach = reach_of(run)
+    out: list[tuple[Candidate, str, float | None]] = []
+    opened: list[tuple[Candidate, float]] = []  # as ``run.readmitted``, of those within reach
     quarantined: list[tuple[Candidate, Quarantine]] = []
-    for candidate in _suspected(run, suspects):
-        target = candidate.target
+    gated: list[tuple[Candidate, float]] = []
+    for candidate in found:
+        target, within = candidate.target, candidate.position in reach
         quarantine = live.quarantined_until(target, candidate.model, now)
         if quarantine is not None:
-            quarantined.append((candidate, quarantine))
+            out.append((candidate, "quarantined_" + quarantine.cause, quarantine.until - now))
+            if within:
+                quarantined.append((candidate, quarantine))
             continue
         view = live.circuit(target, now)
         if view.state == "open":
-            opened.append((candidate, view.until))
-        elif view.admitted < 1.0 and fraction(run.request.route_id, target.id) >= view.admitted:
+            out.append((candidate, "circuit_open", max(0.0, view.until - now)))
+            if within:
+                opened.append((candidate, view.until))
+        elif live.observed(target.id) == "unhealthy":
+            out.append((candidate, "unhealthy", None))
+            if within:
+                opened.append((candidate, now))
+        elif within and view.admitted < 1.0 and fraction(run.request.route_id, target.id) >= view.admitted:
             gated.append((candidate, view.admitted))
-    out = len(opened) + len(quarantined)
-    left = run.left - out
-    if out:
-        run.retry_at = min([until for _, until in opened] + [quarantine.until for _, quarantine in quarantined])
-        if not left:
-            _nothing_left(run, opened, quarantined)
+    left = len(reach - run.dropped) - len(opened) - len(quarantined)
+    due = [until for _, until in opened if until > now] + [quarantine.until for _, quarantine in quarantined]
+    run.retry_at = min(due, default=None)
+    if not left and (opened or quarantined):
+        _nothing_left(run, opened, quarantined)
     readmitted = {candidate.position for candidate, _ in run.readmitted}
-    for candidate, until in opened:
+    for candidate, code, value in out:
         if candidate.position not in readmitted:
-            run.drop(candidate, NAME, "circuit_open", max(0.0, until - now))
-    for candidate, quarantine in quarantined:
-        if candidate.position not in readmitted:
-            run.drop(candidate, NAME, "quarantined_" + quarantine.cause, quarantine.until - now)
+            run.drop(candidate, NAME, code, value)
     if len(gated) < left:  # slow start gives way when nothing else is left
         for candidate, admitted in gated:
+            run.gated.add(candidate.id)
             run.drop(candidate, NAME, "slow_start", 100.0 * admitted)
 
 
 def _suspected(run: Run, suspects: Collection[str]) -> list[Candidate]:
     """Candidates still in whose target or provider is among the suspects, in configured order."""
-    base, dropped = run.base, run.dropped
+    base = run.base
     found: dict[int, Candidate] = {}
     for key in suspects:
         candidate = base.by_id.get(key)
@@ -70,7 +81,7 @@ def _suspected(run: Run, suspects: Collection[str]) -> list[Candidate]:
         else:
             for candidate in base.by_provider.get(key, ()):
                 found[candidate.position] = candidate
-    return [found[position] for position in sorted(found.keys() - dropped)]
+    return [found[position] for position in sorted(found.keys() - run.dropped)]
 
 
 def _nothing_left(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from routes.engine.candidates import Plan, Step
     from routes.engine.stages import Run
+    from routes.engine.types import PinPlan
 
 NAME = "load_balancer"
 
@@ -32,15 +33,16 @@ def apply(run: Run) -> None:
         _rank_readmitted(run, plan)
         return
     if run.pin is not None and run.pin.honoured:
-        _rank_pinned(run, plan)
-        return
-    if plan.lone:
-        candidate = steps[0].pool.candidates[0]
-        run.ranked.append(Ranked(candidate.target, candidate.model, "only_candidate"))
-        run.variant = steps[0].strategy.variant(steps[0].pool, run, steps[0].params, candidate)
-        run.replayable = True
+        _rank_pinned(run, plan, run.pin)
         return
     pool, strategy, params, _ = steps[0]
+    if plan.lone:
+        candidate = pool.candidates[0]
+        code = "only_candidate" if run.request.origin is None else "origin"
+        run.ranked.append(Ranked(candidate.target, candidate.model, code))
+        run.variant = _variant(run, plan, candidate.id)
+        run.replayable = True
+        return
     ranked, tail = strategy.rank(pool, run, params, False)
     run.ranked += ranked
     run.replayable = strategy.replayable
@@ -53,10 +55,18 @@ def apply(run: Run) -> None:
             draw = run.inputs["aside"] = run.rng.random()
             run.replayable = run.replayable and steps[-1].strategy.replayable
         run.tail = _with_backups(tail, steps, run, draw)
-    if run.profile.mode.kind != "immediate" and not strategy.leaf(params).first_only:
+    if run.profile.mode.kind != "immediate" and not plan.single:
         failover_mode.apply(run, steps)
-        if run.variant is not None and (leader := plan.find(run.ranked[0].target.id)) is not None:
-            run.variant = strategy.variant(pool, run, params, leader[1])
+        if run.variant is not None:  # it is the variant of whoever leads now
+            run.variant = _variant(run, plan, run.ranked[0].target.id)
+
+
+def _variant(run: Run, plan: Plan, target_id: str) -> str | None:
+    """The variant of an A/B test that a target stands for which leads without having been ranked first."""
+    found = plan.find(target_id)
+    assert found is not None  # who leads is ranked
+    pool, strategy, params, _ = plan.steps[found[0]]
+    return strategy.variant(pool, run, params, found[1])
 
 
 def _rank_readmitted(run: Run, plan: Plan) -> None:
@@ -67,17 +77,14 @@ def _rank_readmitted(run: Run, plan: Plan) -> None:
             run.ranked.append(Ranked(candidate.target, candidate.model, "next_try", wait))
 
 
-def _rank_pinned(run: Run, plan: Plan) -> None:
+def _rank_pinned(run: Run, plan: Plan, pin: PinPlan) -> None:
     """The session's target leads; the others stand behind it as a strategy ranks them that advances nothing."""
-    pin = run.pin
-    assert pin is not None
-    assert pin.target_id is not None
-    found = plan.find(pin.target_id)
-    assert found is not None
-    step, candidate = plan.steps[found[0]], found[1]
+    found = plan.find(pin.target_id or "")
+    assert found is not None  # an honoured pin's target is among those to be ranked
+    candidate = found[1]
     run.source = "affinity"
-    run.variant = step.strategy.variant(step.pool, run, step.params, candidate)
     run.ranked.append(Ranked(candidate.target, candidate.model, "pinned", run.now - pin.pinned_at))
+    run.variant = _variant(run, plan, candidate.id)
     if not plan.lone:
         draw = run.inputs["aside"] = run.rng.random()
         run.tail = _aside(plan.steps, run, draw, candidate.id)
