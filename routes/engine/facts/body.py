@@ -7,6 +7,7 @@ Walks use a stack and are linear in the size of the body.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -55,13 +56,23 @@ def load(body: bytes) -> dict[str, Any]:
 
 
 def _load_leniently(body: bytes) -> Any:
-    """The gateway passes on some JSON that the fast parser refuses, such as half of a surrogate pair in a string.
-    A rule must see what the upstream will see."""
+    """The gateway passes on some JSON that the fast parser refuses: half of a surrogate pair, bytes that are not UTF-8,
+    numbers beyond all bounds. A rule must see what the upstream will see, so only what is wrong is left out."""
     try:
-        document = json.loads(body.decode(), parse_constant=lambda _: None)
+        text = body.decode("utf-8", "replace")
+        document = json.loads(text, parse_constant=_nothing, parse_float=_finite, parse_int=_finite)
         return orjson.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
+
+
+def _nothing(_: str) -> None:
+    """``NaN``, ``Infinity``."""
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 # -- messages --------------------------------------------------------------------------------------------
@@ -201,12 +212,8 @@ def survey(document: dict[str, Any], offered: list[Any]) -> Survey:
     """
     size = _json_bytes(offered) if offered else 0
     images = False
-    pending: list[Any] = []
-    for root in _ROOTS:
-        value = document.get(root)
-        if value is not None:
-            size += 4 * _token_ids(value)
-            pending.append(value)
+    pending: list[Any] = [document.get(root) for root in _ROOTS]
+    size += 4 * (_token_ids(document.get("prompt")) + _token_ids(document.get("input")))
     while pending:
         value = pending.pop()
         kind = type(value)
@@ -216,6 +223,9 @@ def survey(document: dict[str, Any], offered: list[Any]) -> Survey:
             pending += value
         elif kind is dict:
             block = value.get("type")
+            if block == "text":  # most of them: there is no other member to look at
+                pending.append(value.get("text"))
+                continue
             if type(block) is str and block in _MEDIA_BLOCKS:
                 images = images or block in _IMAGE_BLOCKS
                 continue

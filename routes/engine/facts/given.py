@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
 #: The last second that every time zone can show.
 _LATEST: Final = 253_402_000_000.0
+_LARGEST: Final = 1e15
 _MAX_FACTS: Final = 200
 
 
@@ -24,7 +24,7 @@ def fits(spec: FactSpec, value: Any) -> bool:
         case "flag":
             return type(value) is bool
         case "number":
-            return type(value) in (int, float) and math.isfinite(value) and value >= 0
+            return type(value) in (int, float) and 0 <= value <= _LARGEST
         case "time":
             return type(value) in (int, float) and 0 <= value <= _LATEST
     return type(value) is str
@@ -46,10 +46,15 @@ def check_given(given: Any, path: str = "facts") -> tuple[dict[str, Any], list[t
             errors.append((f"{path}.{name}", "comes from the targets and cannot be given"))
         else:
             try:
-                found[name.lower() if spec.name == "header.<name>" else name] = _convert(spec, value)
+                found[_full_name(spec, name)] = _convert(spec, value)
             except ValueError as error:
                 errors.append((f"{path}.{name}", str(error)))
     return found, errors
+
+
+def _full_name(spec: FactSpec, name: str) -> str:
+    _require_text(name)
+    return name.lower() if spec.name == "header.<name>" else name
 
 
 def _convert(spec: FactSpec, value: Any) -> Any:

@@ -28,26 +28,36 @@ class Unknown(Enum):
 
 UNKNOWN: Final = Unknown.UNKNOWN
 
-#: Bodies up to this size are read for the record even when no rule asked; larger ones only when they were read anyway.
-CHEAP_BODY: Final = 4096
-
-_PLAIN: Final = tuple(
-    spec for spec in CATALOGUE if not spec.secretive and not spec.from_body and spec.kind != "partition"
-)
-_OF_BODY: Final = tuple(spec for spec in CATALOGUE if not spec.secretive and spec.from_body)
+_OF_BODY: Final = tuple((spec.name, spec.attribute) for spec in CATALOGUE if spec.from_body and not spec.secretive)
 
 
-def record(facts: Facts, cheap: int = CHEAP_BODY) -> dict[str, Any]:
-    """JSON for ``routing_decision.facts``: facts by name (null = absent), the operation, and ``bits``."""
-    kept: dict[str, Any] = {"operation": facts.operation}
-    specs = _PLAIN
-    if facts.has_read_body or (facts.body_bytes or 0) <= cheap:
-        specs += _OF_BODY
+def record(facts: Facts, cheap: int = 0) -> dict[str, Any]:
+    """JSON for ``routing_decision.facts``: facts by name (null = absent), the operation, and ``bits``.
+
+    Facts of the body are kept when it was read for the decision, or is no larger than ``cheap`` bytes: reading it only
+    for the record would cost more than the decision did.
+    """
+    kept: dict[str, Any] = {
+        "operation": facts.operation,
+        "model": facts.model,
+        "region": facts.region,
+        "key.name": facts.key_name,
+        "tag": sorted(facts.tag),
+        "key.tag": sorted(facts.key_tag),
+        "stream": facts.stream,
+        "body_bytes": facts.body_bytes,
+        "percent": facts.percent,
+        "client_ip": facts.client_ip,
+        "time": facts.time,
+    }
     values = facts.__dict__
-    for spec in specs:
-        name = spec.attribute
-        value = values[name] if name in values else getattr(facts, name)
-        kept[spec.name] = sorted(value) if spec.kind == "set" else value
+    if facts.has_read_body or (facts.body_bytes or 0) <= cheap:
+        for name, attribute in _OF_BODY:
+            kept[name] = getattr(facts, attribute)
+    else:  # but for what was given
+        for name, attribute in _OF_BODY:
+            if attribute in values:
+                kept[name] = values[attribute]
     bits = {digest: held for digest, held in facts.bits.items() if held is not None}
     if bits:
         kept["bits"] = bits
