@@ -7,8 +7,9 @@ check of every revision, so that one which a gateway could not load is never wri
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from routes.document import DocumentError
+from routes.document import DocumentError, Profile
 from routes.document.access_key import format_time
 from routes.engine.errors import SnapshotError
 from routes.engine.snapshot import FORMAT, Snapshot
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from routes.document import Configuration
 
+#: The same everywhere: there is one such profile in an installation.
+UNNAMED_ID = str(UUID(int=0))
 AUTH_HEADERS = {
     "bearer": {"header": "authorization", "prefix": "Bearer "},
     "x-api-key": {"header": "x-api-key", "prefix": ""},
@@ -49,6 +52,7 @@ def compile_configuration(
         "builtin_prices": builtin_prices(published_at),
         "providers": [_provider(entry, provider_ids[entry["slug"]]) for entry in tree["providers"]],
         "profiles": [_profile(entry, profile_ids[entry["slug"]], weights) for entry in tree["profiles"]],
+        "unnamed": _profile(_unnamed(tree), UNNAMED_ID, weights),
     }
     try:
         Snapshot.from_document(compiled)
@@ -60,6 +64,13 @@ def compile_configuration(
 def _provider(entry: dict[str, Any], provider_id: str) -> dict[str, Any]:
     auth = entry["auth"]
     return {"id": provider_id, **entry, "auth": AUTH_HEADERS[auth] if isinstance(auth, str) else auth}
+
+
+def _unnamed(tree: dict[str, Any]) -> dict[str, Any]:
+    """What decisions that name no profile go by: every provider, under the policy's default strategy."""
+    defaults = Profile(slug="unnamed", name="No profile", strategy=tree["policy"]["default_strategy"], targets=[])
+    targets = [{"provider": entry["slug"], "model": None, "weight": None, "tier": 0} for entry in tree["providers"]]
+    return {**defaults.model_dump(mode="json"), "slug": "", "targets": targets}
 
 
 def _profile(entry: dict[str, Any], profile_id: str, weights: Mapping[str, float]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.engine.cost import price_for
-from routes.engine.types import OPERATION_WIRE, Exclusion, Ranked
+from routes.engine.types import DECISION, OPERATION_WIRE, Exclusion, Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -212,15 +212,15 @@ class CandidateSet:
     def __init__(self, snapshot: Snapshot, profile: Profile, operation: str, model: str) -> None:
         self.snapshot = snapshot
         self.profile = profile
-        wire = OPERATION_WIRE[operation]
+        wire = OPERATION_WIRE.get(operation)
         candidates: list[Candidate] = []
         excluded: list[Exclusion] = []
         for target in profile.targets:
             provider = target.provider
-            if provider.wire != wire:
+            if wire is not None and provider.wire != wire:
                 excluded.append(Exclusion(target, "admission", "wire_unsupported", provider.wire))
                 continue
-            names = target.models(model)
+            names = target.models(model) if model or target.model or operation != DECISION else ("", "")
             if names is None:
                 excluded.append(Exclusion(target, "admission", "model_not_served", None))
                 continue

@@ -57,6 +57,7 @@ class Snapshot:
         "profiles",
         "providers",
         "published_at",
+        "unnamed",
     )
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -90,8 +91,12 @@ class Snapshot:
             if profile.slug in self.profiles:
                 raise SnapshotError(f"profiles[{index}].slug", f"{profile.slug!r} is taken")
             self.profiles[profile.slug] = profile
+        #: every provider under the default strategy, for decisions that name no profile; None in old revisions
+        self.unnamed: Profile | None = None
+        if "unnamed" in document:
+            self.unnamed = Profile(self, document["unnamed"], "unnamed", len(self.profiles))
         #: profiles by the index under which packed decisions name them
-        self.profile_list = tuple(self.profiles.values())
+        self.profile_list = (*self.profiles.values(), *([self.unnamed] if self.unnamed else []))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Snapshot:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 Wire = Literal["openai", "anthropic", "generic"]
 
 #: What a request asks an upstream to do; also the ``model_type`` metric label (see ``MODEL_TYPES``).
-Operation = Literal["chat", "completion", "responses", "embedding", "messages", "count_tokens"]
+Operation = Literal["chat", "completion", "responses", "embedding", "messages", "count_tokens", "decision"]
+
+#: A request that its caller sends itself: any wire format will do, and it need not name a model.
+DECISION = "decision"
 
 #: Operation -> ``model_type`` label of ``routing_decisions_total``.
 MODEL_TYPES: dict[str, str] = {
@@ -33,7 +36,7 @@ MODEL_TYPES: dict[str, str] = {
     "embedding": "embedding",
 }
 
-#: Operation -> the wire format a provider must speak to serve it (translation: a later stage).
+#: Operation -> the wire format a provider must speak to serve it (translation: a later stage); absent = any.
 OPERATION_WIRE: dict[str, Wire] = {
     "chat": "openai",
     "completion": "openai",
