@@ -243,18 +243,20 @@ class _Builder:
         entries = []
         for number, entry in enumerate(document["targets"]):
             provider = self._provider(entry, f"{path}.targets[{number}]")
-            model, weight = entry["model"], entry["weight"]
-            if model is None:
-                # The profile's first target of that provider stands for it, with its model and its weight.
-                own = next((own for own, of in self._own if of is provider), None)
-                if own is not None:
-                    model = own["model"]
-                    weight = own["weight"] if weight is None else weight
-            entries.append((entry, provider, model, weight))
+            entries.append((entry, provider, *self._open(entry, provider)))
         part = Part(
             f"{self._profile_id}/{ident}", self._places(entries, f"{path}.targets"), self._choice(document, path)
         )
         return Rule(document, condition, part, ident, index)
+
+    def _open(self, entry: Mapping[str, Any], provider: Provider) -> tuple[str | None, float | None]:
+        """(model, weight) of a rule's target. What it leaves open is that of the profile's first target which it may
+        stand for: of that provider, and of its model where it names one."""
+        model, weight = entry["model"], entry["weight"]
+        for own, of in self._own:
+            if of is provider and model in (None, own["model"]):
+                return own["model"], own["weight"] if weight is None else weight
+        return model, weight
 
     def _choice(self, document: Mapping[str, Any], path: str) -> Choice:
         """The rule's strategy and params; what it leaves open is the profile's."""

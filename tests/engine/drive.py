@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from routes.engine.local_live import LocalClaim, LocalLiveState
 from routes.engine.pipeline import decide
+from routes.engine.stages import affinity
 from routes.engine.types import Decision, Outcome, RouteRequest, Transition
 from tests.documents import an_id
+from tests.engine.facts_of import facts_of
 
 if TYPE_CHECKING:
     from routes.engine.snapshot import Profile, Snapshot, Target
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 ROUTE_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-def request(**given: Any) -> RouteRequest:
-    given.setdefault("route_id", ROUTE_ID)
-    given.setdefault("operation", "chat")
-    given.setdefault("model", "gpt-4o")
+def request(headers: dict[str, str] | None = None, document: Any = None, **given: Any) -> RouteRequest:
+    """A request with facts that agree with it; ``facts=None`` for one without."""
+    given = {"route_id": ROUTE_ID, "operation": "chat", "model": "gpt-4o"} | given
+    if "facts" not in given:
+        same = {name: given[name] for name in ("operation", "model", "route_id", "stream", "session") if name in given}
+        tags = tuple(given.get("tags", ()))
+        given["facts"] = facts_of(document, headers=headers, tags=tags, region=given.get("region"), **same)
     return RouteRequest(**given)
 
 
@@ -52,6 +57,19 @@ class Bench:
 
     def ranking(self, profile: str = "default", **given: Any) -> list[str]:
         return [entry.target.provider.slug for entry in self.decide(profile, **given).full_ranking()]
+
+    def codes(self, profile: str = "default", **given: Any) -> list[str]:
+        return [entry.code for entry in self.decide(profile, **given).full_ranking()]
+
+    def visit(self, session: str, profile: str = "default", **given: Any) -> str | None:
+        """A whole request of a session: decided, answered by who leads, pinned. The slug of who answered."""
+        decision = self.decide(profile, session=session, **given)
+        place = decision.place(0)
+        if place is None:
+            return None
+        if decision.pin is not None:
+            affinity.answered(decision.pin, self.live, place.target.id, self.now)
+        return place.target.provider.slug
 
     # -- attempts ----------------------------------------------------------------------------------
     def claim(self, slug: str, panic: int = 0, **given: Any) -> LocalClaim | None:
