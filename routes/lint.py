@@ -53,7 +53,7 @@ def _profile(profile: Profile, providers: Mapping[str, Provider], maps: Mapping[
         yield Finding("profile_without_targets", path, f"{name} has no targets of its own")
     yield from _dead_models(path, name, profile.targets, maps)
     weights = [_weight(target, providers) for target in profile.targets]
-    if _all_zero(weights, profile.strategy):
+    if _all_zero(weights, profile.strategy, profile.params):
         yield Finding("weights_zero", path, f"{name}: all weights are 0, so all targets count alike")
     for rule in profile.rules:
         here, words = f"{path}.rules[{rule.name}]", f"{name}: rule {rule.name}"
@@ -79,7 +79,9 @@ def _rule(
     else:
         yield from dead
     weights = [_weight(target, providers, profile.targets) for target in rule.targets]
-    if _all_zero(weights, rule.strategy or profile.strategy):
+    own = rule.strategy is not None and rule.strategy != profile.strategy
+    params = rule.params if rule.params is not None else {} if own else profile.params
+    if _all_zero(weights, rule.strategy or profile.strategy, params):
         yield Finding("weights_zero", path, f"{words}: all weights are 0, so all targets count alike")
 
 
@@ -101,8 +103,11 @@ def _weight(target: Target, providers: Mapping[str, Provider], profile: Sequence
     return providers[target.provider].weight
 
 
-def _all_zero(weights: Sequence[float], strategy: str) -> bool:
-    return len(weights) > 1 and not any(weights) and strategies.get(strategy).by_weight
+def _all_zero(weights: Sequence[float], name: str, params: Mapping[str, Any]) -> bool:
+    if len(weights) < 2 or any(weights):
+        return False
+    strategy = strategies.get(name)
+    return strategy.leaf(strategies.parse_params(strategy, params)).by_weight
 
 
 # -- rules that no request reaches ------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from routes.actions.profiles import create_profile, delete_profile, update_profi
 from routes.actions.providers import create_provider, delete_provider, update_provider
 from routes.actions.revisions import document_of, live_revision, pending_changes, publish, rollback
 from routes.actions.rules import create_rule, delete_rule, move_rule, update_rule
-from routes.actions.sections import replace_prices, update_policy
+from routes.actions.sections import replace_prices, sync_prices, update_policy
 from routes.actions.transfer import export_configuration, import_configuration
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "rollback",
     "set_admin_state",
     "set_credential",
+    "sync_prices",
     "update_access_key",
     "update_policy",
     "update_profile",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from routes.document.base import SORTED, TIDY, Label, Labels, Strict
-from routes.document.strategy import BareStrategyName
+from routes.document.strategy import StrategyName
 from routes.engine import strategies
 
 PLACE_PATTERN = r"^([A-Za-z]{2}|[*])$"
@@ -36,7 +36,7 @@ class Policy(Strict):
     """What holds for every profile. ``prediction_window`` in minutes, ``capacity_threshold`` in percent, ``geo``:
     country or continent of a client -> region; the country goes first, ``*`` is any other."""
 
-    default_strategy: BareStrategyName = strategies.DEFAULT
+    default_strategy: StrategyName = strategies.DEFAULT
     enable_geo_routing: bool = True
     enable_load_balancing: bool = True
     enable_model_specific: bool = True

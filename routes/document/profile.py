@@ -12,7 +12,7 @@ from routes.document.errors import path_of, refused
 from routes.document.failover import Failover
 from routes.document.rule import MAX_RULES, Rule, settle
 from routes.document.scenario import Scenario
-from routes.document.strategy import StrategyName, filled_params
+from routes.document.strategy import StrategyName, filled_params, unknown_members
 from routes.document.target import Targets, doubles
 from routes.engine import strategies
 
@@ -42,7 +42,7 @@ class Profile(Strict):
     slug: Slug
     name: Name
     strategy: StrategyName = strategies.DEFAULT
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     targets: Targets
     affinity: Affinity = Field(default_factory=Affinity)
     failover: Failover = Field(default_factory=Failover)
@@ -68,10 +68,12 @@ class Profile(Strict):
     @model_validator(mode="after")
     def parts_that_fit_together(self) -> Self:
         """No target twice, no rule's name twice, rules that fit their profile."""
+        places = [(target.provider, target.model) for target in self.targets]
         errors = [
             (path_of(("targets", index)), f"the same provider and model as targets[{first}]")
-            for index, first in doubles([(target.provider, target.model) for target in self.targets])
+            for index, first in doubles(places)
         ]
+        errors += unknown_members(self.strategy, self.params, places)
         names: dict[str, int] = {}
         for index, rule in enumerate(self.rules):
             here = path_of(("rules", index))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError
 
 from routes.document.base import Name, Strict
 from routes.document.condition import When
 from routes.document.errors import DocumentError, path_of
-from routes.document.strategy import OwnStrategyName, filled_params
+from routes.document.strategy import OwnStrategyName, filled_params, unknown_members
 from routes.document.target import Target, Targets, doubles
 
 if TYPE_CHECKING:
@@ -40,26 +40,21 @@ class Rule(Strict):
     params: dict[str, Any] | None = None
     fallback_to_profile: bool = True
 
-    @field_validator("params")
-    @classmethod
-    def known_params(cls, value: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
-        strategy = info.data.get("strategy")
-        return value if value is None or strategy is None else filled_params(strategy, value)
-
 
 def settle(rule: Rule, strategy: str, targets: Sequence[Target]) -> Iterator[tuple[str, str]]:
-    """Bring a rule into the form it has beside this profile, and say what cannot be: ``(path, message)`` below the
-    rule. Params without a strategy are the profile's strategy's."""
-    other = rule.strategy is not None and rule.strategy != strategy
-    if rule.params is not None or other:
-        try:
-            # Another strategy has its own defaults, which it may not be able to do without.
-            params = filled_params(rule.strategy or strategy, rule.params or {})
-            rule.params = params if rule.params is not None else None
-        except ValidationError as error:
-            yield from DocumentError.from_pydantic(error, "params").errors
-    for index, first in doubles([named(target, targets) for target in rule.targets]):
+    """Fill in the defaults of a rule's params beside this profile, and say what cannot be: ``(path, message)`` below
+    the rule. Params without a strategy are those of the profile's strategy."""
+    places = [named(target, targets) for target in rule.targets]
+    for index, first in doubles(places):
         yield path_of(("targets", index)), f"the same provider and model as targets[{first}]"
+    if rule.params is None:
+        return
+    try:
+        rule.params = filled_params(rule.strategy or strategy, rule.params)
+    except ValidationError as error:
+        yield from DocumentError.from_pydantic(error, "params").errors
+    else:
+        yield from unknown_members(rule.strategy or strategy, rule.params, places)
 
 
 def named(target: Target, profile: Sequence[Target]) -> tuple[str, str | None]:

@@ -32,6 +32,15 @@ def profile(slug: str = "default", *targets: Any, **fields: Any) -> dict[str, An
     return {"slug": slug, "name": slug.title(), "targets": entries, **fields}
 
 
+LONG: dict[str, Any] = {"fact": "tokens", "op": "gte", "value": 32_000}
+
+
+def rule(name: str = "long", *targets: Any, when: Any = None, **fields: Any) -> dict[str, Any]:
+    """``targets`` as in ``profile``; without ``when`` for long requests."""
+    entries = profile("x", *targets)["targets"]
+    return {"name": name, "when": LONG if when is None else when, "targets": entries, **fields}
+
+
 def access_key(name: str = "app", **fields: Any) -> dict[str, Any]:
     return {"name": name, "value": KEY_VALUE, **fields}
 
@@ -59,6 +68,28 @@ _DOCUMENT: dict[str, Any] = {
     ],
     "access_keys": [access_key("app", allow=["debug"], expires="2031-01-01T00:00:00Z", models=["gpt-*"])],
 }
+
+
+def whole_document() -> dict[str, Any]:
+    """``document`` with two rules, a policy, tags, and what else has a form of its own."""
+    tree = document()
+    tree["policy"] |= {"enable_adaptive": False, "region_priority": ["eu", "us"], "geo": {"de": "eu", "*": "us"}}
+    tree["access_keys"][0]["tags"] = ["batch", "internal"]
+    at_night = {
+        "fact": "time",
+        "op": "within",
+        "value": {"end": "06:00", "start": "22:00", "timezone": "Europe/Berlin"},
+    }
+    tree["profiles"][0] |= {
+        "affinity": {"enabled": False, "scope": "profile"},
+        "failover": {"mode": {"latency": {"ms": 1500.5}}},
+        "scenario": {"order": ["webSearch", "code"]},
+        "rules": [
+            rule("night", "beta", when={"any": [at_night, {"not": {"fact": "stream", "op": "is", "value": True}}]}),
+            rule("long", ("beta", 3), "alpha", strategy="least-latency", params={"min_samples": 3}, enabled=False),
+        ],
+    }
+    return tree
 
 
 def document() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from routes.api.throttling import CallerThrottle
 from routes.models import Provider
 from tests.control.api import Api
 from tests.control.conftest import actor
-from tests.control.samples import provider
+from tests.control.samples import profile, provider, rule
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +32,11 @@ CALLS: list[tuple[str, str, Any, str, int]] = [
     ("post", "profiles/", {"slug": "p", "name": "P", "targets": []}, ADMIN, 201),
     ("patch", "profiles/default/", {"name": "x"}, ADMIN, 200),
     ("delete", "profiles/default/", None, ADMIN, 204),
+    ("get", "rules/", None, READ, 200),
+    ("get", "rules/long/?profile=default", None, READ, 200),
+    ("post", "rules/", {"profile": "default", **rule("new")}, ADMIN, 201),
+    ("patch", "rules/long/?profile=default", {"enabled": False}, ADMIN, 200),
+    ("delete", "rules/long/?profile=default", None, ADMIN, 204),
     ("get", "access-keys/", None, READ, 200),
     ("post", "access-keys/", {"name": "k"}, ADMIN, 201),
     ("patch", "access-keys/spare/", {"enabled": False}, ADMIN, 200),
@@ -55,7 +60,7 @@ ROLES = {"Viewer": READ, "Operator": OPERATE, "Admin": ADMIN}
 def configuration() -> None:
     root = actor("admin")
     actions.create_provider(provider(), actor=root)
-    actions.create_profile({"slug": "default", "name": "Default", "targets": []}, actor=root)
+    actions.create_profile(profile("default", rules=[rule("long")]), actor=root)
     actions.create_access_key({"name": "spare", "scopes": ["read"]}, actor=root)
     actions.publish(actor=root)
 

@@ -10,7 +10,7 @@ from routes import actions
 from routes.models import AccessKey, Profile, Provider
 from tests.control.api import Api
 from tests.control.conftest import actor
-from tests.control.samples import CREDENTIAL, access_key, document, profile, provider
+from tests.control.samples import CREDENTIAL, LONG, access_key, document, profile, provider, rule
 
 pytestmark = pytest.mark.django_db
 
@@ -79,8 +79,9 @@ def test_validation_errors_name_the_path(api: Api) -> None:
     assert answer.status == 400
     assert answer.error["code"] == "invalid"
     assert set(answer.error["fields"]) == {"base_url", "colour", "circuit.window"}
-    answer = api.post("profiles/", profile("p", "nowhere", rules=[{}]))
-    assert set(answer.error["fields"]) == {"rules"}
+    wrong = rule("r", when={"all": [LONG, {"fact": "tokens", "op": "gte", "value": "many"}]})
+    answer = api.post("profiles/", profile("p", "nowhere", rules=[rule("q"), wrong]))
+    assert set(answer.error["fields"]) == {"rules[1].when.all[1].value"}
     answer = api.post("profiles/", profile("p", "nowhere"))
     assert answer.error["fields"] == {"targets[0].provider": ["there is no provider 'nowhere'"]}
 
@@ -137,8 +138,21 @@ def test_policy_and_prices_are_read_and_changed_with_versions(api: Api) -> None:
     assert policy.body["default_strategy"] == "failover"
     assert api.patch("policy/", {"default_strategy": "weighted"}, if_match=policy.headers["ETag"]).status == 200
     assert api.patch("policy/", {"default_strategy": "single"}, if_match=policy.headers["ETag"]).status == 412
-    assert api.patch("policy/", {"enable_geo_routing": False}).error["fields"] == {
-        "enable_geo_routing": ["policy switches are not available yet"]
+    wanted = {
+        "enable_geo_routing": False,
+        "enable_predictive": False,
+        "region_priority": ["eu-west", "us"],
+        "prediction_window": 7.5,
+        "load_growth_factor": 1.25,
+        "capacity_threshold": 90,
+        "geo": {"*": "us", "de": "eu-west"},
+    }
+    changed = api.patch("policy/", wanted).body
+    assert {name: changed[name] for name in wanted} == {**wanted, "geo": {"*": "us", "DE": "eu-west"}}
+    assert changed["enable_load_balancing"] is True
+    assert api.patch("policy/", {"capacity_threshold": 0, "geo": {"Germany": "eu"}}).error["fields"].keys() == {
+        "capacity_threshold",
+        "geo.Germany",
     }
     prices = api.patch("prices/", {"prices": {"m": {"input": 1.5}}})
     assert prices.body["prices"] == {"m": {"input": 1.5, "output": 0, "cached": None}}

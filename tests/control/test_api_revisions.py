@@ -28,6 +28,7 @@ def test_publishing_answers_the_new_revision(api: Api) -> None:
         "message": "second",
         "created_at": answer.body["created_at"],
         "rolled_back_to": None,
+        "findings": [],
     }
     assert api.post("revisions/").body["number"] == 3, "the body may be left out"
     assert [row["number"] for row in api.get("revisions/").body["results"]] == [3, 2, 1]

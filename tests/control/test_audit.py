@@ -9,10 +9,10 @@ import pytest
 from routes import actions
 from routes.actions.errors import ActionError
 from routes.events import acted
-from routes.models import AccessKey, AuditEntry, Profile, Provider
+from routes.models import AccessKey, AuditEntry, Profile, Provider, Rule
 from tests.control.api import Api
 from tests.control.conftest import actor
-from tests.control.samples import CREDENTIAL, document, provider
+from tests.control.samples import CREDENTIAL, document, provider, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,10 @@ ROOT = actions.Actor("user", "ada", "7", frozenset({"read", "operate", "admin"})
 
 def alpha() -> Provider:
     return Provider.objects.get(slug="alpha")
+
+
+def long() -> Rule:
+    return Rule.objects.get(name="long")
 
 
 ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
@@ -42,6 +46,14 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
         lambda: actions.update_profile(Profile.objects.get(slug="fast"), {"name": "x"}, actor=ROOT),
     ),
     ("profile.deleted", "routing", lambda: actions.delete_profile(Profile.objects.get(slug="fast"), actor=ROOT)),
+    (
+        "rule.created",
+        "routing",
+        lambda: actions.create_rule(Profile.objects.get(slug="fast"), rule("new"), actor=ROOT),
+    ),
+    ("rule.updated", "routing", lambda: actions.update_rule(long(), {"enabled": False}, actor=ROOT)),
+    ("rule.moved", "routing", lambda: actions.move_rule(long(), 1, actor=ROOT)),
+    ("rule.deleted", "routing", lambda: actions.delete_rule(long(), actor=ROOT)),
     ("access_key.created", "auth", lambda: actions.create_access_key({"name": "k"}, actor=ROOT)),
     (
         "access_key.updated",
@@ -51,6 +63,7 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
     ("access_key.revoked", "auth", lambda: actions.revoke_access_key(AccessKey.objects.get(), actor=ROOT)),
     ("policy.updated", "policy", lambda: actions.update_policy({"default_strategy": "single"}, actor=ROOT)),
     ("prices.updated", "policy", lambda: actions.replace_prices({"prices": {}}, actor=ROOT)),
+    ("prices.updated", "policy", lambda: actions.sync_prices(actor=ROOT, reset=True)),
     ("revision.published", "routing", lambda: actions.publish(actor=ROOT, message="r")),
     ("revision.rolled_back", "routing", lambda: actions.rollback(1, actor=ROOT, message="r")),
     ("document.imported", "admin", lambda: actions.import_configuration({"version": 1}, actor=ROOT)),
@@ -62,6 +75,10 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
 def configuration() -> None:
     tree = document()
     tree["providers"].append(provider("spare"))
+    tree["profiles"][1]["rules"] = [
+        rule("long", {"provider": "beta", "model": "claude-3-5-haiku-latest"}),
+        rule("other"),
+    ]
     actions.import_configuration(tree, actor=actor("admin"), publish_now=True)
 
 

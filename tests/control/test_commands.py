@@ -11,8 +11,8 @@ from django.core.management import call_command
 
 from routes.document.schema import document_schema
 from routes.document.text import dump_json, dump_yaml
-from routes.models import AccessKey, AuditEntry, ConfigRevision, Provider
-from tests.control.samples import access_key, document, profile, provider
+from routes.models import AccessKey, AuditEntry, ConfigRevision, PriceTable, Provider
+from tests.control.samples import access_key, document, profile, provider, rule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,9 @@ def test_import_errors_are_lines_on_stderr_with_status_1_and_nothing_changes(tmp
     assert err.splitlines() == [
         "providers[0].base_url: must start with http:// or https://",
         "providers[0].colour: unknown field",
-        "profiles[0].rules: smart rules are not available yet",
+        "profiles[0].rules[0].name: required",
+        "profiles[0].rules[0].when: required",
+        "profiles[0].rules[0].targets: required",
     ]
     assert (ConfigRevision.objects.count(), Provider.objects.count(), AuditEntry.objects.count()) == (1, 2, entries)
 
@@ -133,3 +135,31 @@ def test_config_schema_describes_what_is_accepted() -> None:
     assert list(validator.iter_errors(run_tree)) == []
     for wrong in ({"providers": [{"slug": "x"}]}, {"colour": 1}, {"profiles": [profile("p", rules=[{}])]}):
         assert list(validator.iter_errors(wrong))
+
+
+def test_sync_prices_copies_built_in_figures_of_configured_models(tmp_path: Path) -> None:
+    tree = {
+        "prices": {"gpt-4o": {"input": 99}, "o1": {"input": 98}, "mine": {"input": 1}},
+        "providers": [provider("alpha", models={"small": "gpt-4o-mini", "o1": "o1", "claude*": "*"})],
+        "profiles": [
+            profile(
+                "p",
+                {"provider": "alpha", "model": "gpt-4o"},
+                rules=[
+                    rule("r", {"provider": "alpha", "model": "gpt-4.1"}, {"provider": "alpha", "model": "unheard-of"})
+                ],
+            )
+        ],
+    }
+    (tmp_path / "config.json").write_text(dump_json(tree))
+    run("import_config", str(tmp_path / "config.json"))
+    status, out, _ = run("sync_prices")
+    assert (status, out.split()) == (0, ["gpt-4.1", "gpt-4o-mini"])
+    prices = PriceTable.get().prices
+    assert set(prices) == {"gpt-4.1", "gpt-4o", "gpt-4o-mini", "mine", "o1"}
+    assert (prices["gpt-4o"]["input"], prices["mine"]["input"]) == (99, 1)
+    assert prices["gpt-4o-mini"] == {"input": 0.15, "output": 0.6, "cached": 0.075}
+    assert run("sync_prices", "--reset")[1].split() == ["gpt-4o", "o1"]
+    assert PriceTable.get().prices["gpt-4o"]["input"] == 2.5
+    assert PriceTable.get().prices["mine"]["input"] == 1, "what nothing is known of stays"
+    assert run("sync_prices", "--reset")[1] == ""

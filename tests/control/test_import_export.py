@@ -9,9 +9,9 @@ import pytest
 from routes import actions, crypto, draft
 from routes.actions.errors import Forbidden, Invalid
 from routes.document.text import dump_json, dump_yaml, load
-from routes.models import AccessKey, AuditEntry, ConfigRevision, Policy, Profile, Provider
+from routes.models import AccessKey, AuditEntry, ConfigRevision, Policy, Profile, Provider, Rule, RuleTarget
 from tests.control.conftest import actor
-from tests.control.samples import CREDENTIAL, access_key, document, profile, provider
+from tests.control.samples import CREDENTIAL, access_key, document, profile, provider, rule, whole_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +29,14 @@ def everything() -> dict[str, Any]:
     """All that an import may change, for comparing before and after."""
     return {
         model.__name__: list(model.objects.order_by("pk").values())
-        for model in (Provider, Profile, AccessKey, Policy, ConfigRevision, AuditEntry)
+        for model in (Provider, Profile, Rule, RuleTarget, AccessKey, Policy, ConfigRevision, AuditEntry)
     }
 
 
 @pytest.mark.django_db(databases=["default", "pg"])
 @pytest.mark.usefixtures("both_databases")
 def test_export_import_export_is_the_same_bytes(admin: Actor) -> None:
-    actions.import_configuration(document(), actor=admin)
+    actions.import_configuration(whole_document(), actor=admin)
     first = exported(admin)
     rows = everything()
     actions.import_configuration(load(first.encode()), actor=admin)
@@ -44,12 +44,12 @@ def test_export_import_export_is_the_same_bytes(admin: Actor) -> None:
     actions.import_configuration(load(dump_json(load(first.encode())).encode()), actor=admin)
     assert exported(admin) == first
     after = everything()
-    for name in ("Provider", "Profile", "AccessKey", "Policy"):
+    for name in ("Provider", "Profile", "Rule", "RuleTarget", "AccessKey", "Policy"):
         assert after[name] == rows[name], f"importing what is there already changed a {name}"
 
 
 def test_an_import_of_what_is_there_already_leaves_no_audit_entry_but_its_own(admin: Actor) -> None:
-    actions.import_configuration(document(), actor=admin)
+    actions.import_configuration(whole_document(), actor=admin)
     tree = load(exported(admin).encode())
     before = AuditEntry.objects.count()
     actions.import_configuration(tree, actor=admin)
@@ -89,6 +89,10 @@ def test_merge_adds_and_replaces_single_entries(admin: Actor) -> None:
     [
         ({"providers": [provider("alpha"), provider("beta", weight=-1)]}, "providers[1].weight"),
         ({"profiles": [profile("p", "alpha"), profile("q", "nowhere")]}, "profiles[1].targets[0].provider"),
+        (
+            {"profiles": [profile("p", "alpha", rules=[rule("r", "alpha", "nowhere")])]},
+            "profiles[0].rules[0].targets[1].provider",
+        ),
         ({"access_keys": [access_key("k", value="short")]}, "access_keys[0].value"),
         ({"access_keys": [{"name": "brand new"}]}, "access_keys[0].value"),
         ({"access_keys": [access_key("k", profile="nowhere")]}, "access_keys[0].profile"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
+from django.apps import apps
 from django.utils import timezone
 
 from routes import actions, draft
@@ -60,6 +62,25 @@ def test_another_strategy_starts_with_its_own_params(admin: Actor) -> None:
     assert row.params["min_samples"] == 3
     row = actions.update_profile(row, {"strategy": "weighted"}, actor=admin)
     assert row.params == {}
+
+
+def test_a_new_profile_takes_the_policys_strategy_and_an_imported_one_the_contracts(admin: Actor) -> None:
+    actions.update_policy({"default_strategy": "peak_ewma"}, actor=admin)
+    assert actions.create_profile(profile("p", "alpha"), actor=admin).strategy == "peak_ewma"
+    assert actions.create_profile(profile("q", "alpha", strategy=""), actor=admin).strategy == "failover"
+    actions.import_configuration({"profiles": [profile("r", "alpha")]}, actor=admin, merge=True)
+    assert Profile.objects.get(slug="r").strategy == "failover"
+
+
+def test_profiles_from_before_affinity_keep_sessions_unpinned_and_new_ones_pin_them(admin: Actor) -> None:
+    old = actions.create_profile(profile("old", "alpha"), actor=admin)
+    assert draft.profile_tree(old)["affinity"]["enabled"] is True
+    import_module("routes.migrations.0002_rules_affinity_policy").keep_sessions_unpinned(apps, None)
+    tree = draft.profile_tree(Profile.objects.get(slug="old"))["affinity"]
+    assert (tree["enabled"], tree["ttl"], tree["scope"]) == (False, 1800, "rule")
+    before = actions.export_configuration(actor=admin)
+    actions.import_configuration(before, actor=admin)
+    assert actions.export_configuration(actor=admin) == before
 
 
 def test_a_target_must_name_a_provider_that_exists_now(admin: Actor) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from routes import actions, document, draft
 from routes.document.base import Later, Strict
-from routes.models import AccessKey, ConfigRevision, Profile, Provider
+from routes.models import AccessKey, ConfigRevision, Policy, Profile, Provider
 from tests.control.samples import access_key, provider
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ PROVIDER: dict[str, Any] = {
     "region": "eu-west",
     "tags": ["b", "a"],
     "weight": 2.5,
+    "capacity": 12.5,
+    "max_concurrency": 8,
     "models": {"zz": "1", "a*": "2", "*": "*"},
     "prices": {"zz": {"input": 0.1, "output": 0.3, "cached": 0.07}, "a": {"input": 1, "output": 2, "cached": None}},
     "circuit": {
@@ -56,7 +58,16 @@ PROFILE: dict[str, Any] = {
         {"provider": "other", "model": "m", "weight": 0.5, "tier": 1},
         {"provider": "full", "model": None, "weight": None, "tier": 0},
     ],
+    "affinity": {
+        "enabled": False,
+        "ttl": 90.5,
+        "scope": "profile",
+        "sliding": True,
+        "promotion_hold": 0,
+        "client_ip": True,
+    },
     "failover": {
+        "mode": {"success_rate": {"min": 0.9}},
         "max_attempts": 9,
         "same_target_retries": 0,
         "retry_statuses": [500, 599],
@@ -73,7 +84,56 @@ PROFILE: dict[str, Any] = {
             "stream_max": 6,
         },
     },
+    "scenario": {
+        "order": ["code", "image", "default"],
+        "long_context_threshold": 64_000,
+        "background_models": ["*nano*"],
+    },
     "accounting": "off",
+    "require_tags": True,
+    "rules": [
+        {
+            "name": "night ✓",
+            "description": "two\nlines",
+            "enabled": False,
+            "when": {
+                "all": [
+                    {"fact": "header.x-team", "op": "in", "value": ["b", "a"]},
+                    {"not": {"any": [{"fact": "percent", "op": "between", "value": [0.5, 10]}]}},
+                ]
+            },
+            "targets": [
+                {"provider": "other", "model": None, "weight": 0, "tier": 1},
+                {"provider": "full", "model": "a1", "weight": None, "tier": 0},
+            ],
+            "strategy": "peak_ewma",
+            "params": {},
+            "fallback_to_profile": False,
+        },
+        {
+            "name": "second",
+            "description": "",
+            "enabled": True,
+            "when": {"all": []},
+            "targets": [],
+            "strategy": None,
+            "params": {"min_samples": 5, "cold_start": "explore"},
+            "fallback_to_profile": True,
+        },
+    ],
+}
+POLICY: dict[str, Any] = {
+    "default_strategy": "single",
+    "enable_geo_routing": False,
+    "enable_load_balancing": False,
+    "enable_model_specific": False,
+    "enable_predictive": False,
+    "enable_adaptive": False,
+    "region_priority": ["us", "eu"],
+    "prediction_window": 2.5,
+    "load_growth_factor": 1.5,
+    "capacity_threshold": 75,
+    "geo": {"DE": "eu", "*": "us"},
 }
 KEY: dict[str, Any] = {
     "name": "full",
@@ -82,6 +142,7 @@ KEY: dict[str, Any] = {
     "enabled": False,
     "expires": "2031-02-03T04:05:06.789000Z",
     "region": "eu",
+    "tags": ["b", "a"],
     "models": ["gpt-*", "claude"],
     "profiles": ["full"],
     "allow": ["debug", "overrides"],
@@ -104,7 +165,14 @@ def real_fields(model: type[Strict]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("model", "sample"), [(document.Provider, PROVIDER), (document.Profile, PROFILE), (document.AccessKey, KEY)]
+    ("model", "sample"),
+    [
+        (document.Provider, PROVIDER),
+        (document.Profile, PROFILE),
+        (document.Rule, PROFILE["rules"][0]),
+        (document.Policy, POLICY),
+        (document.AccessKey, KEY),
+    ],
 )
 def test_the_samples_change_every_field_there_is(model: type[Strict], sample: dict[str, Any]) -> None:
     def check(fields: dict[str, Any], values: dict[str, Any]) -> None:
@@ -120,6 +188,7 @@ def test_the_samples_change_every_field_there_is(model: type[Strict], sample: di
 
 def test_every_field_comes_back_as_it_was_written(admin: Actor) -> None:
     wanted = {
+        "policy": POLICY,
         "providers": [PROVIDER, provider("other")],
         "profiles": [PROFILE],
         "access_keys": [{**KEY, "value": access_key()["value"]}],
@@ -129,6 +198,7 @@ def test_every_field_comes_back_as_it_was_written(admin: Actor) -> None:
         (draft.provider_tree(Provider.objects.get(slug="full")), PROVIDER),
         (draft.profile_tree(Profile.objects.get()), PROFILE),
         (draft.key_tree(AccessKey.objects.get()), KEY),
+        (draft.policy_tree(Policy.get()), POLICY),
     )
     for tree, sample in rows:
         assert_holds(tree, sample)
@@ -138,6 +208,8 @@ def test_every_field_comes_back_as_it_was_written(admin: Actor) -> None:
     compiled = revision.compiled["providers"][0]
     assert_holds(compiled, {**PROVIDER, "auth": {"header": "x-token", "prefix": "Token "}})
     assert_holds(revision.compiled["profiles"][0]["failover"], PROFILE["failover"])
+    assert revision.compiled["policy"] == POLICY
+    assert revision.compiled["profiles"][0]["rules"] == PROFILE["rules"]
     assert [target["weight"] for target in revision.compiled["profiles"][0]["targets"]] == [0.5, 2.5]
 
 
