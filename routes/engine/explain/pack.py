@@ -11,8 +11,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from routes.engine.explain import version1
-from routes.engine.facts import record
+from routes.engine.explain import facts, version1
 from routes.engine.pipeline import STAGES
 from routes.engine.stages import Run, load_balancer
 from routes.engine.types import Decision, Exclusion, PinPlan, Ranked, Requirements, RouteRequest, StageEntry
@@ -20,6 +19,7 @@ from routes.engine.types import Decision, Exclusion, PinPlan, Ranked, Requiremen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from routes.engine.candidates import CandidateSet, Plan
     from routes.engine.profile import Profile, Rule
     from routes.engine.snapshot import Snapshot
 
@@ -46,7 +46,8 @@ def pack_decision(decision: Decision) -> dict[str, Any]:
         "p": profile.index,
         "o": decision.operation,
         "m": decision.model[:NAME_LENGTH],
-        "t": [[entry.candidates_in, entry.candidates_out, round(entry.us, 1)] for entry in decision.stages],
+        # round() would cost more than all the rest of the list
+        "t": [[entry.candidates_in, entry.candidates_out, int(entry.us * 10) / 10] for entry in decision.stages],
     }
     if len(decision.excluded) > known:
         out = [
@@ -76,7 +77,7 @@ def pack_decision(decision: Decision) -> dict[str, Any]:
     request = decision.request
     if request is not None:
         if request.facts is not None:
-            packed["f"] = record(request.facts)
+            packed["f"] = facts.packed(request.facts)
         wishes = _wishes(request)
         if wishes:
             packed["q"] = wishes
@@ -125,6 +126,8 @@ def _wishes(request: RouteRequest) -> dict[str, Any]:
 def request_of(packed: Mapping[str, Any], route_id: str = "", **given: Any) -> RouteRequest:
     """The request again, as far as the record knows it; ``given`` is what the history row adds."""
     wishes = packed.get("q", {})
+    if packed["v"] == version1.VERSION:  # what was asked for was only seen in what ranked
+        wishes = {"s": packed["s"]} if packed.get("s", "none") != "none" else {}
     needs = wishes.get("needs")
     return RouteRequest(
         route_id,
@@ -141,6 +144,11 @@ def request_of(packed: Mapping[str, Any], route_id: str = "", **given: Any) -> R
         origin=wishes.get("origin"),
         **given,
     )
+
+
+def facts_of(packed: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a record by name, as ``facts.RecordedFacts`` reads them; {} when rules were not asked."""
+    return facts.unpacked(packed["f"], packed["o"], packed["m"]) if "f" in packed else {}
 
 
 def unpack_decision(packed: Mapping[str, Any], snapshot: Snapshot) -> Decision:
@@ -162,7 +170,7 @@ def unpack_decision(packed: Mapping[str, Any], snapshot: Snapshot) -> Decision:
         excluded.append(Exclusion(profile.targets[position], STAGE_NAMES[stage], code, value))
     request = request_of(packed)
     dropped = frozenset(entry.target.position for entry in excluded[len(base.excluded) :])
-    plan = base.plan(rule, request.strategy, dropped)
+    plan = _plan(base, rule, request, dropped)
     excluded += plan.outside
     excluded += plan.aside
     inputs = dict(packed.get("i", {}))
@@ -195,9 +203,16 @@ def unpack_decision(packed: Mapping[str, Any], snapshot: Snapshot) -> Decision:
         variant=packed.get("b"),
         replaced=packed.get("e"),
         would_rank=plan.choice.strategy.name,
-        facts=packed.get("f", {}),
+        facts=facts_of(packed),
         request=request,
     )
+
+
+def _plan(base: CandidateSet, rule: Rule | None, request: RouteRequest, dropped: frozenset[int]) -> Plan:
+    """What there was to rank."""
+    if request.origin is not None:
+        return base.plan_for(request.origin, request.strategy, dropped)
+    return base.plan(rule, request.strategy, dropped)
 
 
 def _complete(again: Sequence[Ranked], recorded: list[Ranked]) -> list[Ranked]:
@@ -208,9 +223,33 @@ def _complete(again: Sequence[Ranked], recorded: list[Ranked]) -> list[Ranked]:
     return recorded
 
 
+class Recalled(Random):
+    """The random numbers of a recorded decision in the order in which they were drawn, where strategies do not look
+    into the inputs themselves; then others."""
+
+    def __init__(self, seed: str, inputs: Mapping[str, Any]) -> None:
+        super().__init__(seed)
+        self._recorded = [inputs[name] for name in ("kept", "aside") if name in inputs]
+
+    def random(self) -> float:
+        return self._recorded.pop() if self._recorded else super().random()
+
+
+class _InOrder:
+    """Samples of targets that the failover mode had nothing to say against."""
+
+    consecutive_failures = 0
+    success_rate = 1.0
+
+    def stats(self, target_id: str) -> _InOrder:
+        return self
+
+    def percentile_s(self, stream: bool, percent: float, now: float) -> tuple[float | None, int]:
+        return None, 0
+
+
 class _Rerun:
-    """The last stage once more, on what was recorded. The ranking follows from the inputs alone, so that nobody is
-    asked for samples, and there is no random number that was not recorded."""
+    """The last stage once more, on what was recorded: the ranking follows from the inputs alone."""
 
     def __init__(
         self,
@@ -222,10 +261,10 @@ class _Rerun:
         inputs: dict[str, Any],
     ) -> None:
         base = profile.candidates_for(request.operation, request.model)
-        nobody: Any = None
-        self._run = run = Run(snapshot, profile, request, nobody, nobody, 0.0, Random(0), base)
+        live: Any = _InOrder()
+        self._run = run = Run(snapshot, profile, request, live, live, 0.0, Recalled("", inputs), base)
         run.rule, run.matched, run.dropped = rule, True, set(dropped)
-        run.plan = base.plan(rule, request.strategy, dropped)
+        run.plan = _plan(base, rule, request, dropped)
         run.inputs = dict(inputs)
 
     def ranking(self) -> list[Ranked]:

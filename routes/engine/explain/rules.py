@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from routes.engine.explain.pack import facts_of
 from routes.engine.facts import RecordedFacts
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ TEXT_ONLY = "looks at text, which requests of this kind do not carry"
 
 def recorded_facts(packed: Mapping[str, Any], **overrides: Any) -> RecordedFacts:
     """The facts of a record, to be asked like those of a request that is here."""
-    return RecordedFacts(packed.get("f", {}), **overrides)
+    return RecordedFacts(facts_of(packed), **overrides)
 
 
 def report(
