@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routes.engine.facts import CATALOGUE, Facts, KeyFacts, check_given, record
@@ -15,6 +15,8 @@ from routes.engine.facts.agents import COMPACT, MAIN, SUBAGENT
 from tests.engine.facts_of import CLAUDE_PICTURE, NOON, PICTURE, facts_of, said, user
 
 NAMES = [spec.name.replace("<name>", "x-a").replace("<key>", "a") for spec in CATALOGUE]
+
+few = settings(max_examples=40)
 
 
 def every(facts: Facts) -> dict[str, Any]:
@@ -304,6 +306,7 @@ BODIES = st.dictionaries(
 OPERATIONS = st.sampled_from(["chat", "messages", "count_tokens", "completion", "responses", "embedding", "images"])
 
 
+@few
 @given(BODIES | JSON, OPERATIONS)
 def test_no_body_makes_any_fact_raise_and_every_fact_has_its_type(body: Any, operation: str) -> None:
     facts = facts_of(body, operation)
@@ -315,6 +318,7 @@ def test_no_body_makes_any_fact_raise_and_every_fact_has_its_type(body: Any, ope
     assert json.loads(json.dumps(record(facts, cheap=1 << 20)))["operation"] == operation
 
 
+@few
 @given(st.binary(max_size=60), OPERATIONS)
 def test_bytes_of_any_kind_make_no_fact_raise(body: bytes, operation: str) -> None:
     assert len(every(facts_of(body=body, operation=operation))) == len(CATALOGUE)
@@ -399,6 +403,7 @@ def test_facts_of_the_wrong_kind_are_refused_with_their_path(stated: Any, path: 
     assert words in errors[0][1]
 
 
+@few
 @given(st.dictionaries(st.sampled_from([*NAMES, "x", "header.", "metadata."]), JSON, max_size=5))
 def test_whatever_is_given_is_refused_or_can_be_asked_for(stated: Any) -> None:
     found, errors = check_given(stated)

@@ -24,19 +24,17 @@ _PLAIN = re.compile(r"[^\s,()“”]+")
 
 def describe(node: Node) -> str:
     """``tokens ≥ 32 000 and model starts with gpt-4``."""
-    match node:
-        case Clause():
-            return clause(node)
-        case Not():
-            return f"not ({describe(node.child)})"
-        case Group():
-            if not node.children:
-                return "always"
-            words = [
-                f"({describe(child)})" if isinstance(child, Group) and len(child.children) > 1 else describe(child)
-                for child in node.children
-            ]
-            return (" and " if node.every else " or ").join(words)
+    if isinstance(node, Clause):
+        return clause(node)
+    if isinstance(node, Not):
+        return f"not ({describe(node.child)})"
+    if not node.children:
+        return "always"
+    words = [
+        f"({describe(child)})" if isinstance(child, Group) and len(child.children) > 1 else describe(child)
+        for child in node.children
+    ]
+    return (" and " if node.every else " or ").join(words)
 
 
 def clause(node: Clause) -> str:

@@ -70,8 +70,7 @@ def check(spec: FactSpec, op: str, value: Any) -> Checked:
             return _pair(spec, value)
         case "networks":
             return _networks(value)
-        case "window":
-            return _window(value)
+    return _window(value)
 
 
 # -- flags -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ A fact that is not there is None. Nothing in here raises, whatever the client se
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from routes.engine.facts import agents
 from routes.engine.facts import body as bodies
@@ -42,13 +42,7 @@ class _Lazy(Generic[T]):
         self._make = make
         self._name = make.__name__
 
-    @overload
-    def __get__(self, facts: None, owner: type) -> _Lazy[T]: ...
-    @overload
-    def __get__(self, facts: Facts, owner: type) -> T: ...
-    def __get__(self, facts: Facts | None, owner: type) -> T | _Lazy[T]:
-        if facts is None:
-            return self
+    def __get__(self, facts: Facts, owner: type) -> T:
         value = facts.__dict__[self._name] = self._make(facts)
         return value
 
@@ -133,8 +127,8 @@ class Facts:
         return getattr(self, BY_NAME[name].attribute)
 
     def bit(self, digest: str) -> bool | None:
-        """Nothing is remembered of a request that is here to be asked."""
-        return None
+        """Whether a clause that may not be recorded held, once it was evaluated."""
+        return self.bits.get(digest)
 
     def header(self, name: bytes) -> str | None:
         """A header by its name in lower case."""
