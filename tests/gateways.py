@@ -232,6 +232,11 @@ class Gateways:
         folder = self.data / "journal"
         return [decode(payload) for name in list_segments(folder) for payload in read_segment(folder / name.file_name)]
 
+    def writers(self) -> list[str]:
+        """The journal's segments that hold requests: every process that answered one has its own."""
+        folder = self.data / "journal"
+        return [name.file_name for name in list_segments(folder) if list(read_segment(folder / name.file_name))]
+
     def finished(self) -> list[Finished]:
         return [record for record in self.records() if isinstance(record, Finished)]
 

@@ -20,6 +20,7 @@ from routing_project.env import EnvError, get_env, use_metrics_folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routes.gateway.geo import Geo
     from routing_project.env import Env
 
 HEARTBEAT_FILE = "celery-heartbeat"
@@ -74,6 +75,7 @@ def _run(env: Env, fd: int, name: str) -> None:
     )
     live = LocalLiveState()
     upstream = Upstream(settings.upstream_networks)
+    geo, geo_trouble = _geo(env)
     state = GatewayState(
         settings=settings,
         live=live,
@@ -82,7 +84,10 @@ def _run(env: Env, fd: int, name: str) -> None:
         rng=random.Random(),
         clock=time.monotonic,
         upstream=upstream,
+        geo=geo,
     )
+    if geo_trouble is not None:
+        state.degraded["geoip"] = geo_trouble
 
     def on_change(config: Config) -> None:
         overlay = config.overlay
@@ -124,6 +129,19 @@ def _run(env: Env, fd: int, name: str) -> None:
     listener = socket.socket(fileno=fd)
     listener.setblocking(False)
     server.run([listener])
+
+
+def _geo(env: Env) -> tuple[Geo | None, str | None]:
+    """The database of countries, or why there is none although one is set."""
+    from routes.gateway.geo import GeoError, open_database
+
+    if env.geoip_db is None:
+        return None, None
+    try:
+        return open_database(env.geoip_db), None
+    except GeoError as error:
+        logging.getLogger(__name__).error("no region will be found by address: %s", error)
+        return None, str(error)
 
 
 if __name__ == "__main__":

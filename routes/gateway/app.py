@@ -16,11 +16,8 @@ from urllib.parse import unquote
 import orjson
 from uuid_utils import uuid7
 
-from routes.engine import strategies
-from routes.engine.errors import EngineError
 from routes.engine.pipeline import decide
-from routes.engine.types import RouteRequest
-from routes.gateway import attempts, endpoints, intake, models_list
+from routes.gateway import attempts, endpoints, intake, models_list, route_request
 from routes.gateway.auth import authenticate, presented_value, require_route_scope
 from routes.gateway.errors import (
     BadRequest,
@@ -188,17 +185,11 @@ class Gateway:
         exchange.model = model = head.model
         exchange.stream = head.stream is True and endpoint.operation not in ("embedding", "count_tokens")
         exchange.thinking = head.thinks
-        exchange.session = intake.find_session(match.session, index.get(b"x-route-session"), head, endpoint.wire)
+        exchange.session = route_request.session_of(exchange, head, index, match.session)
         if not key.may_use_model(model):
             raise Forbidden(f"this access key may not use model {model!r}")
-
-        request = RouteRequest(exchange.route_id, endpoint.operation, model, exchange.stream, exchange.session, key.id)
-        request.max_output_tokens = head.output_limit
-        request.estimate_tokens = lambda: intake.estimate_tokens(body)
-        request.region = exchange.region = _region(index) or key.region
+        request = route_request.build(state, exchange, head, index)
         exchange.debug = key.debug and index.get(b"x-route-debug") == b"1"
-        if b"x-route-strategy" in index or b"x-route-provider" in index:
-            _override(request, index, allowed=key.overrides)
 
         before = time.perf_counter()
         exchange.decision = decision = decide(snapshot, profile, request, state.live, state.clock(), state.rng)
@@ -260,25 +251,6 @@ class Gateway:
             recorder.answered(exchange, code, time.monotonic() - exchange.accepted)
         await send({"type": "http.response.start", "status": code, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _region(index: dict[bytes, bytes]) -> str | None:
-    value = index.get(b"x-route-region")
-    return value.decode()[:64] or None if value else None
-
-
-def _override(request: RouteRequest, index: dict[bytes, bytes], *, allowed: bool) -> None:
-    """What a client asks of the decision itself. Refused rather than ignored: it would be sent elsewhere."""
-    if not allowed:
-        raise Forbidden("this access key may not use x-route-strategy or x-route-provider")
-    if strategy := index.get(b"x-route-strategy"):
-        try:
-            request.strategy = strategies.get(strategy.decode()).name
-        except EngineError as error:
-            raise BadRequest(f"x-route-strategy: {error}", code="invalid_field", param="x-route-strategy") from None
-    words = [word.strip() for word in index.get(b"x-route-provider", b"").decode().split(",")]
-    request.exclude = frozenset(word[1:] for word in words if word.startswith("!"))
-    request.only = frozenset(word for word in words if word and not word.startswith("!")) or None
 
 
 async def _send_json(send: Any, status: int, document: Any, *, head: bool = False) -> None:

@@ -158,8 +158,8 @@ class _Route:
     async def _ask(self, place: Ranked) -> Reply:
         """Send the request to a place and wait for the head of an answer."""
         state, exchange = self.state, self.exchange
-        provider = place.target.provider
-        endpoint = state.upstream.endpoint(provider, state.credential(provider.id))
+        target = place.target
+        endpoint = state.upstream.endpoint(target, state.credential(target.provider.id))
         body = exchange.body
         if place.model != exchange.model:
             try:

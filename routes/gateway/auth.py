@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from routes.engine.facts import KeyFacts
 from routes.gateway.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class AccessKey:
     profiles: frozenset[str] | None
     debug: bool
     overrides: bool
-    tags: frozenset[str]
+    facts: KeyFacts  # what rules may know of it
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> AccessKey:
@@ -61,7 +62,7 @@ class AccessKey:
             profiles=None if profiles is None else frozenset(profiles),
             debug="debug" in allow,
             overrides="overrides" in allow,
-            tags=frozenset(document.get("tags") or ()),
+            facts=KeyFacts(document["name"], frozenset(document.get("tags") or ())),
         )
 
     def may_use_model(self, model: str) -> bool:

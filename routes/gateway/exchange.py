@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from history.records import Attempt
+    from routes.engine.facts import Facts
     from routes.engine.snapshot import Profile, Snapshot
     from routes.engine.types import Decision, Ranked
     from routes.gateway.auth import AccessKey
@@ -59,7 +60,9 @@ class Exchange:
     stream: bool = False
     thinking: bool = False  # asks for thinking or reasoning: longer time-outs
     session: str | None = None
-    region: str | None = None  # requested one: header, else the key's
+    region: str | None = None  # requested one: header, else the key's, else where the client is
+    tags: frozenset[str] = frozenset()
+    facts: Facts | None = None  # once a rule or a strategy asked for one
     decision: Decision | None = None
     selection_us: int = 0
     started_written: bool = False

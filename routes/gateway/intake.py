@@ -9,7 +9,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import orjson
 
 from routes.gateway.errors import BadRequest
 
@@ -187,34 +186,3 @@ def find_tags(headers: RawHeaders) -> frozenset[str]:
             param="x-route-tags",
         )
     return tags
-
-
-def estimate_tokens(body: bytes) -> int:
-    """Input tokens by rule of thumb: UTF-8 bytes of all text in the request ÷ 4. Decodes the whole body, so
-    only for strategies that need it. Images and audio count 0; deterministic, never calibrated."""
-    document = orjson.loads(body)
-    return (
-        sum(
-            _text_bytes(document.get(part))
-            for part in ("system", "instructions", "messages", "input", "prompt", "tools")
-        )
-        // 4
-    )
-
-
-#: Members whose text is not prompt text but encoded media.
-_MEDIA: Final = frozenset({"image_url", "input_audio", "source", "file", "file_data", "image"})
-
-
-def _text_bytes(root: Any) -> int:
-    total = 0
-    pending = [root]
-    while pending:  # a stack, because the client chooses the depth
-        value = pending.pop()
-        if type(value) is str:
-            total += len(value.encode())
-        elif type(value) is list:
-            pending.extend(value)
-        elif type(value) is dict:
-            pending.extend(inner for name, inner in value.items() if name not in _MEDIA)
-    return total

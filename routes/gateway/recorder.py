@@ -15,6 +15,7 @@ from uuid import UUID
 from history.records import Finished, Started
 from routes.engine.cost import cost_micro_usd, price_for
 from routes.engine.explain import pack_decision
+from routes.engine.facts import record
 from routes.engine.types import MODEL_TYPES
 from routes.gateway.metrics import METHODS
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Status label of a request whose client left before it was answered (nginx's convention).
 CLIENT_GONE = 499
+#: Labels of look-ups in memory.
+_AFFINITY = ("affinity",)
+_PRICE = ("price",)
 
 
 class Recorder:
@@ -88,10 +92,13 @@ class Recorder:
         key, profile, decision, snapshot = exchange.key, exchange.profile, exchange.decision, exchange.snapshot
         attempts, place, usage = exchange.attempts, exchange.place, exchange.usage
         target = place.target if place is not None else None
+        if decision is not None and exchange.facts is not None:
+            decision.facts = record(exchange.facts)
         cost = None
         if place is not None and snapshot is not None and usage.output is not None:
             provider = place.target.provider
             price = price_for(snapshot, provider, place.target.model or exchange.model, place.model)
+            (self.metrics.cache_misses if price is None else self.metrics.cache_hits).add(_PRICE)
             if price is not None:
                 cost = cost_micro_usd(price, usage.input or 0, usage.output, usage.cached or 0)
         self.journal.append(
@@ -116,8 +123,8 @@ class Recorder:
                 selection_us=exchange.selection_us,
                 ttfb_us=exchange.ttfb_us,
                 endpoint_id=self._bytes(target.id) if target is not None else None,
-                endpoint=target.provider.base_url if target is not None else "",
-                region=(target.provider.region or "") if target is not None else "",
+                endpoint=target.endpoint if target is not None else "",
+                region=(target.region or "") if target is not None else "",
                 provider=target.provider.slug if target is not None else "",
                 model=place.model if place is not None else "",
                 requested_model=exchange.model,
@@ -179,7 +186,10 @@ class Recorder:
         """Count one run of the pipeline."""
         region = exchange.region if exchange.region in regions else "none"
         kind = MODEL_TYPES.get(exchange.operation, "other")
-        self.metrics.decisions.add((decision.strategy, kind, region or "none"))
+        strategy = decision.would_rank if decision.source != "none" else "none"
+        self.metrics.decisions.add((strategy, kind, region or "none"))
+        if decision.pin is not None:
+            (self.metrics.cache_hits if decision.pin.honoured else self.metrics.cache_misses).add(_AFFINITY)
         for entry in decision.stages:
             self.metrics.stages.add((entry.stage,), entry.us / 1e6)
 

@@ -12,16 +12,18 @@ import zlib
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from routes.gateway import headers, intake
+from routes.gateway import headers
+from routes.gateway.route_request import estimate_tokens
 from routes.gateway.upstream import UpstreamError
-from routes.gateway.wire import formats
+from routes.gateway.wire import formats, openai
 from routes.gateway.wire.reading import InvalidAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from routes.engine.live import LiveState
     from routes.gateway.deadlines import Watch
-    from routes.gateway.exchange import Exchange, Usage
+    from routes.gateway.exchange import Exchange
     from routes.gateway.state import GatewayState
     from routes.gateway.trial import Trial
     from routes.gateway.upstream import Reply
@@ -76,7 +78,7 @@ class Relay:
         exchange, reply, trial = self.exchange, self.reply, self.trial
         body, whole = await self.hold()
         if not whole:
-            trial.commit()
+            trial.commit(answer_id=openai.long_answer_id(body) if exchange.operation == "responses" else "")
             await self._deliver_unread(body, "routed", None, "")
             return
         body = unpacked(reply, body)
@@ -89,9 +91,9 @@ class Relay:
         reply.release()
         exchange.usage = usage = answer.usage
         if usage.output is None and exchange.operation != "count_tokens":
-            estimate(usage, exchange, len(body))
+            estimate(self.state.live, exchange, len(body))
         measured = None if usage.estimated else usage.output
-        trial.commit(measured)
+        trial.commit(measured, answer.id)
         trial.close("success", received=reply.received, output_tokens=measured)
         await self._send_whole(body, "routed", None, "")
 
@@ -200,14 +202,12 @@ def unpacked(reply: Reply, body: bytes) -> bytes:
     return plain
 
 
-def estimate(usage: Usage, exchange: Exchange, text_bytes: int) -> None:
+def estimate(live: LiveState, exchange: Exchange, text_bytes: int) -> None:
     """Fill in what the upstream did not report: UTF-8 bytes of text ÷ 4, marked as an estimate."""
+    usage = exchange.usage
     if usage.input is None:
         usage.estimated = True
-        try:
-            usage.input = intake.estimate_tokens(exchange.body)
-        except (ValueError, RecursionError):
-            usage.input = len(exchange.body) // 4
+        usage.input = estimate_tokens(live, exchange)
     if usage.output is None:
         usage.estimated = True
         usage.output = (text_bytes + 3) // 4

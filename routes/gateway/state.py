@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from routes.engine.facts import Calibration
 from routes.engine.retry import RetryBudget
 from routes.gateway.deadlines import Sweeper
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from routes.engine.live import LiveState
     from routes.engine.snapshot import Snapshot
+    from routes.gateway.geo import Geo
     from routes.gateway.metrics import Metrics
     from routes.gateway.overlay import Credential, Overlay
     from routes.gateway.recorder import Recorder
@@ -55,12 +57,15 @@ class GatewayState:
     rng: random.Random
     clock: Callable[[], float]  # monotonic seconds: the engine's ``now``
     upstream: Upstream
+    geo: Geo | None = None  # without a database nobody's region is guessed
     config: Config | None = None
     #: set when the process was told to stop: readiness is off, watcher streams end
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     #: time limits of all requests under way, and how many attempts beyond the first may start
     sweeper: Sweeper = field(default_factory=Sweeper)
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
+    #: how far the estimate of input tokens is off, by the model asked for; bounded
+    calibration: Calibration = field(default_factory=Calibration)
     #: what works only partly, by name ("redis": "since 12:00"); shown by /readyz
     degraded: dict[str, str] = field(default_factory=dict)
 

@@ -160,7 +160,7 @@ class StreamRelay(Relay):
             self.held.clear()
 
     async def _commit(self) -> None:
-        self.trial.commit()
+        self.trial.commit(answer_id=self.reader.answer_id)
         self.splitter.max_event = sse.MAX_EVENT_BYTES
         watch, now = self.watch, self.state.clock()
         watch.limit(inf, "timeout_idle")
@@ -262,7 +262,7 @@ class StreamRelay(Relay):
         reader, exchange = self.reader, self.exchange
         exchange.usage = usage = reader.usage
         if usage.output is None or usage.input is None:
-            estimate(usage, exchange, reader.text_bytes)
+            estimate(self.state.live, exchange, reader.text_bytes)
         if self.dropped:
             exchange.note = f"{self.dropped} malformed event{'s' if self.dropped > 1 else ''} dropped"
         complete = error_class is None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from history.records import Attempt
 from routes.engine.types import Outcome
+from routes.gateway import sessions
 
 if TYPE_CHECKING:
     from routes.engine.live import Claim
@@ -48,9 +49,9 @@ class Trial:
         self.record.http_status = status
         self.record.ttfb_us = int((self._state.clock() - self.began) * 1e6)
 
-    def commit(self, output_tokens: int | None = None) -> None:
+    def commit(self, output_tokens: int | None = None, answer_id: str = "") -> None:
         """The answer is a good one (a complete document, or a stream's first content event), and the client is
-        about to get its first bytes."""
+        about to get its first bytes. ``answer_id``: by which a later request may refer to it."""
         exchange, now = self._exchange, self._state.clock()
         self.committed = True
         elapsed = now - self.began
@@ -60,6 +61,9 @@ class Trial:
             self.record.ttfb_us = int(elapsed * 1e6)
         exchange.ttfb_us = int((now - exchange.accepted) * 1e6)
         self._settle(Outcome("success", None, elapsed, first_event, output_tokens, exchange.stream, self._limit), now)
+        live, target_id = self._state.live, self.place.target.id
+        sessions.answered(live, exchange, target_id, now)
+        sessions.learn_response(live, exchange, target_id, answer_id, now)
 
     def surface(self) -> None:
         """An error answer goes to the client as it is: committed, and no word about the target."""
@@ -88,7 +92,14 @@ class Trial:
         record.latency_us = int(elapsed * 1e6)
         if verdict == "failure":
             self._settle(Outcome("failure", error_class, elapsed, None, None, self._exchange.stream, self._limit), now)
-        self._state.live.release(self._claim, now, output_tokens)
+        used: int | None = None
+        if verdict == "success":
+            usage = self._exchange.usage
+            # What the upstream did not report is not measured, but it was used.
+            used = (usage.input or 0) + (usage.output or 0) - (output_tokens or 0)
+            sessions.remember_input(self._state.live, self._exchange, now)
+            sessions.learn_usage(self._state.calibration, self._exchange)
+        self._state.live.release(self._claim, now, output_tokens, used)
         if self._claim.transitions:
             record.transitions = [(each.before, each.after, each.reason) for each in self._claim.transitions]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.streams import StreamReader
 
-    from routes.engine.snapshot import Provider
+    from routes.engine.snapshot import Target
     from routes.gateway.overlay import Credential
 
 #: Servers on uvicorn and many others close idle connections after 5 s: stay below it.
@@ -162,16 +162,16 @@ class Reply:
 
 
 class Endpoint:
-    """One provider as of one credential: everything about a request to it that is not the client's."""
+    """One target as of one credential: everything about a request to it that is not the client's."""
 
     __slots__ = ("_dropped", "_lines", "_prefix", "_query", "connector", "fresh", "generation", "provider", "request")
 
-    def __init__(self, provider: Provider, credential: Credential | None, pool: _Pool) -> None:
-        self.provider = provider
+    def __init__(self, target: Target, credential: Credential | None, pool: _Pool) -> None:
+        self.provider = provider = target.provider
         self.generation = credential.generation if credential is not None else 0
         self.connector = pool.kept
         self.fresh = pool.fresh
-        url = URL(provider.base_url)
+        url = URL(target.endpoint)
         proxy, proxy_auth = strip_auth_from_url(URL(provider.proxy)) if provider.proxy else (None, None)
         #: what the connector needs to find or make a connection; never sent
         self.request = ClientRequest(
@@ -255,9 +255,10 @@ class Upstream:
         self._pools: dict[frozenset[str], _Pool] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
-    def endpoint(self, provider: Provider, credential: Credential | None) -> Endpoint:
-        """The provider's endpoint; built when the provider or its credential has changed."""
-        known = self._endpoints.get(provider.id)
+    def endpoint(self, target: Target, credential: Credential | None) -> Endpoint:
+        """The target's endpoint, its provider's or a head's; built when the provider or its credential has changed."""
+        provider = target.provider
+        known = self._endpoints.get(target.id)
         generation = credential.generation if credential is not None else 0
         if known is not None and known.provider is provider and known.generation == generation:
             return known
@@ -265,7 +266,7 @@ class Upstream:
         pool = self._pools.get(allowed)
         if pool is None:
             pool = self._pools[allowed] = _Pool(allowed)
-        endpoint = self._endpoints[provider.id] = Endpoint(provider, credential, pool)
+        endpoint = self._endpoints[target.id] = Endpoint(target, credential, pool)
         return endpoint
 
     async def send(self, endpoint: Endpoint, head: bytes, body: bytes, connected: Callable[[], None]) -> Reply:

@@ -22,6 +22,7 @@ from tests.gateways import KEY, Answer, Gateways
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from history.records import Finished
     from tests.simulators import ProviderHandle, Received, Simulator
@@ -79,15 +80,25 @@ class Lab:
         handle = self._simulator.add(slug, wire, credential=credential)
         return Provider(handle, slug, wire, fields)
 
-    def publish(self, *providers: Provider, strategy: str = "failover", **failover: Any) -> None:
-        """One profile, ``default``, over these providers in this order."""
+    def publish(
+        self,
+        *providers: Provider,
+        strategy: str = "failover",
+        only: Sequence[Provider] | None = None,
+        of_profile: dict[str, Any] | None = None,
+        policy: dict[str, Any] | None = None,
+        **failover: Any,
+    ) -> None:
+        """One profile, ``default``, over these providers in this order (over ``only`` those, where rules use the
+        others). ``of_profile``: its other fields, such as ``rules`` and ``affinity``."""
         calm = self._simulator.providers.get("calm") or self._simulator.add("calm")
+        targets = [target(each.slug) for each in (providers if only is None else only)]
         profiles = [
-            profile("default", [target(each.slug) for each in providers], strategy=strategy, failover=failover),
+            profile("default", targets, strategy=strategy, failover=failover, **(of_profile or {})),
             profile("calm", [target("calm")]),
         ]
         entries = [*(each.entry for each in providers), provider("calm", base_url=calm.base_url)]
-        self.gateway.publish(document(entries, profiles))
+        self.gateway.publish(document(entries, profiles, policy=policy or {}))
         if self._credentials:
             self.gateway.overlay(credentials=self._credentials)
         feed_retry_budget(self.gateway)

@@ -189,7 +189,7 @@ def test_debug_headers_need_the_request_and_the_permission(gateway: Gateways) ->
     debug = {"x-route-source", "x-route-stages", "x-route-rule", "x-route-strategy", "x-route-revision"}
     answer = gateway.chat(x_route_debug="1")
     assert debug <= answer.headers.keys()
-    assert answer.headers["x-route-stages"] == "admission,health,load_balancer"
+    assert answer.headers["x-route-stages"] == "admission,health,smart_routing,affinity,load_balancer"
     assert not debug & gateway.chat().headers.keys()
     gateway.overlay(keys=[access_key(KEY)])
     assert not debug & gateway.chat(x_route_debug="1").headers.keys()

@@ -1,4 +1,4 @@
-"""Reading a request once: headers, addresses, the head of a body, the estimate of its tokens."""
+"""Reading a request once: headers, addresses, the head of a body, the session and the tags."""
 
 from __future__ import annotations
 
@@ -85,7 +85,6 @@ def test_members_of_any_type_never_break_the_reading(members: dict[str, Any]) ->
     for wire in ("openai", "anthropic"):
         session = intake.find_session(None, None, head, wire)
         assert session is None or 0 < len(session) <= intake.MAX_SESSION_LENGTH
-    assert intake.estimate_tokens(body) >= 0
 
 
 @pytest.mark.parametrize(
@@ -105,26 +104,47 @@ def test_thinking_is_recognised_in_each_dialect(members: dict[str, Any], thinks:
     assert intake.parse_body(json.dumps({"model": "m", **members}).encode()).thinks is thinks
 
 
-@pytest.mark.parametrize(
-    ("document", "text_bytes"),
-    [
-        ({"messages": [{"role": "user", "content": "abcdefgh"}]}, 4 + 8),
-        ({"messages": [{"role": "user", "content": "ä" * 8}]}, 4 + 16),
-        ({"input": ["abcd", "efgh"]}, 8),
-        ({"prompt": "abcd"}, 4),
-        ({"system": "abcd", "messages": []}, 4),
-        ({"messages": [{"content": [{"image_url": {"url": "data:" + "x" * 999}}]}]}, 0),
-        ({"messages": [{"content": [{"source": {"type": "base64", "data": "x" * 999}}]}]}, 0),
-        ({"other": "x" * 999}, 0),
-    ],
-)
-def test_tokens_are_the_bytes_of_all_text_by_four_and_media_count_nothing(
-    document: dict[str, Any], text_bytes: int
-) -> None:
-    assert intake.estimate_tokens(json.dumps({"model": "m", **document}).encode()) == text_bytes // 4
-
-
 def test_a_session_is_cut_to_what_the_history_keeps() -> None:
     head = intake.parse_body(b'{"model": "m"}')
     assert intake.find_session(None, b"s" * 1000, head, "openai") == "s" * intake.MAX_SESSION_LENGTH
     assert intake.find_session(b"s" * 1000, None, head, "openai") == "s" * intake.MAX_SESSION_LENGTH
+
+
+def test_a_session_is_the_first_of_the_places_in_the_order_of_the_contract() -> None:
+    members: dict[str, Any] = {
+        "prompt_cache_key": "cache",
+        "user": "person",
+        "metadata": {"user_id": "anthropic's", "session_id": "in metadata"},
+    }
+
+    def found(wire: str, path: bytes | None = None, header: bytes | None = None) -> str | None:
+        return intake.find_session(
+            path, header, intake.parse_body(json.dumps({"model": "m", **members}).encode()), wire
+        )
+
+    assert found("openai", b"path", b"header") == "path"
+    assert found("openai", None, b"header") == "header"
+    assert found("anthropic") == "anthropic's"
+    assert found("openai") == "cache"
+    del members["prompt_cache_key"]
+    assert found("openai") == "person"
+    del members["user"]
+    assert found("openai") == "in metadata"
+    del members["metadata"]
+    assert found("openai") is None
+    assert found("anthropic") is None
+    with pytest.raises(BadRequest):
+        found("openai", b"\xff")
+
+
+def test_tags_are_words_between_commas_and_bounded() -> None:
+    def found(*values: bytes) -> frozenset[str]:
+        return intake.find_tags([(b"x-route-tags", value) for value in values])
+
+    assert found(b" gold ,, eu") == {"gold", "eu"}
+    assert found(b"gold", "süd".encode()) == {"gold", "süd"}
+    assert found(b"") == frozenset()
+    assert len(found(",".join(f"t{number}" for number in range(intake.MAX_TAGS)).encode())) == intake.MAX_TAGS
+    for value in (",".join(f"t{number}" for number in range(intake.MAX_TAGS + 1)), "t" * (intake.MAX_TAG_LENGTH + 1)):
+        with pytest.raises(BadRequest):
+            found(value.encode())
