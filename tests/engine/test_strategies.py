@@ -1,36 +1,25 @@
-"""What each strategy promises, decision by decision."""
+"""What holds for every strategy: names, params, policy, tiers, lone candidates; failover and single."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from typing import Any
+import json
+from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routes.engine import strategies
+from routes.engine import strategies, words
 from routes.engine.errors import InvalidParamsError, UnknownStrategyError
-from routes.engine.strategies.base import successive
 from tests.documents import profile, provider, snapshot, target
-from tests.engine.drive import CHI_SQUARED_0_001, Bench, chi_squared, why
+from tests.engine.drive import Bench, why
+from tests.engine.strategy_bench import bench, feed
 
-
-def bench(strategy: str, weights: dict[str, float] | int = 3, seed: int = 1, **given: Any) -> Bench:
-    """Providers ``a``, ``b``, ``c``… or those of ``weights``."""
-    if isinstance(weights, int):
-        weights = dict.fromkeys("abcdefghij"[:weights], 1.0)
-    return Bench(
-        snapshot([provider(slug, weight=weight) for slug, weight in weights.items()], strategy=strategy, **given), seed
-    )
-
-
-# -- registry --------------------------------------------------------------------------------------
+# -- registry --
 
 
 def test_the_registry_has_every_strategy() -> None:
-    assert strategies.NAMES == tuple(strategies.REGISTRY)
+    assert tuple(strategies.REGISTRY) == strategies.NAMES
     assert set(strategies.NAMES) == {
         "failover",
         "single",
@@ -92,7 +81,7 @@ def test_wrong_params_are_refused_with_their_path(name: str, params: dict[str, A
     assert caught.value.code == "invalid_params"
 
 
-# -- failover, single --------------------------------------------------------------------------------
+# -- failover, single --
 
 
 def test_failover_keeps_tier_then_configured_order() -> None:
@@ -135,459 +124,7 @@ def test_a_degraded_single_still_means_the_first_target() -> None:
     assert why(decision) == {"b": "load_balancer.not_first"}
 
 
-# -- round robin ---------------------------------------------------------------------------------------
-
-
-@given(st.integers(2, 10), st.integers(1, 20))
-def test_round_robin_gives_each_exactly_its_turns(targets: int, rounds: int) -> None:
-    line = bench("round_robin", targets)
-    assert set(line.firsts(targets * rounds).values()) == {rounds}
-
-
-def test_round_robin_starts_with_the_first_and_continues_in_order() -> None:
-    line = bench("round_robin")
-    assert [line.ranking() for _ in range(4)] == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]]
-
-
-def test_round_robin_from_a_hundred_threads_stays_within_one() -> None:
-    line = bench("round_robin", 7)
-    seen: list[str | None] = []
-
-    def client() -> None:
-        seen.extend(line.first() for _ in range(30))
-
-    threads = [threading.Thread(target=client) for _ in range(100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    counts = Counter(seen)
-    assert sum(counts.values()) == 3000
-    assert max(counts.values()) - min(counts.values()) <= 1
-
-
-def test_a_disabled_target_never_advances_the_counter() -> None:
-    line = bench("round_robin")
-    line.set_states(b="disabled")
-    assert [line.first() for _ in range(4)] == ["a", "c", "a", "c"]
-    line.set_states()
-    assert line.firsts(30) == {"a": 10, "b": 10, "c": 10}
-
-
-def test_a_decision_without_candidates_or_with_only_one_advances_nothing() -> None:
-    line = bench("round_robin")
-    line.set_states(a="disabled", b="disabled")
-    assert [line.first() for _ in range(3)] == ["c", "c", "c"]
-    line.set_states(a="disabled", b="disabled", c="disabled")
-    assert line.first() is None
-    line.set_states()
-    assert line.first() == "a"
-
-
-def test_counters_of_two_profiles_are_apart() -> None:
-    places = [target("a"), target("b")]
-    profiles = [profile(slug, [dict(place) for place in places], strategy="round_robin") for slug in ("one", "two")]
-    line = Bench(snapshot([provider("a"), provider("b")], profiles))
-    assert [line.first("one"), line.first("one"), line.first("one")] == ["a", "b", "a"]
-    assert line.first("two") == "a"
-
-
-def test_two_models_that_take_turns_do_not_starve_each_other_of_targets() -> None:
-    only_big = {"big": "big", "small": "small"}
-    providers = [provider("a", models=only_big), provider("b", models=only_big), provider("c", models={"big": "big"})]
-    line = Bench(snapshot(providers, strategy="round_robin"))
-    small: Counter[str | None] = Counter()
-    big: Counter[str | None] = Counter()
-    for _ in range(30):
-        big[line.first(model="big")] += 1
-        small[line.first(model="small")] += 1
-    assert set(big.values()) == {10}
-    assert small == {"a": 15, "b": 15}
-
-
-def test_the_failovers_of_one_target_spread_over_the_next_tier() -> None:
-    places = [target("a"), target("b"), target("c", tier=1), target("d", tier=1)]
-    line = Bench(snapshot([provider(slug) for slug in "abcd"], [profile(targets=places, strategy="round_robin")]))
-    backups = Counter(ranking[2] for ranking in (line.ranking() for _ in range(400)) if ranking[0] == "a")
-    assert set(backups) == {"c", "d"}
-    assert min(backups.values()) > 50
-
-
-# -- weighted ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("strategy", ["weighted", "smooth_weighted"])
-def test_shares_follow_the_weights(strategy: str) -> None:
-    line = bench(strategy, {"a": 50, "b": 30, "c": 20}, seed=11)
-    counts = line.firsts(10_000)
-    assert chi_squared([counts["a"], counts["b"], counts["c"]], [0.5, 0.3, 0.2]) < CHI_SQUARED_0_001[2]
-
-
-@pytest.mark.parametrize("strategy", ["weighted", "smooth_weighted"])
-def test_what_was_dropped_renormalises(strategy: str) -> None:
-    line = bench(strategy, {"a": 50, "b": 30, "c": 20}, seed=12)
-    line.set_states(b="disabled")
-    counts = line.firsts(10_000)
-    assert counts["b"] == 0
-    assert chi_squared([counts["a"], counts["c"]], [50 / 70, 20 / 70]) < CHI_SQUARED_0_001[1]
-    assert line.decide().ranked[0].value in (pytest.approx(71.42857), pytest.approx(28.57143))
-
-
-@given(st.lists(st.integers(1, 100), min_size=2, max_size=10), st.integers(0, 2**32))
-def test_smooth_weighted_is_never_far_from_its_shares(weights: list[int], seed: int) -> None:
-    line = bench("smooth_weighted", {"abcdefghij"[i]: weight for i, weight in enumerate(weights)}, seed)
-    total = sum(weights)
-    counts: Counter[str | None] = Counter()
-    for step in range(1, min(total, 200) + 1):
-        counts[line.first()] += 1
-        for index, weight in enumerate(weights):
-            assert abs(counts["abcdefghij"[index]] - step * weight / total) < len(weights)
-
-
-def test_smooth_weighted_does_not_clump() -> None:
-    line = bench("smooth_weighted", {"a": 5, "b": 1, "c": 1})
-    assert "".join(line.first() or "" for _ in range(7)) == "abaacaa"
-
-
-def test_smooth_weighted_follows_with_the_heaviest() -> None:
-    assert bench("smooth_weighted", {"a": 1, "b": 5, "c": 3}).ranking() == ["b", "c", "a"]
-
-
-@pytest.mark.parametrize("strategy", ["weighted", "smooth_weighted", "peak_ewma"])
-def test_weight_zero_means_never(strategy: str) -> None:
-    line = bench(strategy, {"a": 1, "b": 0, "c": 2})
-    assert line.firsts(500)["b"] == 0
-    decision = line.decide()
-    assert "b" not in [entry.target.provider.slug for entry in decision.full_ranking()]
-    assert why(decision) == {"b": "load_balancer.weight_zero"}
-
-
-@pytest.mark.parametrize("strategy", ["weighted", "smooth_weighted", "peak_ewma"])
-def test_weight_zero_everywhere_means_equal(strategy: str) -> None:
-    line = bench(strategy, {"a": 0, "b": 0}, seed=3)
-    counts = line.firsts(2000)
-    assert chi_squared([counts["a"], counts["b"]], [0.5, 0.5]) < CHI_SQUARED_0_001[1]
-    assert line.decide().excluded == []
-
-
-def test_a_target_of_weight_zero_in_the_first_tier_is_no_reason_to_stay_there() -> None:
-    places = [target("a", weight=0), target("b", weight=1, tier=1), target("c", weight=1, tier=1)]
-    line = Bench(snapshot([provider(slug) for slug in "abc"], [profile(targets=places, strategy="weighted")]))
-    assert set(line.firsts(50)) == {"b", "c"}
-
-
-def test_the_weight_in_the_profile_wins_over_the_providers() -> None:
-    places = [target("a", weight=0), target("b")]
-    line = Bench(snapshot([provider("a", weight=100), provider("b")], [profile(targets=places, strategy="weighted")]))
-    assert line.firsts(50) == {"b": 50}
-
-
-def test_the_tail_of_weighted_is_drawn_by_weight_too() -> None:
-    line = bench("weighted", {"a": 1000, "b": 3, "c": 1}, seed=5)
-    seconds = Counter(ranking[1] for ranking in (line.ranking() for _ in range(4000)) if ranking[0] == "a")
-    assert chi_squared([seconds["b"], seconds["c"]], [0.75, 0.25]) < CHI_SQUARED_0_001[1]
-
-
-def test_backups_of_weighted_do_not_follow_the_first_draw() -> None:
-    places = [target("a"), target("b"), target("c", tier=1), target("d", tier=1)]
-    line = Bench(snapshot([provider(slug) for slug in "abcd"], [profile(targets=places, strategy="weighted")]), seed=6)
-    pairs = Counter((ranking[0], ranking[2]) for ranking in (line.ranking() for _ in range(4000)))
-    assert chi_squared([pairs[x, y] for x in "ab" for y in "cd"], [0.25] * 4) < CHI_SQUARED_0_001[3]
-
-
-@given(st.floats(0, 1, exclude_max=True), st.integers(-5, 2000))
-def test_successive_draws_stay_in_the_unit_interval(draw: float, step: int) -> None:
-    assert 0.0 <= successive(draw, step) < 1.0
-
-
-def test_a_draw_next_to_one_chooses_the_last() -> None:
-    line = bench("weighted", {"a": 0.1, "b": 0.2, "c": 1e-300})
-    line.rng.random = lambda: 1 - 2**-53  # type: ignore[method-assign]
-    assert line.first() in ("b", "c")
-
-
-# -- least latency -----------------------------------------------------------------------------------------
-
-
-def feed(line: Bench, slug: str, latency: float, count: int = 10, **given: Any) -> None:
-    for _ in range(count):
-        line.attempt(slug, latency=latency, **given)
-
-
-def test_least_latency_ranks_streams_by_their_first_event() -> None:
-    line = bench("least_latency")
-    for slug, latency in (("a", 0.3), ("b", 0.045), ("c", 0.1)):
-        feed(line, slug, latency, stream=True)
-        feed(line, slug, 1 / latency)  # other requests say the opposite
-    decision = line.decide(stream=True)
-    assert [(e.target.provider.slug, e.code, e.value) for e in decision.full_ranking()] == [
-        ("b", "first_event", pytest.approx(45.0)),
-        ("c", "first_event", pytest.approx(100.0)),
-        ("a", "first_event", pytest.approx(300.0)),
-    ]
-
-
-def test_least_latency_ranks_others_by_latency_per_output_token() -> None:
-    line = bench("least_latency", 2)
-    feed(line, "a", 2.0, tokens=1000)
-    feed(line, "b", 1.0, tokens=10)
-    decision = line.decide()
-    assert [(e.target.provider.slug, e.code, e.value) for e in decision.full_ranking()] == [
-        ("a", "per_token", pytest.approx(2.0)),
-        ("b", "per_token", pytest.approx(100.0)),
-    ]
-
-
-def test_least_latency_never_compares_seconds_with_seconds_per_token() -> None:
-    line = bench("least_latency", 2)
-    feed(line, "a", 2.0, tokens=1000)
-    feed(line, "b", 1.0)  # reports no tokens
-    decision = line.decide()
-    assert [(e.target.provider.slug, e.code) for e in decision.full_ranking()] == [("b", "latency"), ("a", "latency")]
-
-
-def test_embeddings_are_compared_by_latency() -> None:
-    line = bench("least_latency", 2)
-    feed(line, "a", 2.0, tokens=1000)
-    feed(line, "b", 1.0, tokens=10)
-    assert line.first(operation="embedding") == "b"
-
-
-def test_a_failed_attempt_counts_as_its_timeout() -> None:
-    line = bench("least_latency", 2)
-    feed(line, "a", 0.1, 9, stream=True)
-    line.attempt("a", "failure", latency=0.001, stream=True, timeout=60.0)
-    feed(line, "b", 2.0, stream=True)
-    assert line.first(stream=True) == "b"
-
-
-def test_ties_keep_configured_order() -> None:
-    line = bench("least_latency", 4)
-    for slug in "dbca":
-        feed(line, slug, 0.5)
-    assert line.ranking() == ["a", "b", "c", "d"]
-
-
-def test_nothing_measured_yet_means_everyone_in_turn() -> None:
-    line = bench("least_latency")
-    assert [line.first() for _ in range(4)] == ["a", "b", "c", "a"]
-
-
-def test_five_percent_explore_the_unmeasured_in_turn() -> None:
-    line = bench("least_latency", 4, seed=9)
-    feed(line, "a", 5.0)
-    feed(line, "b", 1.0)
-    counts = line.firsts(4000)
-    assert counts["a"] == 0
-    assert chi_squared([counts["b"], counts["c"] + counts["d"]], [0.95, 0.05]) < CHI_SQUARED_0_001[1]
-    assert abs(counts["c"] - counts["d"]) <= 1
-    ranking = line.decide().full_ranking()
-    assert {e.code for e in ranking} <= {"per_token", "latency", "cold_start", "explore"}
-
-
-def test_cold_start_last_never_explores() -> None:
-    line = bench("least_latency", 3, params={"cold_start": "last", "min_samples": 2})
-    feed(line, "c", 1.0, 2)
-    feed(line, "a", 1.0, 1)
-    assert line.firsts(200) == {"c": 200}
-    assert line.ranking() == ["c", "a", "b"]
-
-
-def test_samples_older_than_an_hour_leave_a_target_unmeasured() -> None:
-    line = bench("least_latency", 2, params={"cold_start": "last"})
-    feed(line, "b", 0.1)
-    line.now += 3000
-    feed(line, "a", 9.0)
-    assert line.ranking() == ["b", "a"]
-    line.now += 700
-    assert line.ranking() == ["a", "b"]
-
-
-def test_backup_tiers_are_ranked_without_exploring() -> None:
-    places = [target("a"), target("b", tier=1), target("c", tier=1)]
-    line = Bench(snapshot([provider(slug) for slug in "abc"], [profile(targets=places, strategy="least_latency")]))
-    feed(line, "c", 0.5)
-    assert all(line.ranking() == ["a", "c", "b"] for _ in range(100))
-
-
-# -- least cost ------------------------------------------------------------------------------------------------
-
-PRICES: dict[str, dict[str, Any]] = {
-    "a": {"gpt-4o": {"input": 2.5, "output": 10.0}},
-    "b": {"gpt-4o": {"input": 1.0, "output": 4.0}},
-    "c": {},
-}
-
-
-def priced(**given: Any) -> Bench:
-    return Bench(
-        snapshot([provider(slug, prices=prices) for slug, prices in PRICES.items()], strategy="least_cost", **given)
-    )
-
-
-def test_least_cost_puts_the_cheapest_first_and_unknown_prices_last() -> None:
-    decision = priced().decide(estimate_tokens=lambda: 250)
-    assert [(e.target.provider.slug, e.code) for e in decision.full_ranking()] == [
-        ("b", "usd_per_million"),
-        ("a", "usd_per_million"),
-        ("c", "price_unknown"),
-    ]
-    assert decision.ranked[0].value == pytest.approx((1.0 + 4.0) / 2)
-
-
-def test_the_model_really_used_decides_the_price() -> None:
-    prices = {
-        "big": {"input": 10, "output": 10},
-        "tiny": {"input": 0.1, "output": 0.1},
-        "gpt-4o": {"input": 1, "output": 1},
-    }
-    providers = [provider("a", prices=prices), provider("b", prices=prices)]
-    places = [target("a"), target("b", model="big")]
-    line = Bench(snapshot(providers, [profile(targets=places, strategy="least_cost")]))
-    assert line.first() == "a"
-    places = [target("a"), target("b", model="tiny")]
-    line = Bench(snapshot(providers, [profile(targets=places, strategy="least_cost")]))
-    assert line.first() == "b"
-
-
-def test_expected_output_decides_between_cheap_input_and_cheap_output() -> None:
-    providers = [
-        provider("talk", prices={"gpt-4o": {"input": 1, "output": 10}}),
-        provider("read", prices={"gpt-4o": {"input": 10, "output": 1}}),
-    ]
-    line = Bench(snapshot(providers, strategy="least_cost"))
-    assert line.first(estimate_tokens=lambda: 10_000) == "talk"
-    assert line.first(estimate_tokens=lambda: 10) == "read"
-    assert line.first(estimate_tokens=lambda: 10, max_output_tokens=1) == "talk"
-
-
-def test_a_target_without_answers_is_assumed_to_write_as_much_as_the_others() -> None:
-    providers = [
-        provider("a", prices={"gpt-4o": {"input": 1, "output": 1}}),
-        provider("b", prices={"gpt-4o": {"input": 1, "output": 2}}),
-    ]
-    line = Bench(snapshot(providers, strategy="least_cost"))
-    feed(line, "a", 0.1, tokens=5000)
-    assert line.first() == "a", "many tokens at the low price are still cheaper than as many at the high one"
-    feed(line, "b", 0.1, tokens=1000)
-    assert line.first() == "b"
-
-
-def test_the_estimate_is_made_at_most_once_and_only_when_needed() -> None:
-    calls: list[int] = []
-
-    def estimate() -> int:
-        calls.append(1)
-        return 100
-
-    places = [target("a"), target("b", tier=1), target("c", tier=2)]
-    providers = [provider(slug, prices=PRICES["a"]) for slug in "abc"]
-    line = Bench(snapshot(providers, [profile(targets=places, strategy="least_cost")]))
-    line.decide(estimate_tokens=estimate).full_ranking()
-    assert calls == [1]
-    bench("weighted").decide(estimate_tokens=estimate).full_ranking()
-    assert calls == [1]
-
-
-def test_free_models_and_empty_requests_have_a_cost_too() -> None:
-    line = Bench(
-        snapshot([provider(slug, prices={"gpt-4o": {"input": 0, "output": 0}}) for slug in "ab"], strategy="least_cost")
-    )
-    feed(line, "a", 0.1)
-    decision = line.decide(estimate_tokens=lambda: 0, max_output_tokens=None)
-    assert decision.ranked[0].value == 0.0
-    assert line.ranking() == ["a", "b"]
-
-
-# -- peak ewma ---------------------------------------------------------------------------------------------------
-
-
-def test_peak_ewma_takes_the_faster_of_two() -> None:
-    line = bench("peak_ewma", 2)
-    feed(line, "a", 1.0, 1, stream=True)
-    feed(line, "b", 0.2, 1, stream=True)
-    decision = line.decide(stream=True)
-    assert [(e.target.provider.slug, e.value) for e in decision.full_ranking()] == [
-        ("b", pytest.approx(200.0)),
-        ("a", pytest.approx(1000.0)),
-    ]
-
-
-def test_peak_ewma_multiplies_by_what_is_in_flight() -> None:
-    line = bench("peak_ewma", 2)
-    feed(line, "a", 0.3, 1)
-    feed(line, "b", 0.2, 1)
-    held = [line.claim("b"), line.claim("b")]
-    assert line.first() == "a"
-    for claim in held:
-        assert claim is not None
-        line.live.release(claim, line.now)
-    assert line.first() == "b"
-
-
-def test_peak_ewma_divides_by_weight() -> None:
-    line = bench("peak_ewma", {"a": 1, "b": 4})
-    feed(line, "a", 1.0, 1)
-    feed(line, "b", 3.0, 1)
-    assert line.first() == "b"
-
-
-def test_peak_ewma_never_takes_the_slowest_of_three() -> None:
-    line = bench("peak_ewma")
-    for slug, latency in (("a", 1.0), ("b", 0.5), ("c", 3.0)):
-        feed(line, slug, latency, 1)
-    counts = line.firsts(3000)
-    assert counts["c"] == 0
-    assert chi_squared([counts["b"], counts["a"]], [2 / 3, 1 / 3]) < CHI_SQUARED_0_001[1]
-
-
-def test_ties_of_peak_ewma_rotate() -> None:
-    line = bench("peak_ewma", 2)
-    assert [line.first() for _ in range(4)] == ["a", "b", "a", "b"]
-
-
-@pytest.mark.parametrize("measured", ["a", "b"])
-def test_an_unmeasured_target_is_tried_at_once_but_not_flooded(measured: str) -> None:
-    line = bench("peak_ewma", 2)
-    feed(line, measured, 0.5, 1)
-    claims = []
-    for _ in range(100):
-        slug = line.first()
-        assert slug is not None
-        claims.append((slug, line.claim(slug)))
-    counts = Counter(slug for slug, _ in claims)
-    assert counts == {"a": 50, "b": 50}
-
-
-def test_a_target_that_fails_at_once_is_not_the_fastest() -> None:
-    line = bench("peak_ewma", 2)
-    feed(line, "a", 0.4, 5)
-    for _ in range(4):
-        line.attempt("b", "failure", latency=0.001, timeout=60)
-    assert line.first() == "a"
-
-
-def test_a_target_that_was_slow_once_is_tried_again() -> None:
-    line = bench("peak_ewma", 2)
-    feed(line, "a", 0.5, 1)
-    feed(line, "b", 20.0, 1)
-    assert line.firsts(20) == {"a": 20}
-    for _ in range(60):
-        line.now += 1
-        feed(line, "a", 0.5, 1)
-    assert line.first() == "b"
-
-
-def test_tiers_bind_peak_ewma_too() -> None:
-    places = [target("a"), target("b", tier=1), target("c", tier=1)]
-    line = Bench(snapshot([provider(slug) for slug in "abc"], [profile(targets=places, strategy="peak_ewma")]))
-    feed(line, "a", 9.0, 1)
-    feed(line, "b", 2.0, 1)
-    feed(line, "c", 1.0, 1)
-    assert all(line.ranking() == ["a", "c", "b"] for _ in range(50))
-
-
-# -- all of them ---------------------------------------------------------------------------------------------------
+# -- all of them --
 
 
 @pytest.mark.parametrize("name", strategies.NAMES)
@@ -609,6 +146,7 @@ def test_a_profile_without_targets_decides_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in strategies.NAMES if name != "single"])
+@settings(max_examples=20)
 @given(tiers=st.lists(st.integers(0, 3), min_size=1, max_size=8), out=st.sets(st.integers(0, 7)))
 def test_tiers_bind_every_strategy(name: str, tiers: list[int], out: set[int]) -> None:
     slugs = "abcdefgh"[: len(tiers)]
@@ -625,3 +163,179 @@ def test_the_request_may_choose_another_strategy() -> None:
     assert decision.strategy == "round_robin"
     assert [line.first(strategy="round_robin") for _ in range(3)] == ["b", "c", "a"]
     assert line.decide(strategy="least_latency").ranked[0].code == "cold_start", "the profile's own params stay"
+
+
+# -- policy, params, nesting ---------------------------------------------------------------------------------------
+
+FAMILIES = {
+    "geo_preferred": "enable_geo_routing",
+    "round_robin": "enable_load_balancing",
+    "least_loaded": "enable_load_balancing",
+    "model_specific": "enable_model_specific",
+    "predictive": "enable_predictive",
+    "adaptive": "enable_adaptive",
+    "hybrid": "enable_adaptive",
+}
+
+
+@pytest.mark.parametrize(("name", "switch"), FAMILIES.items())
+def test_the_policy_replaces_a_strategy_whose_family_is_off(name: str, switch: str) -> None:
+    assert bench(name).decide().strategy == name
+    off = bench(name, policy={switch: False, "default_strategy": "least_cost"}).decide()
+    assert (off.strategy, off.replaced) == ("least_cost", name)
+
+
+def test_a_default_strategy_that_is_off_itself_gives_way_to_failover() -> None:
+    line = bench("round_robin", policy={"enable_load_balancing": False, "default_strategy": "weighted"})
+    assert line.decide().strategy == "failover"
+
+
+def test_a_strategy_is_off_when_the_one_within_it_is() -> None:
+    policy = {"enable_load_balancing": False}
+    assert bench("tiered", policy=policy).decide().strategy == "failover"
+    assert bench("tiered", policy=policy, params={"within": "least_cost"}).decide().strategy == "tiered"
+
+
+def test_what_no_switch_names_is_always_allowed() -> None:
+    nothing = dict.fromkeys(strategies.SWITCHES.values(), False)
+    policy = bench("failover", policy=nothing).snapshot.policy
+    left = {name for name, strategy in strategies.REGISTRY.items() if strategies.allowed(strategy, policy)}
+    assert left == {"failover", "single", "least_cost", "tiered", "consistent_hash", "ab_test"}
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_every_param_says_what_it_is_for_and_has_a_default(name: str) -> None:
+    for info in strategies.get(name).params_model.model_fields.values():
+        assert info.description
+        assert not info.is_required()
+
+
+@pytest.mark.parametrize(("name", "field"), [("tiered", "within"), ("geo_preferred", "then")])
+def test_nested_strategies_offer_every_other_one_but_what_makes_no_sense_there(name: str, field: str) -> None:
+    info = strategies.get(name).params_model.model_fields[field]
+    left_out = {"tiered"} if name == "tiered" else {"tiered", "geo_preferred", "single", "adaptive", "hybrid"}
+    assert set(get_args(info.annotation)) == set(strategies.NAMES) - left_out
+
+
+@pytest.mark.parametrize("written", ["least-latency", "Least_Latency", " least_latency "])
+def test_a_nested_name_may_be_written_in_any_form(written: str) -> None:
+    params = strategies.parse_params(strategies.get("tiered"), {"within": written})
+    assert params.model_dump() == {"within": "least_latency"}
+
+
+@pytest.mark.parametrize("written", ["tiered", "fastest", "", 7, None])
+def test_a_nested_name_that_is_unknown_or_its_own_is_refused(written: Any) -> None:
+    with pytest.raises(InvalidParamsError) as caught:
+        strategies.parse_params(strategies.get("tiered"), {"within": written})
+    assert caught.value.path == "within"
+
+
+def test_tiered_ranks_each_tier_by_the_strategy_within() -> None:
+    places = [target("a", weight=1), target("b", weight=3), target("c", tier=1), target("d", weight=0)]
+    line = Bench(snapshot([provider(slug) for slug in "abcd"], [profile(targets=places, strategy="tiered")]))
+    decision = line.decide()
+    ranked = decision.full_ranking()
+    assert {(e.target.provider.slug, e.code, e.value) for e in ranked[:2]} == {("a", "weight", 25), ("b", "weight", 75)}
+    assert ranked[2].target.provider.slug == "c"
+    assert why(decision) == {"d": "load_balancer.weight_zero"}, "weight 0 means never, as in weighted"
+    line.set_states(a="disabled", b="disabled")
+    assert line.first() == "c"
+
+
+def test_tiered_with_single_within_is_single() -> None:
+    line = bench("tiered", params={"within": "single"})
+    assert line.ranking() == ["a"]
+
+
+def test_tiered_turns_exactly_with_round_robin_within() -> None:
+    line = bench("tiered", params={"within": "round_robin"})
+    assert line.firsts(30) == {"a": 10, "b": 10, "c": 10}
+
+
+# -- the record ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_every_target_is_ranked_or_excluded_once_and_in_words(name: str) -> None:
+    line = bench(name, 12)
+    line.set_states(c="disabled")
+    decision = line.decide(session="s")
+    ranking = decision.full_ranking()
+    slugs = [e.target.provider.slug for e in ranking] + [e.target.provider.slug for e in decision.excluded]
+    assert sorted(slugs) == list("abcdefghijkl")
+    for rank, entry in enumerate(ranking, 1):
+        sentence = words.ranked(entry.code, entry.value, rank)
+        assert sentence
+        assert sentence != entry.code.replace("_", " ") or entry.code == "price_unknown"
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_looking_advances_nothing(name: str) -> None:
+    line, untouched = bench(name, 10, seed=4), bench(name, 10, seed=4)
+    for _ in range(5):
+        line.decide(dry=True).full_ranking()
+    line.rng.seed(4)
+    assert [line.first() for _ in range(12)] == [untouched.first() for _ in range(12)]
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_walking_the_tail_advances_nothing(name: str) -> None:
+    places = [target(slug, tier=index // 4) for index, slug in enumerate("abcdefghijkl")]
+    providers = [provider(slug) for slug in "abcdefghijkl"]
+    lines = [Bench(snapshot(providers, [profile(targets=places, strategy=name)])) for _ in range(2)]
+    for _ in range(8):
+        lines[0].decide().full_ranking()
+        lines[1].decide()
+    assert lines[0].first() == lines[1].first()
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_same_seed_clock_and_state_give_the_same_ranking(name: str) -> None:
+    one, other = bench(name, 12, seed=8), bench(name, 12, seed=8)
+    for line in (one, other):
+        feed(line, "b", 0.4, 3, tokens=50)
+    assert [one.ranking() for _ in range(5)] == [other.ranking() for _ in range(5)]
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_what_is_recorded_of_the_draws_is_json(name: str) -> None:
+    for targets in (3, 12):
+        inputs = bench(name, targets).decide(session="s").inputs
+        assert json.loads(json.dumps(inputs)) == {
+            key: list(value) if isinstance(value, tuple) else value for key, value in inputs.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "first", "second"),
+    [
+        ("random", 3, "drawn at random, one of 3", "drawn at random, one of 3"),
+        ("in_flight", 2, "2 in flight", "2 in flight"),
+        ("in_flight_of_two", 2, "2 in flight, the better of two drawn", None),
+        ("requests", 1, "fewest, 1 request in the window", "1 request in the window"),
+        ("tokens_used", 12000, "12,000 tokens used in the window", "12,000 tokens used in the window"),
+        ("speed", 81.25, "highest 81.2 tokens/s", "81.2 tokens/s"),
+        ("speed_unmeasured", 50.0, "counted as 50.0 tokens/s, too few streams yet", None),
+        ("free_seats", 4.0, "4 of its seats free", "4 of its seats free"),
+        ("seats_unknown", None, "its number of seats is unknown", None),
+        ("hash_session", 0.93, "highest hash of the session (0.9300)", "hash of the session (0.9300)"),
+        ("hash_request", 0.5, "highest hash of the request (0.5000)", "hash of the request (0.5000)"),
+        ("hash_fact", 0.5, "highest hash of the named fact (0.5000)", "hash of the named fact (0.5000)"),
+        ("variant", "B", "in variant B", "in variant B"),
+        ("other_variant", "A", None, "backup from variant A"),
+        ("no_variant", None, "in no variant", "in no variant"),
+        ("region", "eu-west", "in the requested region eu-west", None),
+        ("region_area", "eu-north", "in eu-north, the area of the requested region", None),
+        ("region_priority", "us-east", "in us-east, a region the policy prefers", None),
+        ("region_other", "ap-south", "farther away, in ap-south", None),
+        ("region_other", None, "its region is unknown", None),
+        ("model_score", 8, "8 points for what the request requires", None),
+        ("current_percent", 45.2, "lowest load 45 % of its capacity", "load 45 % of its capacity"),
+        ("current_load", 3.0, "lowest load 3, capacity unknown", "load 3, capacity unknown"),
+        ("foreseen_percent", 45.2, "lowest expected load 45 % of its capacity", None),
+        ("foreseen_load", 3.5, "lowest expected load 3.5, capacity unknown", None),
+    ],
+)
+def test_reasons_read_well(code: str, value: Any, first: str | None, second: str | None) -> None:
+    assert first is None or words.ranked(code, value, 1) == first
+    assert second is None or words.ranked(code, value, 2) == second

@@ -41,9 +41,8 @@ class Capacity(Strategy):
         draw = drawn(run)
         if backup:
             draw = successive(draw, -pool.salt)
-        index = bisect_right(sums, draw * sums[-1])
-        if index >= len(sums):  # draw < 1, but the product may round up to the total
-            index = max(at for at, share in enumerate(shares) if share > 0)
+        # draw < 1, but the product of a tiny total may round up to it
+        index = min(bisect_right(sums, draw * sums[-1]), len(sums) - 1)
         winner = pool.candidates[index]
         first = Ranked(winner.target, winner.model, *reason(index))
         return (first,), in_proportion(pool, shares, reason, draw, index)
