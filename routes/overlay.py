@@ -31,7 +31,7 @@ def build(installation: str, version: int) -> dict[str, Any]:
         "version": version,
         "credentials": _credentials(),
         "admin_states": _admin_states(timezone.now()),
-        "keys": [_key(row) for row in AccessKey.objects.all()],
+        "keys": [key_document(row) for row in AccessKey.objects.all()],
     }
 
 
@@ -65,7 +65,8 @@ def _admin_states(now: datetime) -> dict[str, Any]:
     }
 
 
-def _key(row: AccessKey) -> dict[str, Any]:
+def key_document(row: AccessKey) -> dict[str, Any]:
+    """An access key as gateways know it."""
     return {
         "id": str(row.pk),
         "name": row.name,

@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from routes.api.admin_states import AdminStateView
 from routes.api.configuration import AccessKeyViewSet, ProfileViewSet, ProviderViewSet
+from routes.api.explain import ExplainView
 from routes.api.revisions import RevisionViewSet
 from routes.api.rules import RuleViewSet
 from routes.api.sections import PolicyView, PricesView
@@ -27,6 +28,7 @@ router.register("revisions", RevisionViewSet, "revision")
 
 urlpatterns = [
     *router.urls,
+    re_path(r"^explain/?$", ExplainView.as_view(), name="explain"),
     re_path(r"^prices/?$", PricesView.as_view(), name="prices"),
     re_path(r"^policy/?$", PolicyView.as_view(), name="policy"),
     re_path(r"^health/(?P<provider>[^/]+)/state/?$", AdminStateView.as_view(), name="admin-state"),

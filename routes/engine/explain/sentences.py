@@ -57,11 +57,11 @@ def rule_sentences(rendered: Mapping[str, Any]) -> list[str]:
             told.append(f"{name} matched: {_clauses(rule, True) or rule['sentence']}.")
             break
         if rule["matched"] is None:
-            told.append(f"Whether rule “{rule['name']}” matched cannot be told: {_clauses(rule, None)}.")
+            told.append(f"Whether rule “{rule['name']}” matched cannot be told: {_clauses(rule, None) or rule['sentence']}.")
         elif rule["note"]:
             told.append(f"{name} was not asked: {rule['note']}.")
         else:
-            told.append(f"{name} did not match: {_clauses(rule, False)}.")
+            told.append(f"{name} did not match: {_clauses(rule, False) or rule['sentence']}.")
     else:
         if rendered["matched_rule"] is not None and not rendered.get("rules"):
             told.append(f"Rule “{rendered['matched_rule']}” matched.")
@@ -72,7 +72,7 @@ def rule_sentences(rendered: Mapping[str, Any]) -> list[str]:
 
 def _clauses(rule: Mapping[str, Any], matched: bool | None) -> str:
     """The clauses that made it so, in words."""
-    found = [clause["sentence"] for clause in rule["clauses"] if clause["matched"] is matched]
+    found = [clause["sentence"].partition(": ")[2] for clause in rule["clauses"] if clause["matched"] is matched]
     if not found:
         return ""
     more = len(found) - TOLD_CLAUSES

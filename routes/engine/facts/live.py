@@ -6,6 +6,7 @@ A fact that is not there is None. Nothing in here raises, whatever the client se
 
 from __future__ import annotations
 
+from copy import copy
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
@@ -125,6 +126,14 @@ class Facts:
         if name.startswith(_PARTITION):
             return ()
         return getattr(self, BY_NAME[name].attribute)
+
+    def again(self, route_id: str) -> Facts:
+        """The facts of another request that says the same, without reading its body again."""
+        other = copy(self)
+        other.route_id = route_id
+        other.bits = {}
+        other.__dict__.pop("percent", None)
+        return other
 
     def bit(self, digest: str) -> bool | None:
         """Whether a clause that may not be recorded held, once it was evaluated."""
