@@ -1,23 +1,17 @@
-"""Admission, health and what happens when nothing is left; properties that hold for every decision."""
+"""Admission, health and what happens when nothing is left; policy; requests that can go to one target only."""
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from routes.engine import strategies
 from routes.engine.local_live import LocalLiveState
 from routes.engine.pipeline import decide
 from routes.engine.stages.health import fraction
 from routes.engine.types import Outcome
-from tests.documents import profile, provider, snapshot, target
+from tests.documents import head, profile, provider, rule, snapshot, target
 from tests.engine.drive import Bench, request, why
-
-STAGES = ["admission", "health", "smart_routing", "affinity", "load_balancer"]
 
 
 def bench(slugs: str = "abc", **given: Any) -> Bench:
@@ -90,6 +84,120 @@ def test_a_model_that_nobody_serves_is_told_from_one_that_nobody_serves_now() ->
     assert decision.place(0) is None
     assert not decision.unserved
     assert line.profile().serves("chat", "x")
+
+
+def test_a_provider_takes_no_more_than_it_may_have_in_flight() -> None:
+    places = [target("a", model="x"), target("a", model="y"), target("b")]
+    line = Bench(snapshot([provider("a", max_concurrency=2), provider("b")], [profile(targets=places)]))
+    claims = [line.claim("a"), line.claim("a")]
+    decision = line.decide()
+    assert [(e.stage, e.code, e.value) for e in decision.excluded] == [("admission", "at_capacity", 2)] * 2
+    assert claims[0] is not None
+    line.live.release(claims[0], line.now)
+    assert line.ranking() == ["a", "a", "b"]
+    line.set_states(a="disabled")
+    assert why(line.decide()) == {"a": "admission.disabled"}
+
+
+def test_required_tags_leave_out_who_does_not_carry_them_all() -> None:
+    providers = [provider("a", tags=["eu", "cheap"]), provider("b", tags=["eu"]), provider("c")]
+    line = Bench(snapshot(providers, require_tags=True))
+    assert line.ranking() == ["a", "b", "c"]
+    assert line.ranking(tags=frozenset({"eu"})) == ["a", "b"]
+    line.set_states(c="disabled")
+    decision = line.decide(tags=frozenset({"eu", "cheap"}))
+    assert why(decision) == {"b": "admission.tags_missing", "c": "admission.disabled"}
+    assert [e.value for e in decision.excluded if e.code == "tags_missing"] == ["cheap"]
+    assert len(Bench(snapshot(providers)).ranking(tags=frozenset({"eu"}))) == 3
+
+
+def test_a_head_of_one_type_serves_requests_for_it() -> None:
+    heads = [
+        head("any"),
+        head("llama", model_type="llama"),
+        head("mine", model_type="gpt-4o"),
+        head("up", model_type="u"),
+    ]
+    line = Bench(snapshot([provider("a", heads=heads, models={"gpt-4o": "u"})]))
+
+    def served(**given: Any) -> list[str | None]:
+        return [e.target.head and e.target.head.id for e in line.decide(**given).full_ranking()]
+
+    assert served() == ["any", "mine", "up"]
+    assert served(model_type="llama") == ["any", "llama", "mine", "up"]
+    assert [(e.code, e.value) for e in line.decide().excluded] == [("model_type", "llama")]
+    line.set_states(a="disabled")
+    assert {e.code for e in line.decide().excluded} == {"disabled"}
+
+
+# -- where an earlier response came from -----------------------------------------------------------
+
+
+def test_a_request_that_goes_on_with_a_response_goes_where_that_came_from() -> None:
+    rules = [rule("gold", {"fact": "tag", "op": "eq", "value": "gold"}, [target("c")], fallback_to_profile=False)]
+    providers = [provider(slug) for slug in "abc"]
+    line = Bench(snapshot(providers, [profile(targets=[target("a"), target("b")], rules=rules)]))
+    for slug in "bc":  # c is a rule's, and no rule matches
+        for tags in (frozenset[str](), frozenset({"gold"})):
+            decision = line.decide(origin=line.target(slug).id, operation="responses", tags=tags)
+            assert [(e.target.provider.slug, e.code) for e in decision.full_ranking()] == [(slug, "origin")]
+            assert set(why(decision).values()) == {"admission.not_origin"}
+            assert (decision.source, decision.matched_rule) == ("pinned", None)
+
+
+def test_it_goes_nowhere_else_when_that_target_is_out() -> None:
+    line = bench(failover={"when_all_unhealthy": "reject"}, affinity={"enabled": True})
+    line.set_states(a="draining")
+    assert line.codes(origin=line.target("a").id, session="s") == ["origin"]  # what is there goes on
+    line.set_states(a="disabled")
+    decision = line.decide(origin=line.target("a").id)
+    assert why(decision)["a"] == "admission.disabled"
+    assert (decision.place(0), decision.source, decision.pin) == (None, "none", None)
+    line.set_states()
+    line.open("a")
+    assert why(line.decide(origin=line.target("a").id))["a"] == "health.circuit_open"
+    assert line.decide(origin="elsewhere").place(0) is None
+
+
+def test_where_the_profile_says_try_it_is_tried_there() -> None:
+    line = bench()
+    line.open("a")
+    decision = line.decide(origin=line.target("a").id)
+    assert [(e.target.provider.slug, e.code) for e in decision.full_ranking()] == [("a", "next_try")]
+    assert (decision.degraded, decision.source) == (True, "pinned")
+
+
+# -- policy --------------------------------------------------------------------------------------------
+
+
+def test_policy_replaces_a_strategy_whose_family_is_off() -> None:
+    off = {"enable_load_balancing": False, "default_strategy": "least_cost"}
+    line = bench(strategy="round_robin", policy=off)
+    decision = line.decide()
+    assert (decision.strategy, decision.would_rank, decision.replaced) == ("least_cost", "least_cost", "round_robin")
+    line = bench(strategy="round_robin", policy=off | {"default_strategy": "weighted"})
+    assert line.decide().strategy == "failover"  # the default is of a family that is off as well
+    decision = bench(strategy="round_robin").decide()
+    assert (decision.strategy, decision.replaced) == ("round_robin", None)
+
+
+def test_policy_replaces_what_a_request_or_a_rule_asks_for() -> None:
+    off = {"enable_load_balancing": False}
+    rules = [
+        rule("all", {"fact": "stream", "op": "is", "value": False}, [target("a"), target("b")], strategy="weighted")
+    ]
+    line = bench(policy=off, rules=rules)
+    decision = line.decide(strategy="round_robin")
+    assert (decision.strategy, decision.replaced) == ("failover", "round_robin")
+    decision = line.decide()
+    assert (decision.strategy, decision.replaced) == ("failover", "weighted")
+
+
+def test_a_strategy_asked_for_that_is_written_anyway_keeps_its_params() -> None:
+    line = bench(strategy="least_latency", params={"min_samples": 1})
+    for slug, latency in (("a", 0.5), ("b", 0.1), ("c", 0.3)):
+        line.attempt(slug, latency=latency)
+    assert line.ranking(strategy="least_latency") == ["b", "c", "a"]
 
 
 # -- health ----------------------------------------------------------------------------------------
@@ -245,6 +353,37 @@ def test_refused_credentials_are_not_rate_limits() -> None:
     assert not line.decide().all_rate_limited
 
 
+def test_targets_that_probes_found_unhealthy_are_left_out() -> None:
+    line = bench()
+    line.live.set_observed(line.target("a").id, "unhealthy")
+    line.live.set_observed(line.target("b").id, "degraded")
+    decision = line.decide()
+    assert (line.ranking(), why(decision)) == (["b", "c"], {"a": "health.unhealthy"})
+    line.live.set_observed(line.target("a").id, "healthy")
+    assert line.ranking() == ["a", "b", "c"]
+
+
+def test_when_all_are_unhealthy_they_are_tried_before_what_is_open() -> None:
+    line = bench("ab")
+    line.live.set_observed(line.target("b").id, "unhealthy")
+    line.open("a")
+    decision = line.decide()
+    assert [(e.target.provider.slug, e.code) for e in decision.full_ranking()] == [("b", "next_try"), ("a", "next_try")]
+    assert decision.ranked[0].value == 0
+    line = bench("a", failover={"when_all_unhealthy": "reject"})
+    line.live.set_observed(line.target("a").id, "unhealthy")
+    assert line.decide().retry_at is None  # nobody knows
+
+
+def test_weight_zero_means_never_in_trouble_too() -> None:
+    line = Bench(snapshot([provider("a"), provider("b", weight=0)], strategy="weighted"))
+    line.open("a")
+    line.open("b")
+    decision = line.decide()
+    assert [e.target.provider.slug for e in decision.full_ranking()] == ["a"]
+    assert why(decision) == {"b": "load_balancer.weight_zero"}
+
+
 # -- slow start ------------------------------------------------------------------------------------
 
 
@@ -258,7 +397,7 @@ def recovered(**given: Any) -> Bench:
 def share(line: Bench, seconds: float) -> float:
     line.now += seconds
     ids = [f"01890a5d-ac96-774b-bcce-{number:012x}" for number in range(4000)]
-    found = sum(line.first(route_id=route_id) == "a" for route_id in ids) / len(ids)
+    found = sum(line.first(route_id=route_id, facts=None) == "a" for route_id in ids) / len(ids)
     line.now -= seconds
     return found
 
@@ -301,121 +440,7 @@ def test_slow_start_ends_and_leaves_nothing_to_ask_about() -> None:
     assert list(line.live.suspects(line.now)) == []
 
 
-# -- every decision ----------------------------------------------------------------------------------
-
-
-@st.composite
-def situations(draw: st.DrawFn) -> tuple[Bench, dict[str, Any]]:
-    """A profile of up to eight targets in any state of admission and health, and a request to it."""
-    count = draw(st.integers(0, 8))
-    slugs = "abcdefgh"[:count]
-    providers = [
-        provider(
-            slug,
-            wire=draw(st.sampled_from(["openai", "openai", "openai", "anthropic"])),
-            models=draw(st.sampled_from([None, None, {"gpt-4o": "up"}, {"x": "y"}, {"gpt-*": "*"}])),
-            prices=draw(st.sampled_from([{}, {"gpt-4o": {"input": 1, "output": 2}}])),
-        )
-        for slug in slugs
-    ]
-    places = [target(slug, weight=draw(st.sampled_from([0, 1, 5.5])), tier=draw(st.integers(0, 2))) for slug in slugs]
-    failover = {"when_all_unhealthy": draw(st.sampled_from(["try", "reject"]))}
-    name = draw(st.sampled_from(strategies.NAMES))
-    compiled = snapshot(providers or [provider("z")], [profile(targets=places, strategy=name, failover=failover)])
-    line = Bench(compiled, draw(st.integers(0, 1000)))
-    states: dict[str, str] = {}
-    for slug in slugs:
-        match draw(st.sampled_from(["", "", "", "disabled", "draining", "open", "recovering", "limited", "measured"])):
-            case "open":
-                line.open(slug)
-            case "recovering":
-                line.open(slug)
-                line.recover(slug)
-            case "limited":
-                quarantine(line, slug, 30, told=draw(st.booleans()), model=None)
-            case "measured":
-                for _ in range(12):
-                    line.attempt(slug, latency=draw(st.sampled_from([0.1, 0.2, 1.0])), tokens=100)
-            case ("disabled" | "draining") as state:
-                states[slug] = state
-    line.set_states(**states)
-    wishes: dict[str, Any] = {
-        "route_id": f"{draw(st.integers(0, 2**64)):032x}",
-        "stream": draw(st.booleans()),
-        "only": draw(st.sampled_from([None, None, frozenset("abc")])),
-        "exclude": draw(st.sampled_from([frozenset(), frozenset("a")])),
-        "strategy": draw(st.sampled_from([None, None, *strategies.NAMES])),
-    }
-    return line, wishes
-
-
-@given(situations())
-def test_every_configured_target_appears_exactly_once(situation: tuple[Bench, dict[str, Any]]) -> None:
-    line, wishes = situation
-    decision = line.decide(**wishes)
-    ranked = [entry.target.id for entry in decision.full_ranking()]
-    left_out = [entry.target.id for entry in decision.excluded]
-    assert sorted(ranked + left_out) == sorted(t.id for t in line.profile().targets)
-    assert (decision.strategy == "none") == (not ranked)
-    assert [entry.stage for entry in decision.stages] == STAGES
-    assert decision.stages[0].candidates_in == len(line.profile().targets)
-    assert decision.stages[-1].candidates_out == len(ranked)
-    for before, after in zip(decision.stages, decision.stages[1:], strict=False):
-        assert before.candidates_out == after.candidates_in
-    for stage in decision.stages:
-        dropped = sum(entry.stage == stage.stage for entry in decision.excluded)
-        assert stage.candidates_in - stage.candidates_out == dropped
-        assert stage.us >= 0
-
-
-@given(situations(), st.integers(0, 2**32))
-def test_same_seed_clock_and_state_give_the_same_ranking(situation: tuple[Bench, dict[str, Any]], seed: int) -> None:
-    line, wishes = situation
-
-    def once() -> list[Any]:
-        decision = decide(line.snapshot, line.profile(), request(**wishes), line.live, line.now, Random(seed), dry=True)
-        return [decision.full_ranking(), decision.excluded, decision.inputs]
-
-    assert once() == once()
-
-
-@given(situations())
-def test_a_dry_decision_changes_nothing(situation: tuple[Bench, dict[str, Any]]) -> None:
-    line, wishes = situation
-    live = line.live
-    before = (dict(live._counters), {pool: dict(state) for pool, state in live._smooth.items()})
-    line.decide(dry=True, **wishes).full_ranking()
-    assert (dict(live._counters), live._smooth) == before
-
-
-def test_a_dry_decision_shows_what_the_next_real_one_does() -> None:
-    for name in ("round_robin", "smooth_weighted"):
-        line = Bench(snapshot([provider("a", weight=3), provider("b", weight=2)], strategy=name))
-        for _ in range(10):
-            expected = line.first(dry=True)
-            assert line.first(dry=True) == expected
-            assert line.first() == expected
-
-
-@given(situations())
-def test_walking_the_ranking_gives_what_the_whole_ranking_says(situation: tuple[Bench, dict[str, Any]]) -> None:
-    line, wishes = situation
-    decision = line.decide(dry=True, **wishes)
-    walked = []
-    while (place := decision.place(len(walked))) is not None:
-        walked.append(place)
-    assert walked == list(decision.full_ranking())
-    assert decision.place(len(walked)) is None
-
-
-def test_computing_the_tail_advances_no_counter() -> None:
-    for name in strategies.NAMES:
-        places = [target(slug, tier=tier) for slug, tier in zip("abcd", (0, 0, 1, 1), strict=True)]
-        line = Bench(snapshot([provider(slug) for slug in "abcd"], [profile(targets=places, strategy=name)]))
-        decision = line.decide()
-        before = dict(line.live._counters)
-        decision.full_ranking()
-        assert line.live._counters == before
+# -- the trace -----------------------------------------------------------------------------------------
 
 
 def test_stage_times_come_from_the_timer_given() -> None:
