@@ -8,7 +8,7 @@ with the profile, so that those of two profiles are independent. Imports the eng
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -76,21 +76,22 @@ class AbTest(Strategy):
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         test = self._experiment(pool, params)
-        key = run.inputs["hash"] = _key(run)
-        order = _order(test, key)
-        if not order:
+        if not test.arms:
             return (), _told_outside(test.outside)
-        arm = test.arms[order[0]]
+        key = run.inputs["hash"] = _key(run)
+        scores = scored(key, test.seeds, test.shares)
+        chosen = scores.index(max(scores))
+        arm = test.arms[chosen]
         if not backup:
             run.variant = arm.name
-        ranked, tail = highest(arm.pool, arm.seeds, key, "")
+        ranked, tail = highest(arm.pool, arm.seeds, key, "variant")
         winner = ranked[0]
         first = Ranked(winner.target, winner.model, "variant", arm.name)
-        return (first,), _rest(test, order, key, first, tail)
+        return (first,), _rest(test, scores, key, first, tail)
 
     def variant(self, pool: Pool, run: Run, params: BaseModel, candidate: Candidate) -> str | None:
         test = self._experiment(pool, params)
-        for number in _order(test, _key(run)):
+        for number in _order(scored(_key(run), test.seeds, test.shares)):
             arm = test.arms[number]
             if any(member.target is candidate.target for member in arm.pool.candidates):
                 return arm.name
@@ -139,23 +140,27 @@ def _key(run: Run) -> int:
     return hashed(run.request.session or run.request.route_id) if key is None else key
 
 
-def _order(test: Experiment, key: int) -> Sequence[int]:
+def _order(scores: Sequence[float]) -> list[int]:
     """The arms, the one that the key belongs to first."""
-    scores = scored(key, test.seeds, test.shares)
     return sorted(range(len(scores)), key=lambda number: -scores[number])
 
 
-def _rest(test: Experiment, order: Sequence[int], key: int, first: Ranked, tail: Any) -> Iterator[Ranked]:
+def _rest(
+    test: Experiment, scores: Sequence[float], key: int, first: Ranked, tail: Iterator[Ranked] | None
+) -> Iterator[Ranked]:
     """The others of the variant, then those of the other variants, then those of none; each once."""
     told = {first.target.id}
-    for number in order:
+    code = "variant"
+    for number in _order(scores):
         arm = test.arms[number]
-        ranked, rest = ((), tail) if number == order[0] else highest(arm.pool, arm.seeds, key, "")
-        code = "variant" if number == order[0] else "other_variant"
-        for entry in (*ranked, *(rest or ())):
+        ranked: Sequence[Ranked] = ()
+        if code != "variant":
+            ranked, tail = highest(arm.pool, arm.seeds, key, code)
+        for entry in (*ranked, *(tail or ())):
             if entry.target.id not in told:
                 told.add(entry.target.id)
                 yield Ranked(entry.target, entry.model, code, arm.name)
+        code = "other_variant"
     yield from _told_outside(test.outside)
 
 

@@ -67,9 +67,12 @@ class ConsistentHash(Strategy):
 
 def highest(pool: Pool, seeds: Sequence[int], key: int, code: str) -> Ranking:
     """The pool by rendezvous hash of ``key``. The value is the score, between 0 and 1, weights evened out."""
+    if len(seeds) == 1:
+        candidate = pool.candidates[0]
+        return (Ranked(candidate.target, candidate.model, code, 1.0),), None
     scores = scored(key, seeds, pool.weights)
     first = scores.index(max(scores))
-    return (_told(pool, first, scores, code),), _rest(pool, first, scores, code) if len(seeds) > 1 else None
+    return (_told(pool, first, scores, code),), _rest(pool, first, scores, code)
 
 
 def hashed(text: str) -> int:
