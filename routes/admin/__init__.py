@@ -1,5 +1,5 @@
 """The pages of the configuration in the admin site. Found by Django's autodiscovery."""
 
-from routes.admin import access_keys, audit, profiles, providers, revisions
+from routes.admin import access_keys, audit, policy, profiles, providers, revisions, rules
 
-__all__ = ["access_keys", "audit", "profiles", "providers", "revisions"]
+__all__ = ["access_keys", "audit", "policy", "profiles", "providers", "revisions", "rules"]

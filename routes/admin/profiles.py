@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -16,23 +16,32 @@ from routes.actions import profiles as actions
 from routes.actions.errors import ActionError, InUse, StaleVersion
 from routes.admin.base import ADMIN, READ, ConsoleModelAdmin, demand, tell_refusal
 from routes.admin.conflict import conflict_page
-from routes.admin.forms.profile import TARGETS, ProfileForm, TargetForm, initial_of, initial_targets
+from routes.admin.forms.profile import ProfileForm, initial_of
+from routes.admin.forms.strategies import word
+from routes.admin.forms.targets import TargetForm, initial_targets, target_rows
+from routes.admin.policy import note_of_strategies
+from routes.admin.preview import NEW
+from routes.admin.rule_cards import cards
 from routes.admin.saving import saved
-from routes.admin.shares import Share, Shares, effective_shares
+from routes.admin.shares import Share, Shares, effective_shares, rule_shares
 from routes.admin.snippets import example_model, snippets
-from routes.models import AccessKey, ConfigRevision, Profile, Provider
+from routes.models import AccessKey, ConfigRevision, Policy, Profile, Provider
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
-    from routes.admin.forms.profile import TargetFormSet
+    from routes.admin.forms.targets import TargetFormSet
 
-PREFIX = "targets"
-TIMEOUTS = tuple(f"failover.timeouts.{name}" for name in ProfileForm.groups["failover.timeouts"])
+#: What the shares of base traffic depend on.
+PREVIEWED = ("strategy", "params", "targets", "failover")
+#: Parts of the page that are folded, and the fields (or groups of them) whose errors unfold them.
 FOLDED = {
-    "failover": (*(f"failover.{name}" for name in ProfileForm.groups["failover"]), "accounting"),
-    "timeouts": TIMEOUTS,
+    "affinity": ("affinity",),
+    "failover": ("failover", "mode", "mode.threshold", "mode.success_rate", "mode.latency"),
+    "timeouts": ("failover.timeouts",),
+    "scenario": ("scenario",),
+    "requests": ("accounting", "require_tags"),
 }
 
 
@@ -40,6 +49,7 @@ class Row(NamedTuple):
     profile: Profile
     strategy: str
     targets: list[str]
+    rules: int
     eligible: bool  # a target whose provider takes requests
 
 
@@ -53,8 +63,12 @@ class ProfileAdmin(ConsoleModelAdmin):
     word = "profile"
 
     def get_urls(self) -> list[URLPattern]:
-        shares = self.admin_site.admin_view(require_POST(self.shares_view))
-        return [path("shares/", shares, name="routes_profile_shares"), *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        return [
+            path("shares/", wrap(require_POST(self.shares_view)), name="routes_profile_shares"),
+            path("<uuid:pk>/rule-shares/", wrap(self.rule_shares_view), name="routes_profile_rule_shares"),
+            *super().get_urls(),
+        ]
 
     def rows(self) -> Any:
         return draft.profiles_with_targets()
@@ -67,7 +81,7 @@ class ProfileAdmin(ConsoleModelAdmin):
             targets = list(profile.targets.all())
             words = [t.provider.slug + (f" / {t.model}" if t.model else "") for t in targets]
             eligible = any(t.provider.admin_state == Provider.AdminState.ACTIVE for t in targets)
-            rows.append(Row(profile, profile.strategy.replace("_", " ").capitalize(), words, eligible))
+            rows.append(Row(profile, word(profile.strategy), words, len(profile.rules.all()), eligible))
         return self.page(request, "routes/profile_list.html", "Profiles", rows=rows)
 
     # -- form -------------------------------------------------------------------------------------------------
@@ -79,9 +93,9 @@ class ProfileAdmin(ConsoleModelAdmin):
         if request.method != "POST":
             form = ProfileForm(initial=defaults())
             first = [{"provider": providers[0].slug, "tier": 0}] if len(providers) == 1 else []
-            return self._form_page(request, form, _targets(providers, initial=first), None, providers)
+            return self._form_page(request, form, target_rows(providers, initial=first), None, providers)
         form = ProfileForm(request.POST)
-        targets = _targets(providers, request)
+        targets = target_rows(providers, request)
         if not (form.is_valid() & targets.is_valid()):
             return self._form_page(request, form, targets, None, providers)
         try:
@@ -100,14 +114,15 @@ class ProfileAdmin(ConsoleModelAdmin):
         providers = list(Provider.objects.order_by("slug"))
         read_only = not request.user.has_perm(ADMIN)
         if request.method != "POST":
-            form = ProfileForm(initial=initial_of(profile), read_only=read_only)
+            form = ProfileForm(initial=_initial(profile), read_only=read_only)
             form.fields["slug"].disabled = True
-            targets = _targets(providers, initial=initial_targets(profile), read_only=read_only)
+            stored = initial_targets(profile.targets.all())
+            targets = target_rows(providers, initial=stored, read_only=read_only)
             return self._form_page(request, form, targets, profile, providers)
         actor = demand(request, ADMIN)
-        form = ProfileForm(request.POST, initial=initial_of(profile))
+        form = ProfileForm(request.POST, initial=_initial(profile))
         form.fields["slug"].disabled = True
-        targets = _targets(providers, request)
+        targets = target_rows(providers, request)
         if not (form.is_valid() & targets.is_valid()) or "_edit" in request.POST:
             return self._form_page(request, form, targets, profile, providers)
         changes = form.document(targets)
@@ -115,7 +130,7 @@ class ProfileAdmin(ConsoleModelAdmin):
             actions.update_profile(profile, changes, actor=actor, version=form.cleaned_data["version"])
         except StaleVersion:
             profile.refresh_from_db()
-            return conflict_page(self, request, profile, draft.profile_tree(profile), changes)
+            return conflict_page(self, request, profile, without_rules(draft.profile_tree(profile)), changes)
         except ActionError as error:
             form.add_document_errors(targets.add_document_errors(error.fields), error.message)
             return self._form_page(request, form, targets, profile, providers)
@@ -131,13 +146,15 @@ class ProfileAdmin(ConsoleModelAdmin):
     ) -> HttpResponse:
         wrong = set(form.errors) if form.is_bound else set()
         rows = targets.rows()
+        form.note_of = note_of_strategies(Policy.get())
         probe = request.POST.get("probe") or request.GET.get("probe") or ""
         shares = _shares_of(form, targets, providers, profile, probe)
         aligned = shares.rows if len(shares.rows) == len(rows) else [None] * len(rows)
         context: dict[str, Any] = {}
         if profile is not None:
-            stored = [(row["model"], _map_of(providers, row["provider"])) for row in initial_targets(profile)]
+            stored = [(place.model, place.provider.model_map) for place in profile.targets.all()]
             used = {target.provider_id for target in profile.targets.all()}
+            context["cards"] = cards(profile, providers)
             wires = [provider.wire for provider in providers if provider.pk in used]
             context["snippets"] = snippets(request, profile.slug, wires, example_model(stored))
             context["published"] = is_published(profile.slug)
@@ -155,7 +172,7 @@ class ProfileAdmin(ConsoleModelAdmin):
             shares_url=reverse("admin:routes_profile_shares"),
             provider_count=len(providers),
             known_models=[(provider.slug, list(provider.model_map or ())) for provider in providers],
-            open_groups={group: bool(wrong.intersection(names)) for group, names in FOLDED.items()},
+            open_groups={group: _touches(names, wrong) for group, names in FOLDED.items()},
             **context,
         )
 
@@ -164,7 +181,7 @@ class ProfileAdmin(ConsoleModelAdmin):
         if not request.user.has_perm(READ):
             raise PermissionDenied
         providers = list(Provider.objects.order_by("slug"))
-        form, targets = ProfileForm(request.POST), _targets(providers, request)
+        form, targets = ProfileForm(request.POST), target_rows(providers, request)
         form.fields["slug"].required = form.fields["name"].required = False
         form.is_valid(), targets.is_valid()
         shares = _shares_of(form, targets, providers, None, request.POST.get("probe", ""))
@@ -176,6 +193,21 @@ class ProfileAdmin(ConsoleModelAdmin):
                 for row, share in zip(rows, shares.rows, strict=True)
             }
         return JsonResponse({"rows": answer, "note": shares.note})
+
+    def rule_shares_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Shares within each stored rule, as JSON by the rule's id; asked for by the page once it is there."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        profile: Profile = self.find(str(pk))
+        tree = draft.profile_tree(profile)
+        probe = request.GET.get("probe", "")
+        shares = rule_shares(tree, tree["rules"], list(Provider.objects.order_by("slug")), probe, profile.pk)
+        return JsonResponse(
+            {
+                str(rule.pk): {"rows": [{"share": row.share, "text": row.text, "note": row.note} for row in found.rows]}
+                for rule, found in zip(draft.rules_of(profile), shares, strict=True)
+            }
+        )
 
     # -- deletion -----------------------------------------------------------------------------------------------
     def delete_view(
@@ -215,37 +247,29 @@ class ProfileAdmin(ConsoleModelAdmin):
 
 
 def defaults() -> dict[str, Any]:
-    """What the form for a new profile begins with: the document's own defaults."""
-    failover = document.Profile.model_validate({"slug": "x", "name": "x", "targets": []}).failover.model_dump()
-    timeouts = failover.pop("timeouts")
-    return {
-        "strategy": "failover",
-        "accounting": "when_asked",
-        **{f"failover.{name}": value for name, value in failover.items()},
-        **{f"failover.timeouts.{name}": value for name, value in timeouts.items()},
-    }
+    """What the form for a new profile begins with: the document's own defaults and the policy's strategy."""
+    new = document.Profile(slug="x", name="x", strategy=Policy.get().default_strategy, targets=[])
+    return {**initial_of(new.model_dump(mode="json")), "slug": "", "name": ""}
+
+
+def without_rules(tree: dict[str, Any]) -> dict[str, Any]:
+    """Rules have pages and versions of their own."""
+    return {name: value for name, value in tree.items() if name != "rules"}
+
+
+def _initial(profile: Profile) -> dict[str, Any]:
+    return initial_of(draft.profile_tree(profile), profile.version)
+
+
+def _touches(names: tuple[str, ...], fields: set[str]) -> bool:
+    """Whether one of the fields is one of the names, or belongs to a group of that name."""
+    return any(field in names or field.rpartition(".")[0] in names for field in fields)
 
 
 def is_published(slug: str) -> bool:
     """Whether the live revision has the profile. One query, and a parse of its document."""
     live = ConfigRevision.objects.first()
     return live is not None and any(entry["slug"] == slug for entry in live.document["profiles"])
-
-
-def _targets(
-    providers: list[Provider],
-    request: HttpRequest | None = None,
-    initial: list[dict[str, Any]] | None = None,
-    read_only: bool = False,
-) -> TargetFormSet:
-    kwargs = {"providers": providers, "read_only": read_only}
-    data = request.POST if request else None
-    # formset_factory does not carry the class it was given into its type.
-    return cast("TargetFormSet", TARGETS(data, initial=initial, prefix=PREFIX, form_kwargs=kwargs))
-
-
-def _map_of(providers: list[Provider], slug: str) -> dict[str, str] | None:
-    return next((provider.model_map for provider in providers if provider.slug == slug), None)
 
 
 def _shares_of(
@@ -260,17 +284,15 @@ def _shares_of(
             "strategy": values["strategy"],
             "params": form.group_values(f"params.{values['strategy']}"),
             "targets": targets.document(),
+            "failover": form.failover(),
         }
     elif profile is not None:
-        tree = {
-            name: value
-            for name, value in draft.profile_tree(profile).items()
-            if name in ("strategy", "params", "targets")
-        }
+        tree = {name: value for name, value in draft.profile_tree(profile).items() if name in PREVIEWED}
     else:
         tree = {
             "strategy": "failover",
             "params": {},
             "targets": [dict(row, model=None, weight=None) for row in targets.initial or []],
         }
-    return effective_shares({"slug": "preview", "name": "preview", **tree}, providers, probe)
+    profile_id = profile.pk if profile is not None else NEW
+    return effective_shares({"slug": "preview", "name": "preview", **tree}, providers, probe, profile_id)

@@ -1,39 +1,34 @@
-"""The effective share of each target: what the engine itself does with many requests, before anything is saved.
+"""The effective share of each target, in figures and words: of a profile's base traffic, and of what a rule takes.
 
-The unsaved profile is compiled with the draft's providers and asked for ``DRAWS`` decisions over a live state of
-its own that is thrown away: counters advance as they would, and nobody else's do. Admin states count, because
-people set them; circuits, quarantines and measured latencies live in the gateways and do not.
+``preview`` asks the engine; here is who is asked about (the probe), and what is said beside each target.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.utils import timezone
-
-from routes import document, draft
-from routes.compile import compile_configuration
+from routes.admin import preview
 from routes.document import DocumentError
-from routes.engine import pipeline, words
-from routes.engine.local_live import LocalLiveState
-from routes.engine.snapshot import Snapshot
-from routes.engine.types import OPERATION_WIRE, RouteRequest
-from routes.models import PriceTable, Provider
+from routes.engine.types import OPERATION_WIRE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from uuid import UUID
 
-    from routes.engine.snapshot import Profile
+    from routes.engine.profile import Part, Profile
+    from routes.engine.snapshot import Snapshot
+    from routes.models import Provider
 
-DRAWS = 1000
 #: Most model names offered to choose from.
 PROBES = 40
 #: A name that only ``*`` and providers without a list serve.
 OTHER_MODEL = "any-other-model"
-#: Strategies that follow what gateways measure; a preview has no measurements.
-MEASURED = frozenset({"least_latency", "peak_ewma"})
+#: Strategies that follow how fast targets are.
+MEASURED = frozenset({"least_latency", "peak_ewma", "speed"})
+
+#: Slugs of the profiles beside the one that is asked about, one for each of its rules.
+PREVIEW = "rule-preview-"
 
 OPERATIONS = {"openai": "chat", "anthropic": "messages"}
 WIRE_WORDS = {"openai": "OpenAI", "anthropic": "Anthropic"}
@@ -70,45 +65,85 @@ class Shares:
     note: str = ""
 
 
-class EvenRandom(Random):
-    """A random source whose first number of each draw runs evenly through [0, 1).
-
-    A strategy that draws once (``weighted``) then shows its exact shares instead of a sample's noise; further
-    numbers of the same draw stay random, so strategies that draw pairs are not led astray.
-    """
-
-    def __init__(self, draws: int) -> None:
-        super().__init__(1)
-        self._draws = draws
-        self._first: float | None = None
-
-    def begin(self, number: int) -> None:
-        self._first = (number + 0.5) / self._draws
-
-    def random(self) -> float:
-        first, self._first = self._first, None
-        return super().random() if first is None else first
-
-
-def effective_shares(tree: dict[str, Any], providers: Iterable[Provider], wanted: str = "") -> Shares:
-    """Shares for a profile as the document writes it, saved or not. One query (prices).
+def effective_shares(
+    tree: dict[str, Any], providers: Iterable[Provider], wanted: str = "", profile_id: UUID = preview.NEW
+) -> Shares:
+    """Shares of requests that no rule takes, for a profile as the document writes it, saved or not. Two queries.
 
     ``wanted`` is the ``key`` of the probe to ask for; unknown or empty = the first.
     """
-    slugs = {target["provider"] for target in tree["targets"]}
-    used = [provider for provider in providers if provider.slug in slugs]
+    used = _used(providers, tree["targets"])
     if not tree["targets"]:
         return Shares()
     try:
-        profile, snapshot = _compiled(tree, used)
+        wanted_document = preview.configuration([{**tree, "rules": []}], used)
+        snapshot = preview.snapshot(wanted_document, used, profile_id)
     except DocumentError as error:
         return Shares([Share(None, "–")] * len(tree["targets"]), note=f"No shares: {_first(error)}")
-    probes = probes_of(profile, used)
-    chosen = next((probe for probe in probes if probe.key == wanted), probes[0])
-    note = f"The share is what the engine does with {DRAWS:,} requests by this draft.".replace(",", "\u202f")
-    if profile.strategy.name in MEASURED:
-        note += " This strategy follows measured latency; shown is how it begins, before anything is measured."
-    return Shares(_draw(snapshot, profile, chosen, used), probes, chosen, note)
+    profile = snapshot.profiles[tree["slug"]]
+    probes, chosen = _probe(profile, used, wanted)
+    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", used)
+    return Shares(_rows(profile.base, draws), probes, chosen, _note(profile.base, draws))
+
+
+def rule_shares(
+    tree: dict[str, Any],
+    rules: Sequence[dict[str, Any]],
+    providers: Iterable[Provider],
+    wanted: str = "",
+    profile_id: UUID = preview.NEW,
+) -> list[Shares]:
+    """For each rule the shares of requests that it takes, whatever its condition. Two queries.
+
+    ``tree`` is the rules' profile. Requests that go on to the profile's own targets are in the note.
+    """
+    if not rules:
+        return []
+    used = _used(providers, [*tree["targets"], *(target for rule in rules for target in rule["targets"])])
+    profiles = [{**tree, "rules": []}]
+    for place, rule in enumerate(rules):
+        alone = {**rule, "name": f"{rule['name'][:190]} {place}", "when": preview.ALWAYS, "enabled": True}
+        profiles.append({**tree, "slug": f"{PREVIEW}{place}", "rules": [alone]})
+    try:
+        snapshot = preview.snapshot(preview.configuration(profiles, used), used, profile_id)
+    except DocumentError as error:
+        unknown, note = Share(None, "–"), f"No shares: {_first(error)}"
+        return [Shares([unknown] * len(rule["targets"]), note=note) for rule in rules]
+    probes, chosen = _probe(snapshot.profiles[tree["slug"]], used, wanted)
+    return [
+        _rule_shares(snapshot, snapshot.profiles[f"{PREVIEW}{place}"], probes, chosen, used)
+        for place in range(len(rules))
+    ]
+
+
+def _rule_shares(
+    snapshot: Snapshot, profile: Profile, probes: list[Probe], chosen: Probe, providers: Sequence[Provider]
+) -> Shares:
+    part = profile.rules[0].part
+    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", providers)
+    own = {place.target.id for place in part.places}
+    note = _note(part, draws)
+    if beyond := sum(share for target, share in draws.won.items() if target not in own):
+        note = f"{percent(beyond)} goes on to the profile’s own targets. {note}"
+    return Shares(_rows(part, draws), probes, chosen, note)
+
+
+def _rows(part: Part, draws: preview.Draws) -> list[Share]:
+    """In the order in which the targets were written; heads of one target count together."""
+    found: dict[int, list[str]] = {}
+    for place in part.places:
+        found.setdefault(place.number, []).append(place.target.id)
+    return [_share(draws, found[number]) for number in sorted(found)]
+
+
+def _used(providers: Iterable[Provider], targets: Iterable[dict[str, Any]]) -> list[Provider]:
+    slugs = {target["provider"] for target in targets}
+    return [provider for provider in providers if provider.slug in slugs]
+
+
+def _probe(profile: Profile, providers: Sequence[Provider], wanted: str) -> tuple[list[Probe], Probe]:
+    probes = probes_of(profile, providers) or [Probe("chat", "")]
+    return probes, next((probe for probe in probes if probe.key == wanted), probes[0])
 
 
 def probes_of(profile: Profile, providers: Sequence[Provider]) -> list[Probe]:
@@ -128,56 +163,25 @@ def probes_of(profile: Profile, providers: Sequence[Provider]) -> list[Probe]:
     return probes
 
 
-def _compiled(tree: dict[str, Any], providers: list[Provider]) -> tuple[Profile, Snapshot]:
-    configuration = document.Configuration.parse(
-        {
-            "version": 1,
-            "prices": PriceTable.get().prices,
-            "providers": [draft.provider_tree(provider) for provider in providers],
-            "profiles": [tree],
-        }
+def _share(draws: preview.Draws, ids: Sequence[str]) -> Share:
+    share = sum(draws.won.get(target_id, 0.0) for target_id in ids)
+    why = next(
+        (draws.reasons[target_id] for target_id in ids if target_id in draws.reasons), "backup, when others fail"
     )
-    compiled = compile_configuration(
-        configuration,
-        installation="",
-        number=0,
-        published_at=timezone.now(),
-        provider_ids={provider.slug: str(provider.id) for provider in providers},
-        profile_ids={tree["slug"]: "00000000-0000-0000-0000-000000000000"},
-    )
-    snapshot = Snapshot.from_document(compiled)
-    return snapshot.profile_list[0], snapshot
+    return Share(share, percent(share), "" if share else why)
 
 
-def _draw(snapshot: Snapshot, profile: Profile, probe: Probe, providers: Iterable[Provider]) -> list[Share]:
-    live = LocalLiveState(Random(1))
-    states = {
-        str(provider.id): (provider.admin_state, provider.admin_until and provider.admin_until.timestamp())
-        for provider in providers
-    }
-    wall = timezone.now().timestamp()
-    live.set_admin_states(states, 0.0, wall)  # type: ignore[arg-type]  # admin_state holds the three choices
-    rng = EvenRandom(DRAWS)
-    won = [0] * len(profile.targets)
-    reasons: dict[int, str] = {}
-    model = probe.model or "any"
-    for number in range(DRAWS):
-        rng.begin(number)
-        request = RouteRequest(f"{rng.getrandbits(128):032x}", probe.operation, model)
-        decision = pipeline.decide(snapshot, profile, request, live, 0.0, rng)
-        winner = decision.place(0)
-        if winner is not None:
-            won[winner.target.position] += 1
-        if number == 0:
-            for excluded in decision.excluded:
-                reasons[excluded.target.position] = words.excluded(excluded.code, excluded.value)
-    return [
-        Share(count / DRAWS, _percent(count / DRAWS), "" if count else reasons.get(place, "backup, when others fail"))
-        for place, count in enumerate(won)
-    ]
+def _note(part: Part, draws: preview.Draws) -> str:
+    note = f"The share is what the engine does with {preview.DRAWS:,} requests by this draft, as things are now."
+    choice = part.choice
+    if choice.replaced:
+        note += f" The policy switched {choice.replaced} off: {choice.strategy.name} ranks instead."
+    if choice.strategy.leaf(choice.params).name in MEASURED and not draws.measured:
+        note += " Nothing is measured yet: shown is how this strategy begins."
+    return note.replace(",000", "\u202f000")
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     if not share:
         return "no traffic"
     value = round(share * 100, 1)
@@ -186,4 +190,4 @@ def _percent(share: float) -> str:
 
 def _first(error: DocumentError) -> str:
     path, message = error.errors[0]
-    return f"{path.removeprefix('profiles[0].')}: {message}" if path else message
+    return f"{path.partition('].')[2]}: {message}" if path else message

@@ -1,8 +1,10 @@
-// The targets of a profile: order by buttons, keyboard or dragging; add and remove; shares that follow every edit.
+// The targets of a profile or a rule: order by buttons, keyboard or dragging; add and remove; shares that follow every edit.
 // The server computes the shares with the engine itself from the unsaved form; nothing is saved by it.
 
-const form = document.getElementById("profile-form");
+import { sortable } from "./sortable.js";
+
 const list = document.getElementById("targets");
+const form = list.closest("form");
 const blank = document.getElementById("target-blank");
 const total = form.querySelector(`[name="${list.dataset.prefix}-TOTAL_FORMS"]`);
 
@@ -120,49 +122,18 @@ document.getElementById("add-target")?.addEventListener("click", () => {
   row.querySelector("select").focus();
 });
 
-// -- dragging -------------------------------------------------------------------------------------------------------
-let dragged = null;
-
-list.addEventListener("dragstart", (event) => {
-  if (!event.target.closest(".drag-handle")) return;
-  dragged = event.target.closest(".target");
-  dragged.setAttribute("data-dragging", "");
-  event.dataTransfer.effectAllowed = "move";
-  event.dataTransfer.setDragImage(dragged, 20, 20);
-});
-
-list.addEventListener("dragover", (event) => {
-  const over = event.target.closest(".target:not(.target-head)");
-  if (!dragged || !over || over === dragged) return;
-  event.preventDefault();
-  const box = over.getBoundingClientRect();
-  if (event.clientY < box.top + box.height / 2) over.before(dragged);
-  else over.after(dragged);
-});
-
-list.addEventListener("drop", (event) => event.preventDefault());
-
-list.addEventListener("dragend", () => {
-  dragged?.removeAttribute("data-dragging");
-  dragged = null;
+sortable(list, ".target:not(.target-head)", () => {
   number();
   scheduleShares();
 });
 
-// -- strategy: only the chosen one's params ---------------------------------------------------------------------------
-function showParams() {
-  const chosen = form.querySelector('[name="strategy"]:checked')?.value;
-  for (const params of form.querySelectorAll("[data-strategy]")) params.hidden = params.dataset.strategy !== chosen;
-}
-
+// -- what else the shares depend on -----------------------------------------------------------------------------------
 form.addEventListener("input", (event) => {
   const field = event.target;
-  if (field.name === "strategy") showParams();
   if (field.dataset.field === "provider") offerModels(field.closest(".target"));
-  if (field.closest("#targets") || field.name === "strategy" || field.name === "probe" || field.closest("[data-strategy]"))
-    scheduleShares();
+  const counts = ["strategy", "mode", "probe", "fallback_to_profile"].includes(field.name);
+  if (counts || field.closest("#targets") || field.closest("[data-choice]")) scheduleShares();
 });
 
 number();
-showParams();
 rows().forEach(offerModels);

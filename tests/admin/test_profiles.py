@@ -89,7 +89,7 @@ def test_every_strategy_is_explained_in_a_sentence_and_brings_only_its_params(vi
     for name, strategy in strategies.REGISTRY.items():
         assert f'value="{name}"' in page
         assert strategy.description.replace("'", "&#x27;") in page
-        assert (f'data-strategy="{name}"' in page) == bool(strategy.params_model.model_fields)
+        assert (f'data-choice-value="{name}"' in page) == bool(strategy.params_model.model_fields)
 
 
 def test_the_snippets_hold_the_real_address(viewer: Client, site: Site) -> None:

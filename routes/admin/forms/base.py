@@ -56,8 +56,13 @@ class ConsoleForm(forms.Form):
             self.add_error(None, message)
         for path, messages in fields.items():
             place = self.place_of(path)
+            inside = re.findall(r"\[(\d+)\]", path)
             for text in messages:
-                self.add_error(place, text if place else f"{path}: {text}" if path else text)
+                if place:
+                    # Which of several entries of the field is meant, as people count.
+                    self.add_error(place, f"no. {int(inside[0]) + 1}: {text}" if inside else text)
+                else:
+                    self.add_error(None, f"{path}: {text}" if path else text)
 
     def place_of(self, path: str) -> str | None:
         """The form field for a path of the document (``circuit.window``, ``prices.gpt-4o.input``)."""

@@ -13,7 +13,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from django.utils.datastructures import MultiValueDict
     from django.utils.safestring import SafeString
@@ -77,11 +77,18 @@ class Numbers(Words):
 
 
 class Column(forms.TextInput):
-    """One input of a row: its name within the row, its label and an example."""
+    """One input of a row: its name within the row, its label, an example, and what makes a value of the text."""
 
-    def __init__(self, name: str, label: str, placeholder: str = "", number: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        label: str,
+        placeholder: str = "",
+        number: bool = False,
+        parse: Callable[[str], Any] = str,
+    ) -> None:
         super().__init__()
-        self.name, self.label, self.placeholder, self.number = name, label, placeholder, number
+        self.name, self.label, self.placeholder, self.number, self.parse = name, label, placeholder, number, parse
 
 
 class RowsWidget(forms.Widget):
@@ -156,6 +163,56 @@ class ModelMap(Pairs):
     def clean(self, value: Any) -> Any:
         mapping = super().clean(value)
         return mapping and {asked: upstream or asked for asked, upstream in mapping.items()}
+
+
+class Records(forms.Field):
+    """Rows as a list of objects, one member per column; an empty cell leaves its member out. ``nothing`` is what no
+    rows at all mean."""
+
+    def __init__(self, *, columns: Sequence[Column], add_word: str, nothing: Any = (), **kwargs: Any) -> None:
+        kwargs.setdefault("required", False)
+        super().__init__(widget=RowsWidget(columns, add_word), **kwargs)
+        self.columns, self.nothing = columns, nothing
+
+    def prepare_value(self, value: Any) -> Any:
+        if not value or not isinstance(value[0], dict):
+            return value
+        return [[_cell(record.get(column.name)) for column in self.columns] for record in value]
+
+    def clean(self, value: Any) -> Any:
+        return [self._record(row) for row in value or []] or self.nothing
+
+    def _record(self, row: Sequence[str]) -> dict[str, Any]:
+        record: dict[str, Any] = {}
+        for column, text in zip(self.columns, row, strict=True):
+            if text:
+                try:
+                    record[column.name] = column.parse(text)
+                except ValueError:
+                    raise ValidationError(f"{column.label}: “{text}” is not a number.") from None
+        return record
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class Percent(Number):
+    """A share between 0 and 1, typed as percent."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(unit="%", **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value  # as it was typed
+        return None if value is None else super().prepare_value(round(value * 100, 6))
+
+    def to_python(self, value: Any) -> Any:
+        number = super().to_python(value)
+        return None if number is None else round(number / 100, 8)
 
 
 PRICE_COLUMNS = (

@@ -1,31 +1,39 @@
-"""The profile form and its targets: the document's fields as a person fills them in, and back.
+"""The profile form: the document's fields as a person fills them in, and back. Targets and the strategy have modules
+of their own (``targets``, ``strategies``), rules have their own pages.
 
-Strategies come from the engine's registry, with their sentence and the fields of their params models, so a new
-strategy module appears here by itself. Values are judged by ``routes.document`` through the action.
+Values are judged by ``routes.document`` through the action; field names repeat the document's paths, so that its errors
+find their place.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from django import forms
-from django.forms.formsets import BaseFormSet, formset_factory
-from pydantic_core import PydanticUndefined
 
-from routes.admin.forms.base import ConsoleForm
-from routes.admin.forms.fields import Number, Numbers, Whole
+from routes.admin.forms.fields import Number, Numbers, Percent, Whole, Words
+from routes.admin.forms.strategies import StrategyForm, initial_params
+from routes.document.failover import Latency
+from routes.document.scenario import SCENARIOS
 from routes.engine import strategies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from django.forms.boundfield import BoundField
-    from pydantic.fields import FieldInfo
 
-    from routes.models import Profile, Provider
+    from routes.admin.forms.targets import TargetFormSet
+
+#: failover mode -> what it is called, and what it does in one sentence.
+MODES = {
+    "immediate": ("Immediate", "The strategy’s first choice leads; failures move on within the request."),
+    "threshold": ("Failures in a row", "The leader steps back after so many failures in a row."),
+    "success_rate": ("Success rate", "The leader steps back while too few of its attempts succeed."),
+    "latency": ("Latency", "The leader steps back while it answers too slowly."),
+    "cost": ("Cost", "The strategy’s first choice leads; its backups come cheapest first."),
+}
+PERCENTILES = tuple((name, name) for name in Latency.model_fields["percentile"].annotation.__args__)  # type: ignore[union-attr]
 
 
-class StrategyChoice(NamedTuple):
+class ModeChoice(NamedTuple):
     name: str
     word: str
     sentence: str
@@ -33,25 +41,7 @@ class StrategyChoice(NamedTuple):
     params: list[BoundField]
 
 
-def _word(name: str) -> str:
-    return name.replace("_", " ").capitalize().replace("ewma", "EWMA")
-
-
-def _param_field(name: str, info: FieldInfo) -> forms.Field:
-    """A form field for one param, by its type."""
-    common: dict[str, Any] = {"label": _word(name), "required": False, "help_text": info.description or ""}
-    if get_origin(info.annotation) is Literal:
-        return forms.ChoiceField(choices=[(value, _word(str(value))) for value in get_args(info.annotation)], **common)
-    if info.annotation is bool:
-        return forms.BooleanField(**common)
-    if info.annotation is int:
-        return Whole(**common)
-    if info.annotation is float:
-        return Number(**common)
-    return forms.CharField(**common)
-
-
-class ProfileForm(ConsoleForm):
+class ProfileForm(StrategyForm):
     slug = forms.SlugField(
         label="Slug",
         max_length=64,
@@ -60,6 +50,11 @@ class ProfileForm(ConsoleForm):
     )
     name = forms.CharField(label="Name", max_length=200, help_text="For people, like “Chat, European first”.")
     strategy = forms.ChoiceField(label="Strategy", choices=())
+    mode = forms.ChoiceField(
+        label="When the leader steps back",
+        choices=[(name, words[0]) for name, words in MODES.items()],
+        required=False,
+    )
     accounting = forms.ChoiceField(
         label="Token counts of streams",
         choices=(
@@ -68,8 +63,46 @@ class ProfileForm(ConsoleForm):
         ),
         help_text="From these come the tokens and the cost in the history.",
     )
+    require_tags = forms.BooleanField(
+        label="Only providers that carry the request’s tags",
+        required=False,
+        help_text="A request with <code>x-route-tags: eu, cheap</code> then reaches only providers that have both "
+        "tags. Off: tags only serve rules.",
+    )
 
     groups: ClassVar[dict[str, dict[str, forms.Field]]] = {
+        "affinity": {
+            "enabled": forms.BooleanField(
+                label="Keep a session with its target",
+                required=False,
+                help_text="The requests of one conversation go where its first one went, as long as that target is "
+                "well. Caches of the provider then keep their use.",
+            ),
+            "ttl": Number(label="For", unit="seconds", help_text="Like <code>1800</code>: half an hour."),
+            "sliding": forms.BooleanField(
+                label="Counted from the last request",
+                required=False,
+                help_text="Off: counted from the first, so that every session is placed anew now and then.",
+            ),
+            "scope": forms.ChoiceField(
+                label="One place per session and",
+                choices=(("rule", "rule: another rule may choose another target"), ("profile", "profile")),
+                required=False,
+                help_text="Per profile, a session keeps its target under another rule too, if that rule has it.",
+            ),
+            "promotion_hold": Number(
+                label="Stay when a better tier is back, for",
+                unit="seconds",
+                help_text="After a target of a lower tier recovered, sessions stay where they are for this time. "
+                "0: move at once.",
+            ),
+            "client_ip": forms.BooleanField(
+                label="Without a session id, take access key and client address for one",
+                required=False,
+                help_text="Ids come from the path, <code>x-route-session</code> or the body (<code>user</code>, "
+                "<code>prompt_cache_key</code>, <code>metadata</code>). All users behind one address then share one.",
+            ),
+        },
         "failover": {
             "max_attempts": Whole(label="Attempts at most", help_text="Per request, over all targets."),
             "same_target_retries": Whole(
@@ -92,6 +125,24 @@ class ProfileForm(ConsoleForm):
                 label="… with at most requests per target", help_text="In flight at once while every target is out."
             ),
         },
+        "mode.threshold": {
+            "failures": Whole(label="Failures in a row", help_text="Like <code>3</code>. One success starts anew."),
+        },
+        "mode.success_rate": {
+            "min": Percent(
+                label="Steps back below",
+                help_text="Of its attempts, recent ones counting most; like <code>80</code> %.",
+            ),
+        },
+        "mode.latency": {
+            "ms": Number(label="Steps back above", unit="ms", help_text="Like <code>2000</code>: two seconds."),
+            "percentile": forms.ChoiceField(
+                label="Percentile",
+                choices=PERCENTILES,
+                required=False,
+                help_text="p95: all but the slowest 5 % are faster.",
+            ),
+        },
         "failover.timeouts": {
             "connect": Number(label="Connect", unit="seconds"),
             "first_byte": Number(label="First byte", unit="seconds", help_text="Answers that are not streams."),
@@ -107,28 +158,56 @@ class ProfileForm(ConsoleForm):
             "total": Number(label="Total", unit="seconds", help_text="Over all attempts, until an answer is chosen."),
             "stream_max": Number(label="Longest stream", unit="seconds"),
         },
+        "scenario": {
+            "order": Words(
+                label="Order of scenarios",
+                nothing=[],
+                help_text="The first that fits names the request; one left out is never seen. There are "
+                + ", ".join(f"<code>{name}</code>" for name in SCENARIOS)
+                + ".",
+            ),
+            "long_context_threshold": Whole(
+                label="Long context from",
+                unit="tokens",
+                help_text="Like <code>32000</code>. A first request counts from 80 % of it.",
+            ),
+            "background_models": Words(
+                label="Background models",
+                nothing=[],
+                help_text="Small models that clients use for side tasks, like <code>*haiku*, *mini*</code>.",
+            ),
+        },
     }
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        choice = self.fields["strategy"]
-        assert isinstance(choice, forms.ChoiceField)
-        choice.choices = [(name, _word(name)) for name in strategies.NAMES]
-        for name, strategy in strategies.REGISTRY.items():
-            for param, info in strategy.params_model.model_fields.items():
-                field = _param_field(param, info)
-                field.disabled = self.read_only
-                if info.default is not PydanticUndefined:
-                    field.initial = info.default
-                self.fields[f"params.{name}.{param}"] = field
+    aliases: ClassVar[dict[str, str]] = {
+        "failover.mode": "mode",
+        **{f"failover.mode.{mode}": f"mode.{mode}" for mode in ("threshold", "success_rate", "latency")},
+        "failover.mode.threshold.failures": "mode.threshold.failures",
+        "failover.mode.success_rate.min": "mode.success_rate.min",
+        "failover.mode.latency.ms": "mode.latency.ms",
+        "failover.mode.latency.percentile": "mode.latency.percentile",
+    }
 
     @property
-    def strategy_choices(self) -> list[StrategyChoice]:
-        """Every strategy with its sentence and its own params."""
-        chosen = strategies.normalise(self["strategy"].value())
+    def affinity_fields(self) -> list[BoundField]:
+        """All but the switch."""
+        return [self[f"affinity.{name}"] for name in self.groups["affinity"] if name != "enabled"]
+
+    @property
+    def affinity_enabled(self) -> BoundField:
+        return self["affinity.enabled"]
+
+    @property
+    def scenario_fields(self) -> list[BoundField]:
+        return self.group_fields("scenario")
+
+    @property
+    def mode_choices(self) -> list[ModeChoice]:
+        """Every failover mode with its sentence and its own numbers."""
+        chosen = self["mode"].value() or "immediate"
         return [
-            StrategyChoice(name, _word(name), strategy.description, name == chosen, self.group_fields(f"params.{name}"))
-            for name, strategy in strategies.REGISTRY.items()
+            ModeChoice(name, word, sentence, name == chosen, self.group_fields(f"mode.{name}"))
+            for name, (word, sentence) in MODES.items()
         ]
 
     @property
@@ -139,20 +218,23 @@ class ProfileForm(ConsoleForm):
     def timeout_fields(self) -> list[BoundField]:
         return self.group_fields("failover.timeouts")
 
-    def place_of(self, path: str) -> str | None:
-        if path.startswith("params.") and self.is_bound:
-            path = f"params.{self.data.get('strategy', '')}.{path.removeprefix('params.')}"
-        return super().place_of(path)
+    def failover(self) -> dict[str, Any]:
+        mode = self.cleaned_data.get("mode") or "immediate"
+        numbers = self.group_values(f"mode.{mode}")
+        return {**self.group_values("failover"), "mode": {mode: numbers} if f"mode.{mode}" in self.groups else mode}
 
     def document(self, targets: TargetFormSet) -> dict[str, Any]:
-        """The profile as the configuration document has it."""
+        """The profile as the configuration document has it, without its rules."""
         values = self.cleaned_data
         document: dict[str, Any] = {
             "name": values["name"],
             "strategy": values["strategy"],
             "accounting": values["accounting"],
+            "require_tags": values["require_tags"],
             "params": self.group_values(f"params.{values['strategy']}"),
-            "failover": self.group_values("failover"),
+            "affinity": self.group_values("affinity"),
+            "scenario": self.group_values("scenario"),
+            "failover": self.failover(),
             "targets": targets.document(),
         }
         if not self.fields["slug"].disabled:
@@ -160,105 +242,33 @@ class ProfileForm(ConsoleForm):
         return document
 
 
-class TargetForm(forms.Form):
-    """One place of the profile."""
-
-    provider = forms.ChoiceField(label="Provider", choices=())
-    model = forms.CharField(
-        label="Model",
-        required=False,
-        max_length=200,
-        widget=forms.TextInput(attrs={"placeholder": "as asked for", "autocomplete": "off", "spellcheck": "false"}),
-    )
-    weight = Number(label="Weight", required=False)
-    tier = Whole(label="Tier", required=False)
-
-    def __init__(self, *args: Any, providers: Iterable[Provider], read_only: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        choice = self.fields["provider"]
-        assert isinstance(choice, forms.ChoiceField)
-        choice.choices = [("", "Choose…"), *((p.slug, p.slug) for p in providers)]
-        self.fields["weight"].widget.attrs["placeholder"] = "default"
-        for name, field in self.fields.items():
-            field.disabled = read_only
-            field.widget.attrs.update({"class": "input", "data-field": name})
-
-    def document(self) -> dict[str, Any]:
-        values = self.cleaned_data
-        return {
-            "provider": values["provider"],
-            "model": values["model"] or None,
-            "weight": values["weight"],
-            "tier": values["tier"] or 0,
-        }
-
-
-if TYPE_CHECKING:
-    TargetForms = BaseFormSet[TargetForm]
-else:
-    TargetForms = BaseFormSet  # generic for the type checker only
-
-
-class TargetFormSet(TargetForms):
-    """The targets in the order the person gave them."""
-
-    def rows(self) -> list[TargetForm]:
-        """Forms that are kept, in order."""
-        kept = [form for form in self.forms if form.has_changed() or form.initial]
-        if not self.is_bound:
-            return kept
-        kept = [form for form in kept if not form.data.get(f"{form.prefix}-DELETE")]
-        return sorted(kept, key=_place)
-
-    def document(self) -> list[dict[str, Any]]:
-        return [form.document() for form in self.rows()]
-
-    def add_document_errors(self, errors: dict[str, list[str]]) -> dict[str, list[str]]:
-        """Put errors of ``targets[n].field`` where they belong; returns what is left."""
-        left: dict[str, list[str]] = {}
-        rows = self.rows()
-        for path, messages in errors.items():
-            index, _, field = path.removeprefix("targets[").partition("]")
-            if path.startswith("targets[") and index.isdecimal() and int(index) < len(rows):
-                form = rows[int(index)]
-                name = field.removeprefix(".")
-                for text in messages:
-                    form.add_error(name if name in form.fields else None, text)
-            else:
-                left[path] = messages
-        return left
-
-
-def _place(form: TargetForm) -> int:
-    """Where the person put the row; asked of the raw data, so that rows with errors stay in place."""
-    typed = str(form.data.get(f"{form.prefix}-ORDER", ""))
-    return int(typed) if typed.isdecimal() else 0
-
-
-TARGETS = formset_factory(
-    TargetForm, formset=TargetFormSet, extra=0, can_order=True, can_delete=True, max_num=500, validate_max=True
-)
-
-
-def initial_of(profile: Profile) -> dict[str, Any]:
-    """What the form shows for a stored profile."""
-    failover = dict(profile.failover)
-    timeouts = failover.pop("timeouts", {})
+def initial_of(tree: dict[str, Any], version: int | None = None) -> dict[str, Any]:
+    """What the form shows for a profile as the document writes it."""
+    failover = dict(tree["failover"])
+    timeouts, mode = failover.pop("timeouts"), failover.pop("mode")
+    kind, numbers = (mode, {}) if isinstance(mode, str) else next(iter(mode.items()))
+    strategy = strategies.normalise(tree["strategy"])
     return {
-        "slug": profile.slug,
-        "name": profile.name,
-        "strategy": strategies.normalise(profile.strategy),
-        "accounting": profile.accounting,
-        **{f"params.{strategies.normalise(profile.strategy)}.{name}": v for name, v in profile.params.items()},
+        "slug": tree["slug"],
+        "name": tree["name"],
+        "strategy": strategy,
+        "accounting": tree["accounting"],
+        "require_tags": tree["require_tags"],
+        "mode": kind,
+        **_mode_defaults(),
+        **{f"mode.{kind}.{name}": value for name, value in numbers.items()},
+        **initial_params(strategy, tree["params"]),
+        **{f"affinity.{name}": value for name, value in tree["affinity"].items()},
+        **{f"scenario.{name}": value for name, value in tree["scenario"].items()},
         **{f"failover.{name}": value for name, value in failover.items()},
         **{f"failover.timeouts.{name}": value for name, value in timeouts.items()},
-        "version": profile.version,
+        "version": version,
     }
 
 
-def initial_targets(profile: Profile) -> list[dict[str, Any]]:
-    """The rows of a stored profile; no query when its targets and their providers are prefetched."""
-    return [
-        {"provider": target.provider.slug, "model": target.model or "", "weight": target.weight, "tier": target.tier}
-        for target in profile.targets.all()
-    ]
+def _mode_defaults() -> dict[str, Any]:
+    """The numbers that each mode begins with, so that choosing one shows something that works."""
+    from routes.document.failover import SuccessRate, Threshold
+
+    kinds = {"threshold": Threshold(), "success_rate": SuccessRate(), "latency": Latency()}
+    return {f"mode.{kind}.{name}": value for kind, model in kinds.items() for name, value in model.model_dump().items()}

@@ -62,6 +62,9 @@ LOOKS: dict[str, Look] = {
     "key_active": Look("ok", "circle-check", "Active"),
     "key_revoked": Look("quiet", "ban", "Revoked"),
     "key_expired": Look("warn", "clock", "Expired"),
+    # smart rule
+    "rule_on": Look("ok", "circle-check", "On"),
+    "rule_off": Look("quiet", "circle-off", "Off"),
     # configuration
     "live": Look("ok", "circle-check", "Live"),
     "unpublished": Look("warn", "git-compare", "Unpublished"),
@@ -213,12 +216,12 @@ def micro_usd(value: int | None) -> str:
     return f"${dollars:.6f}".rstrip("0")
 
 
-UNIT = re.compile(r"(?<=\d) (?=(%|ms|s|min|h|USD)\b|%)")
+UNIT = re.compile(r"(?<=\d) (?=(%|ms|s|min|h|USD)\b|%|\d{3}\b)")
 
 
 @register.filter
 def unbroken(text: str) -> str:
-    """A sentence whose numbers stay with their units at the end of a line."""
+    """A sentence whose numbers stay whole, and with their units, at the end of a line."""
     return UNIT.sub(SPACE, text)
 
 

@@ -1,0 +1,138 @@
+"""What the engine would do with a profile that nobody has published: compiled as it stands, asked many times.
+
+Runs ``pipeline.decide`` on a private copy of the host's live state: what gateways have measured and whom they leave
+out counts as it does for a request now, counters and budgets advance as they would, and nobody else sees any of it.
+"""
+
+from __future__ import annotations
+
+import time
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID, uuid5
+
+from django.utils import timezone
+
+from routes import document, draft
+from routes.compile import compile_configuration
+from routes.engine import pipeline, words
+from routes.engine.facts import Facts
+from routes.engine.local_live import LocalLiveState
+from routes.engine.snapshot import Snapshot
+from routes.engine.types import RouteRequest
+from routes.models import Policy, PriceTable, Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from routes.document import Configuration
+    from routes.engine.live import LiveState
+    from routes.engine.profile import Profile
+
+DRAWS = 1000
+#: A profile without an id of its own yet.
+NEW = UUID(int=0)
+#: Every request is in this many percent, so a rule that asks for it takes them all.
+ALWAYS = {"fact": "percent", "op": "gte", "value": 0}
+#: Tokens of a request that nobody has described; strategies that count tokens need some number.
+INPUT_TOKENS, OUTPUT_TOKENS = 500, 200
+
+
+class Draws(NamedTuple):
+    """``won``: share per target id. ``reasons``: why the others were left out of the first decision."""
+
+    won: dict[str, float]
+    reasons: dict[str, str]
+    measured: bool  # whether anything is known of how fast any target is
+
+
+class EvenRandom(Random):
+    """A random source whose first number of each draw runs evenly through [0, 1).
+
+    A strategy that draws once (``weighted``) then shows its exact shares instead of a sample's noise; further
+    numbers of the same draw stay random, so strategies that draw pairs are not led astray.
+    """
+
+    def __init__(self, draws: int) -> None:
+        super().__init__(1)
+        self._draws = draws
+        self._first: float | None = None
+
+    def begin(self, number: int) -> None:
+        self._first = (number + 0.5) / self._draws
+
+    def random(self) -> float:
+        first, self._first = self._first, None
+        return super().random() if first is None else first
+
+
+def configuration(profiles: Sequence[dict[str, Any]], providers: Iterable[Provider]) -> Configuration:
+    """These profiles as a document of their own, with the draft's policy and prices. Two queries. Raises
+    DocumentError."""
+    return document.Configuration.parse(
+        {
+            "version": 1,
+            "policy": draft.policy_tree(Policy.get()),
+            "prices": PriceTable.get().prices,
+            "providers": [draft.provider_tree(provider) for provider in providers],
+            "profiles": profiles,
+        }
+    )
+
+
+def snapshot(wanted: Configuration, providers: Iterable[Provider], profile_id: UUID = NEW) -> Snapshot:
+    """The document as gateways would load it. Its first profile has the given id; the others are previews beside
+    it. Raises DocumentError."""
+    slugs = [profile.slug for profile in wanted.profiles]
+    ids = {slug: str(uuid5(profile_id, slug) if place else profile_id) for place, slug in enumerate(slugs)}
+    compiled = compile_configuration(
+        wanted,
+        installation="",
+        number=0,
+        published_at=timezone.now(),
+        provider_ids={provider.slug: str(provider.id) for provider in providers},
+        profile_ids=ids,
+    )
+    return Snapshot.from_document(compiled)
+
+
+def draw(snapshot: Snapshot, profile: Profile, operation: str, model: str, providers: Iterable[Provider]) -> Draws:
+    """``DRAWS`` requests through the engine, each claimed and released before the next."""
+    live, now, wall = live_state(providers)
+    rng = EvenRandom(DRAWS)
+    counts: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for number in range(DRAWS):
+        rng.begin(number)
+        route_id = str(UUID(int=rng.getrandbits(128)))
+        facts = Facts(operation=operation, model=model, route_id=route_id, wall=wall)
+        request = RouteRequest(route_id, operation, model, facts=facts, estimate_tokens=lambda: INPUT_TOKENS)
+        decision = pipeline.decide(snapshot, profile, request, live, now, rng)
+        place = 0
+        while (ranked := decision.place(place)) is not None:
+            claim = live.claim(ranked.target, now, panic=decision.panic)
+            if claim is not None:
+                output = live.stats(ranked.target.id).mean_output_tokens
+                live.release(claim, now, round(OUTPUT_TOKENS if output is None else output), INPUT_TOKENS)
+                counts[ranked.target.id] = counts.get(ranked.target.id, 0) + 1
+                break
+            place += 1
+        if number == 0:
+            for excluded in decision.excluded:
+                reasons[excluded.target.id] = words.excluded(excluded.code, excluded.value)
+    stats = live.stats_of([target.id for target in profile.targets])
+    measured = any(one.mean_latency_s(stream, now)[1] for one in stats for stream in (True, False))
+    return Draws({target: count / DRAWS for target, count in counts.items()}, reasons, measured)
+
+
+def live_state(providers: Iterable[Provider]) -> tuple[LiveState, float, float]:
+    """(a private copy of the host's live state, its clock, the wall clock). Admin states are the database's: what
+    somebody set a moment ago counts."""
+    live = LocalLiveState(Random(1))
+    now, wall = time.monotonic(), timezone.now().timestamp()
+    states = {
+        str(provider.id): (provider.admin_state, provider.admin_until and provider.admin_until.timestamp())
+        for provider in providers
+    }
+    live.set_admin_states(states, now, wall)  # type: ignore[arg-type]  # admin_state holds the three choices
+    return live, now, wall
