@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from routes import explain
+from routes.api.explain_schema import EXAMPLES
 from routes.api.permissions import ReadScope
 from routes.api.resources import body_of
 from routes.api.schema import json_body, reference
@@ -28,6 +29,7 @@ class ExplainView(APIView):
         tags=["explain"],
         request=json_body("ExplainRequest"),
         responses={200: reference("Explanation")},
+        examples=[OpenApiExample(name, value, request_only=True) for name, value in EXAMPLES.items()],
     )
     def post(self, request: Request) -> Response:
         return Response(explain.explain(explain.parse(body_of(request))))

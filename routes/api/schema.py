@@ -15,9 +15,11 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic.json_schema import models_json_schema
 
 from routes import document
+from routes.api import explain_schema
 from routes.document.acts import AdminStateRequest, PublishRequest
 from routes.document.condition import add_conditions
 from routes.document.provider import PriceSection
+from routes.explain.documents import ExplainRequest
 
 TEMPLATE = "#/components/schemas/{model}"
 IF_MATCH = OpenApiParameter(
@@ -85,24 +87,28 @@ def json_body(name: str, required: bool = True) -> dict[str, Any]:
     return {"application/json": schema if required else {**schema, "default": {}}}
 
 
-def describes(name: str, noun: str, new: str = "") -> dict[str, Any]:
-    """The five operations of a configuration resource, for ``extend_schema_view``. ``new``: what a POST takes."""
+def describes(name: str, noun: str, new: str = "", within: OpenApiParameter | None = None) -> dict[str, Any]:
+    """The five operations of a configuration resource, for ``extend_schema_view``. ``new``: what a POST takes;
+    ``within``: a parameter that lists are filtered by and names need, where they are not unique by themselves."""
     resource = reference(f"{name}Resource")
-    key = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The id, or the slug or name.")
+    one = [OpenApiParameter("id", str, OpenApiParameter.PATH, description="The id, or the slug or name.")]
+    some = PAGE_PARAMETERS
+    if within is not None:
+        one, some = [*one, within], [within, *some]
     return {
-        "list": extend_schema(parameters=PAGE_PARAMETERS, responses={200: resource}),
-        "retrieve": extend_schema(parameters=[key], responses={200: resource}),
+        "list": extend_schema(parameters=some, responses={200: resource}),
+        "retrieve": extend_schema(parameters=one, responses={200: resource}),
         "create": extend_schema(
             request=json_body(new or name), responses={201: resource}, description=f"Add a new {noun}."
         ),
         "partial_update": extend_schema(
-            parameters=[key, IF_MATCH],
+            parameters=[*one, IF_MATCH],
             request=json_body(f"{name}Patch"),
             responses={200: resource},
             description="Objects with fixed fields are merged; lists and maps are replaced whole.",
         ),
         "destroy": extend_schema(
-            parameters=[key, IF_MATCH],
+            parameters=[*one, IF_MATCH],
             responses={204: None},
             description="Refused with 409 and `used_by` while something needs it.",
         ),
@@ -120,6 +126,7 @@ def components() -> dict[str, Any]:
         "Prices": PriceSection,
         "AdminStateRequest": AdminStateRequest,
         "PublishRequest": PublishRequest,
+        "ExplainRequest": ExplainRequest,
     }
     _, tree = models_json_schema([(model, "validation") for model in models.values()], ref_template=TEMPLATE)
     found: dict[str, Any] = tree["$defs"]
@@ -167,6 +174,7 @@ def components() -> dict[str, Any]:
             "changes": {"type": "array", "items": _object(change)},
         }
     )
+    found |= explain_schema.components()
     found["AdminState"] = _object({"provider": TEXT, **ADMIN_STATE})
     error = {
         "code": TEXT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.management.base import BaseCommand
 from django.db.utils import DatabaseError
@@ -45,7 +45,7 @@ class ControlCommand(BaseCommand):
 
         return Actor.command(type(self).__module__.rpartition(".")[2])
 
-    def refuse(self, *lines: str) -> None:
+    def refuse(self, *lines: str) -> NoReturn:
         """End with status 1; nothing has been changed."""
         for line in lines:
             self.stderr.write(line)

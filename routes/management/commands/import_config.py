@@ -34,7 +34,6 @@ class Command(ControlCommand):
             content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         except OSError as error:
             self.refuse(f"{file}: {error.strerror}")
-            return
         revision = import_configuration(
             load(content), actor=self.actor(), merge=merge, publish_now=publish, message=message
         )
