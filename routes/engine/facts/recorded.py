@@ -29,6 +29,7 @@ class Unknown(Enum):
 UNKNOWN: Final = Unknown.UNKNOWN
 
 _OF_BODY: Final = tuple((spec.name, spec.attribute) for spec in CATALOGUE if spec.from_body and not spec.secretive)
+_ATTRIBUTES: Final = frozenset(attribute for _, attribute in _OF_BODY)
 
 
 def record(facts: Facts, cheap: int = 0) -> dict[str, Any]:
@@ -54,13 +55,12 @@ def record(facts: Facts, cheap: int = 0) -> dict[str, Any]:
     if facts.has_read_body or (facts.body_bytes or 0) <= cheap:
         for name, attribute in _OF_BODY:
             kept[name] = getattr(facts, attribute)
-    else:  # but for what was given
+    elif not values.keys().isdisjoint(_ATTRIBUTES):  # some were given
         for name, attribute in _OF_BODY:
             if attribute in values:
                 kept[name] = values[attribute]
-    bits = {digest: held for digest, held in facts.bits.items() if held is not None}
-    if bits:
-        kept["bits"] = bits
+    if facts.bits:
+        kept["bits"] = {digest: held for digest, held in facts.bits.items() if held is not None}
     return kept
 
 
