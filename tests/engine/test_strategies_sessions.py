@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import log
 from typing import Any
 
 import pytest
@@ -137,10 +138,14 @@ def test_an_empty_fact_is_none() -> None:
 
 
 @given(st.integers(0, 2**53 - 1), st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True))
-def test_scores_are_logarithms_of_numbers_between_0_and_1(key: int, names: list[str]) -> None:
+def test_scores_are_numbers_between_0_and_1_and_with_weights_their_logarithms_over_them(
+    key: int, names: list[str]
+) -> None:
     seeds = [hashed(name) for name in names]
     assert all(0 <= seed < 2**53 for seed in seeds)
-    assert all(score < 0 for score in scored(key, seeds, [1.0] * len(seeds)))
+    even, weighed = scored(key, seeds, None), scored(key, seeds, [2.0] * len(seeds))
+    assert all(0 < score < 1 for score in even)
+    assert weighed == [pytest.approx(log(score) / 2) for score in even]
 
 
 # -- A/B tests -------------------------------------------------------------------------------------------------------

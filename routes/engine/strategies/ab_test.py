@@ -55,7 +55,6 @@ class Arm(NamedTuple):
 
     name: str
     pool: Pool
-    seeds: tuple[int, ...]
 
 
 class Experiment(NamedTuple):
@@ -84,7 +83,7 @@ class AbTest(Strategy):
         arm = test.arms[chosen]
         if not backup:
             run.variant = arm.name
-        ranked, tail = highest(arm.pool, arm.seeds, key, "variant")
+        ranked, tail = highest(arm.pool, key, "variant")
         winner = ranked[0]
         first = Ranked(winner.target, winner.model, "variant", arm.name)
         return (first,), _rest(test, scores, key, first, tail)
@@ -115,14 +114,14 @@ def _planned(pool: Pool, params: AbTestParams) -> Experiment:
         members = [(c.target.label, weight, (c,)) for c, weight in zip(pool.candidates, pool.weights, strict=True)]
     members = [entry for entry in members if entry[2]]
     profile = profile_of(pool.key)
-    arms = []
-    for number, (name, _, candidates) in enumerate(members):
-        part = Pool(f"{pool.key}/{number}", pool.tier, candidates)
-        arms.append(Arm(name, part, tuple(hashed(target_id) for target_id in part.ids)))
+    arms = tuple(
+        Arm(name, Pool(f"{pool.key}/{number}", pool.tier, candidates))
+        for number, (name, _, candidates) in enumerate(members)
+    )
     inside = {c.id for _, _, candidates in members for c in candidates}
     return Experiment(
         params,
-        tuple(arms),
+        arms,
         tuple(hashed(f"{profile}/{name}") for name, _, _ in members),
         tuple(share for _, share, _ in members),
         tuple(c for c in pool.candidates if c.id not in inside),
@@ -155,7 +154,7 @@ def _rest(
         arm = test.arms[number]
         ranked: Sequence[Ranked] = ()
         if code != "variant":
-            ranked, tail = highest(arm.pool, arm.seeds, key, code)
+            ranked, tail = highest(arm.pool, key, code)
         for entry in (*ranked, *(tail or ())):
             if entry.target.id not in told:
                 told.add(entry.target.id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from math import exp, log
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from routes.engine.stages import Run
 
 _MASK = (1 << 64) - 1
+_UNIT = 1 / (1 << 53)
 
 
 class ConsistentHashParams(Params):
@@ -59,20 +60,26 @@ class ConsistentHash(Strategy):
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         assert isinstance(params, ConsistentHashParams)
         code, key = _key(run, params.fact)
-        seeds = pool.memo.get(self.name)
-        if seeds is None:
-            seeds = pool.memo[self.name] = tuple(hashed(target_id) for target_id in pool.ids)
-        return highest(pool, seeds, key, code)
+        return highest(pool, key, code)
 
 
-def highest(pool: Pool, seeds: Sequence[int], key: int, code: str) -> Ranking:
+class Seeds(NamedTuple):
+    """What is computed once per pool: a number for each target, and the weights unless all are equal."""
+
+    numbers: tuple[int, ...]
+    weights: tuple[float, ...] | None
+
+
+def highest(pool: Pool, key: int, code: str) -> Ranking:
     """The pool by rendezvous hash of ``key``. The value is the score, between 0 and 1, weights evened out."""
-    if len(seeds) == 1:
-        candidate = pool.candidates[0]
-        return (Ranked(candidate.target, candidate.model, code, 1.0),), None
-    scores = scored(key, seeds, pool.weights)
+    seeds: Seeds | None = pool.memo.get("seeds")
+    if seeds is None:
+        weights = pool.weights
+        numbers = tuple(hashed(target_id) for target_id in pool.ids)
+        seeds = pool.memo["seeds"] = Seeds(numbers, weights if len(set(weights)) > 1 else None)
+    scores = scored(key, seeds.numbers, seeds.weights)
     first = scores.index(max(scores))
-    return (_told(pool, first, scores, code),), _rest(pool, first, scores, code)
+    return (_told(pool, first, scores, code),), _rest(pool, first, scores, code) if len(scores) > 1 else None
 
 
 def hashed(text: str) -> int:
@@ -80,14 +87,18 @@ def hashed(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 11
 
 
-def scored(key: int, seeds: Sequence[int], weights: Sequence[float]) -> list[float]:
-    """A score per seed, at most 0: the logarithm of a uniform number by key and seed, over the weight. The chance
-    to be highest is then in proportion to the weight."""
+def scored(key: int, seeds: Sequence[int], weights: Sequence[float] | None) -> list[float]:
+    """A score per seed: a uniform number between 0 and 1 by key and seed. With weights its logarithm over the weight,
+    which is below 0: the chance to be highest is then in proportion to the weight."""
     points = [
-        (((((z := ((key ^ seed) * 0x9E3779B97F4A7C15) & _MASK) ^ (z >> 32)) * 0xD6E8FEB86659FD93) & _MASK) >> 11)
+        (
+            (((((z := ((key ^ seed) * 0x9E3779B97F4A7C15) & _MASK) ^ (z >> 32)) * 0xD6E8FEB86659FD93) & _MASK) >> 11)
+            + 0.5
+        )
+        * _UNIT
         for seed in seeds
     ]
-    return [log((point + 0.5) / (1 << 53)) / weight for point, weight in zip(points, weights, strict=True)]
+    return points if weights is None else [log(point) / weight for point, weight in zip(points, weights, strict=True)]
 
 
 def _key(run: Run, fact: str | None) -> tuple[str, int]:
@@ -108,8 +119,8 @@ def _key(run: Run, fact: str | None) -> tuple[str, int]:
 
 
 def _told(pool: Pool, index: int, scores: Sequence[float], code: str) -> Ranked:
-    candidate = pool.candidates[index]
-    return Ranked(candidate.target, candidate.model, code, exp(scores[index] * pool.mean_weight))
+    candidate, score = pool.candidates[index], scores[index]
+    return Ranked(candidate.target, candidate.model, code, score if score > 0 else exp(score * pool.mean_weight))
 
 
 def _rest(pool: Pool, first: int, scores: Sequence[float], code: str) -> Iterator[Ranked]:
