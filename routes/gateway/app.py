@@ -205,7 +205,9 @@ class Gateway:
         if decision.unserved:
             message = f"no target of profile {profile.slug!r} serves model {exchange.model!r} at {exchange.resource}"
             return NotFound(message, code="model_not_found", param="model")
-        wait = RETRY_SOON if decision.retry_at is None else max(RETRY_SOON, decision.retry_at - self.state.clock())
+        wait = RETRY_SOON
+        if decision.retry_at is not None and not attempts.any_is_busy(decision):
+            wait = max(RETRY_SOON, decision.retry_at - self.state.clock())
         if decision.all_rate_limited:
             return RateLimited(retry_after=wait)
         return NoTargetAvailable(f"no target of profile {profile.slug!r} is available", retry_after=wait)

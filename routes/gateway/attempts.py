@@ -54,6 +54,11 @@ async def run(state: GatewayState, exchange: Exchange, receive: Any, send: Send)
         watch.close()
 
 
+def any_is_busy(decision: Decision) -> bool:
+    """Whether somebody was left out only for having as many requests as it takes at once: that may end any moment."""
+    return any(exclusion.code == "at_capacity" for exclusion in decision.excluded)
+
+
 class _Route:
     """One request on its way through its ranking."""
 
@@ -192,9 +197,11 @@ class _Route:
             return False
         index = self._index + 1
         while (place := self.decision.place(index)) is not None:
+            provider = place.target.provider
             if (
                 live.circuit(place.target, now).state != "open"
                 and live.quarantined_until(place.target, place.model, now) is None
+                and not 0 < provider.max_concurrency <= live.in_flight(provider.id)
             ):
                 return True
             index += 1
@@ -282,11 +289,15 @@ class _Route:
     def _soonest(self) -> float:
         """Seconds until some target of this ranking, or one left out of it, may serve again."""
         live, decision, now = self.state.live, self.decision, self.state.clock()
+        if any_is_busy(decision):
+            return RETRY_SOON
         moments = [] if decision.retry_at is None else [decision.retry_at]
         for place in decision.full_ranking():
             quarantine = live.quarantined_until(place.target, place.model, now)
             if quarantine is not None:
                 moments.append(quarantine.until)
+            elif not self.exchange.attempts:
+                return RETRY_SOON  # nothing but its seats or half-open slots refused us
         return max(RETRY_SOON, min(moments) - now) if moments else RETRY_SOON
 
     def _refuse(self, refusal: Refusal) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.documents import document, profile, provider, target
+from tests.documents import document, head, profile, provider, target
 from tests.gateway.lab import CHAT
 from tests.gateways import KEY
 
@@ -49,6 +49,22 @@ def test_only_the_model_changes_when_the_provider_has_a_name_of_its_own_for_it(l
 
     assert received.body == body.replace(b'"model" : "gpt-4o"', b'"model" : "acme/gpt"')
     assert received.header("content-length") == str(len(received.body))
+
+
+def test_a_head_gets_what_its_provider_would_and_another_head_takes_over(lab: Lab) -> None:
+    one, two = lab.provider(), lab.provider()
+    heads = [head("one", endpoint=one.handle.base_url), head("two", endpoint=two.handle.base_url, region="eu")]
+    shared = lab.provider(credential="sk-of-the-provider", heads=heads)
+    lab.publish(shared, max_attempts=2, same_target_retries=0)
+    one.fail("status", status=500)
+    answer = lab.chat()
+    assert answer.status == 200
+    assert (one.count, two.count, shared.count) == (1, 1, 0)
+    assert two.requests()[0].header("authorization") == "Bearer sk-of-the-provider"
+    assert two.requests()[0].header("host") == f"127.0.0.1:{two.handle.port}"
+    row = lab.row(answer)
+    assert [attempt.endpoint for attempt in row.attempts] == [one.handle.base_url, two.handle.base_url]
+    assert (row.endpoint, row.region) == (two.handle.base_url, "eu")
 
 
 def test_a_large_body_arrives_whole(lab: Lab) -> None:

@@ -54,13 +54,18 @@ def test_every_name_is_there_with_0_before_the_first_request(gateway: Gateways) 
         *("external_service_calls_total", "route_attempts_total", "route_latency_seconds_count"),
         *("route_ttfb_seconds_count", "route_overhead_seconds_count", "route_stage_seconds_count"),
         *("circuit_transitions_total", "route_tokens_total", "route_cost_usd_total", "journal_dropped_total"),
-        *("message_queue_messages_total",),
+        *("message_queue_messages_total", "cache_hits_total", "cache_misses_total"),
     )
     series = scrape(gateway)
     present = {name for name, _ in series}
     assert set(names) <= present
     assert all(total(series, name) == 0 for name in names)
     assert value(series, "routing_decisions_total", strategy="none", model_type="chat", region="none") == 0
+    assert value(series, "routing_decisions_total", strategy="consistent_hash", model_type="chat", region="none") == 0
+    for cache in ("affinity", "key", "price"):
+        assert value(series, "cache_hits_total", cache=cache) == value(series, "cache_misses_total", cache=cache) == 0
+    for stage in ("admission", "health", "smart_routing", "affinity", "load_balancer"):
+        assert value(series, "route_stage_seconds_count", stage=stage) == 0
     assert value(series, "config_revision", process="gateway-1") == 1
     assert ("loop_lag_seconds", (("process", "gateway-1"),)) in series
 
@@ -101,6 +106,11 @@ def test_counters_equal_what_was_sent(gateway: Gateways, simulator: Simulator) -
     assert spent > 0
     assert value(series, "route_cost_usd_total", provider="good") == pytest.approx(spent / 1e6)
     assert value(series, "message_queue_messages_total", queue="journal", status="published") == len(gateway.records())
+    # What was looked up: five keys, one of them unknown, and the price of each answer that reported tokens.
+    assert value(series, "cache_hits_total", cache="key") == 4
+    assert value(series, "cache_misses_total", cache="key") == 1
+    assert value(series, "cache_hits_total", cache="price") == len(rows)
+    assert value(series, "cache_misses_total", cache="price") == 0
 
 
 def test_a_circuit_that_opens_is_counted_under_its_target(gateway: Gateways, simulator: Simulator) -> None:
