@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.engine import conditions, strategies
 from routes.engine.snapshot import ModelMap
@@ -113,23 +113,43 @@ def _all_zero(weights: Sequence[float], name: str, params: Mapping[str, Any]) ->
 # -- rules that no request reaches ------------------------------------------------------------------------
 def _unreachable(profile: Profile) -> Iterator[Finding]:
     """Exact for equal conditions and for ``all`` and ``any`` of the same clauses; it never guesses."""
-    earlier: list[tuple[str, frozenset[str], frozenset[str]]] = []
+    earlier: list[_Asked] = []
     for rule in profile.rules:
         if not rule.enabled:
             continue
-        every, some = _clauses(rule.when)
-        for name, needed, offered in earlier:
-            if needed <= every or (some and some <= offered):
-                always = "always matches" if not needed else "matches whatever this one does"
-                text = f"profile {profile.slug}: rule {rule.name} is never reached: rule {name} {always}"
-                yield Finding("rule_unreachable", f"profiles[{profile.slug}].rules[{rule.name}]", text)
-                break
-        if not any(fact.startswith("partition.") for fact in conditions.parse(rule.when, "when").facts):
-            earlier.append((rule.name, every, some))
+        asked = _asked(rule)
+        before = next((other for other in earlier if other.takes_all_of(asked)), None)
+        if before is not None:
+            always = "matches whatever this one does" if before.every else "always matches"
+            text = f"profile {profile.slug}: rule {rule.name} is never reached: rule {before.name} {always}"
+            yield Finding("rule_unreachable", f"profiles[{profile.slug}].rules[{rule.name}]", text)
+        if not asked.measures:
+            earlier.append(asked)
+
+
+class _Asked(NamedTuple):
+    """What a rule asks for: clauses that must all hold, and clauses of which one is enough (empty = says nothing)."""
+
+    name: str
+    every: frozenset[str]
+    some: frozenset[str]
+    needs_text: bool  # never matches a request without a prompt
+    measures: bool  # asks about its own targets, so that the same words mean another thing in another rule
+
+    def takes_all_of(self, later: _Asked) -> bool:
+        if self.needs_text and not later.needs_text:
+            return False
+        return self.every <= later.every or bool(later.some and later.some <= self.some)
+
+
+def _asked(rule: Rule) -> _Asked:
+    condition = conditions.parse(rule.when)
+    measures = any(fact.startswith("partition.") for fact in condition.facts)
+    return _Asked(rule.name, *_clauses(rule.when), condition.needs_text, measures)
 
 
 def _clauses(tree: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """(clauses that must all hold, clauses of which one is enough); the second is empty where that says nothing."""
+    """(clauses that must all hold, clauses of which one is enough)."""
     whole = frozenset({_key(tree)})
     if "all" in tree:
         clauses = frozenset(map(_key, tree["all"]))

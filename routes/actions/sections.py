@@ -73,8 +73,10 @@ def sync_prices(*, actor: Actor, reset: bool = False) -> list[str]:
 
 def configured_models(configuration: document.Configuration) -> set[str]:
     """Every model that is named: by targets of profiles and rules, and on both sides of providers' ``models``."""
-    parts = [part for profile in configuration.profiles for part in (profile, *profile.rules)]
-    names = {target.model for part in parts for target in part.targets if target.model}
+    names: set[str] = set()
+    for profile in configuration.profiles:
+        for targets in (profile.targets, *(rule.targets for rule in profile.rules)):
+            names.update(target.model for target in targets if target.model)
     for provider in configuration.providers:
         for asked, upstream in (provider.models or {}).items():
             names |= {asked, upstream}

@@ -291,6 +291,7 @@ def found(*targets: Any, **fields: Any) -> list[tuple[str, str]]:
 
 
 A, B = {"fact": "model", "op": "eq", "value": "a"}, {"fact": "stream", "op": "is", "value": True}
+TEXT = {"fact": "user_text", "op": "contains", "value": "x"}
 PARTITION = {"fact": "partition.utilisation", "op": "lte", "value": 50}
 
 
@@ -308,6 +309,8 @@ PARTITION = {"fact": "partition.utilisation", "op": "lte", "value": 50}
         (A, {"not": A}, False),
         (A, {"all": []}, False),
         (PARTITION, PARTITION, False),
+        ({"any": [A, B, TEXT]}, {"any": [A, B]}, False),  # a rule that reads text leaves embeddings to the later one
+        ({"any": [A, B, TEXT]}, {"any": [A, TEXT]}, True),
         (A, B, False),
     ],
 )
