@@ -19,7 +19,7 @@ from routes.actions.errors import Invalid
 from routes.api.auth import actor_of
 from routes.api.pagination import CursorPages
 from routes.api.resources import ResourceViewSet, body_of, etag, meta
-from routes.api.schema import PAGE_PARAMETERS, describes, reference
+from routes.api.schema import describes
 from routes.document.condition import sentence
 from routes.models import Profile, Rule
 from routes.ports import rule_traffic
@@ -34,27 +34,18 @@ if TYPE_CHECKING:
 
 #: Digits of a position in the order of the list.
 DIGITS = 5
-PROFILE = OpenApiParameter("profile", str, description="Only rules of this profile: its slug or id.")
+PROFILE = OpenApiParameter("profile", str, description="The profile of the rules: its slug or id. Names need it.")
 
 
 class InOrder(CursorPages):
     ordering = "place"
 
 
-@extend_schema_view(
-    **{
-        **describes("Rule", "rule", new="RuleCreate"),
-        "list": extend_schema(
-            parameters=[PROFILE, *PAGE_PARAMETERS],
-            responses={200: reference("RuleResource")},
-            description="Rules in the order in which they are asked, profile by profile.",
-        ),
-    }
-)
+@extend_schema_view(**describes("Rule", "rule", new="RuleCreate", within=PROFILE))
 @extend_schema(tags=["rules"])
 class RuleViewSet(ResourceViewSet):
-    """Smart rules of the draft. A rule's version counts what the rule says; its profile's version counts every change
-    of its rules, their order too."""
+    """Smart rules of the draft, in the order in which they are asked, profile by profile. A rule's version counts what
+    the rule says; its profile's version counts every change of its rules, their order too."""
 
     noun = "rule"
     pagination_class = InOrder
