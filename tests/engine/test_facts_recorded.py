@@ -165,7 +165,16 @@ def test_a_text_clause_is_decided_only_for_operations_that_carry_a_prompt(
     "kept",
     [
         {},
-        {"tokens": "5", "tag": "a", "bits": [], "operation": 5, "stream": 1, "model": {}, "time": "noon"},
+        {
+            "tokens": "5",
+            "tag": "a",
+            "bits": [],
+            "operation": 5,
+            "stream": 1,
+            "model": {},
+            "time": "noon",
+            "header.a": "x",
+        },
         {"tokens": -1, "tag": [5], "bits": {"x": "yes"}, "client_ip": 5, "percent": True},
     ],
 )
