@@ -50,7 +50,16 @@ class ConsoleSite(AdminSite):
 
             return remove_page(request, self)
 
-        return [path("demo/remove/", self.admin_view(remove_demo), name="remove_demo"), *super().get_urls()]
+        def explain(request: HttpRequest) -> HttpResponse:
+            from routes.admin.explain import explain_page
+
+            return explain_page(request, self)
+
+        return [
+            path("demo/remove/", self.admin_view(remove_demo), name="remove_demo"),
+            path("explain/", self.admin_view(explain), name="explain"),
+            *super().get_urls(),
+        ]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from routing_project.console.dashboard import dashboard

@@ -65,6 +65,15 @@ LOOKS: dict[str, Look] = {
     # smart rule
     "rule_on": Look("ok", "circle-check", "On"),
     "rule_off": Look("quiet", "circle-off", "Off"),
+    # a rule or a condition, asked about one request
+    "rule_matched": Look("ok", "circle-check", "Matched"),
+    "rule_later": Look("info", "circle-dashed", "Would match too"),
+    "rule_missed": Look("quiet", "circle", "Did not match"),
+    "rule_unknown": Look("warn", "circle-dashed", "Cannot be told"),
+    "holds": Look("ok", "check", "Holds"),
+    "fails": Look("quiet", "x", "Does not hold"),
+    "same_choice": Look("ok", "circle-check", "As recorded"),
+    "other_choice": Look("info", "split", "Another choice than recorded"),
     # configuration
     "live": Look("ok", "circle-check", "Live"),
     "unpublished": Look("warn", "git-compare", "Unpublished"),
@@ -162,6 +171,23 @@ def grouped(value: float) -> str:
 @register.filter
 def count(value: int | None) -> str:
     return DASH if value is None else grouped(value)
+
+
+@register.filter
+def fact_value(value: object) -> str:
+    """A value of a condition as people read it: words instead of JSON's."""
+    match value:
+        case None:
+            return DASH
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(fact_value(entry) for entry in value) or DASH
+        case dict():
+            return ", ".join(f"{name} {fact_value(entry)}" for name, entry in value.items())
+        case int() | float():
+            return grouped(round(value, 2))
+    return str(value)
 
 
 @register.filter
