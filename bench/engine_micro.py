@@ -137,7 +137,7 @@ def deciding(name: str, size: int, trouble: bool = False) -> Callable[[], object
 
 BODY = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"' + b"a question " * 80 + b'"}]}'
 #: None of the first four holds for the request, the fifth does.
-RULES = (
+RULES: tuple[dict[str, Any], ...] = (
     {"all": [{"fact": "model", "op": "prefix", "value": "claude"}, {"fact": "stream", "op": "is", "value": True}]},
     {"any": [{"fact": "tag", "op": "eq", "value": "batch"}, {"fact": "key.name", "op": "eq", "value": "night"}]},
     {"all": [{"fact": "tokens", "op": "gte", "value": 32000}, {"not": {"fact": "stream", "op": "is", "value": False}}]},

@@ -229,8 +229,8 @@ class CandidateSet:
             position = target.position
             candidates.append(Candidate(target, target.id, m, u, provider.weight, 0, position, price, position))
         #: all parts' together, in configured order; weight, tier and place mean something only in a plan's pools
-        self.candidates = tuple(candidates)
-        self.excluded = tuple(excluded)
+        self.candidates: tuple[Candidate, ...] = tuple(candidates)
+        self.excluded: tuple[Exclusion, ...] = tuple(excluded)
         self.by_id = {c.id: c for c in candidates}
         self.by_provider: dict[str, list[Candidate]] = {}
         for candidate in candidates:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.documents import head, provider, snapshot
 from tests.engine.drive import Bench
+
+if TYPE_CHECKING:
+    from routes.engine.types import Decision
 
 SLUGS = "abcdefghijklmnopqrst"
 
@@ -47,4 +50,8 @@ def report(line: Bench, **loads: float) -> None:
 
 def told(line: Bench, **given: Any) -> list[tuple[str, str, Any]]:
     """(slug, code, value) of the whole ranking."""
-    return [(e.target.provider.slug, e.code, e.value) for e in line.decide(**given).full_ranking()]
+    return told_of(line.decide(**given))
+
+
+def told_of(decision: Decision) -> list[tuple[str, str, Any]]:
+    return [(e.target.provider.slug, e.code, e.value) for e in decision.full_ranking()]

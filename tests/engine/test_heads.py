@@ -102,7 +102,7 @@ def points(fields: dict[str, Any], wanted: Requirements | None, load: float = 0)
     """What one head scores beside one that has nothing."""
     line = heads("model_specific", {"a": {"capacity": 100, **fields}, "b": {"capacity": 1}})
     report(line, a=load, b=1)
-    return next(value for slug, _, value in told(line, requirements=wanted) if slug == "a")
+    return float(next(value for slug, _, value in told(line, requirements=wanted) if slug == "a"))
 
 
 @pytest.mark.parametrize(

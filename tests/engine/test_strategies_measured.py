@@ -10,7 +10,7 @@ import pytest
 from routes.engine.types import Outcome
 from tests.documents import profile, provider, snapshot, target
 from tests.engine.drive import CHI_SQUARED_0_001, Bench, chi_squared
-from tests.engine.strategy_bench import bench, feed, told
+from tests.engine.strategy_bench import bench, feed, told, told_of
 
 
 # -- least latency --
@@ -20,7 +20,7 @@ def test_least_latency_ranks_streams_by_their_first_event() -> None:
         feed(line, slug, latency, stream=True)
         feed(line, slug, 1 / latency)  # other requests say the opposite
     decision = line.decide(stream=True)
-    assert [(e.target.provider.slug, e.code, e.value) for e in decision.full_ranking()] == [
+    assert told_of(decision) == [
         ("b", "first_event", pytest.approx(45.0)),
         ("c", "first_event", pytest.approx(100.0)),
         ("a", "first_event", pytest.approx(300.0)),
@@ -32,7 +32,7 @@ def test_least_latency_ranks_others_by_latency_per_output_token() -> None:
     feed(line, "a", 2.0, tokens=1000)
     feed(line, "b", 1.0, tokens=10)
     decision = line.decide()
-    assert [(e.target.provider.slug, e.code, e.value) for e in decision.full_ranking()] == [
+    assert told_of(decision) == [
         ("a", "per_token", pytest.approx(2.0)),
         ("b", "per_token", pytest.approx(100.0)),
     ]
@@ -207,9 +207,9 @@ def test_peak_ewma_takes_the_faster_of_two() -> None:
     feed(line, "a", 1.0, 1, stream=True)
     feed(line, "b", 0.2, 1, stream=True)
     decision = line.decide(stream=True)
-    assert [(e.target.provider.slug, e.value) for e in decision.full_ranking()] == [
-        ("b", pytest.approx(200.0)),
-        ("a", pytest.approx(1000.0)),
+    assert told_of(decision) == [
+        ("b", "peak_ewma", pytest.approx(200.0)),
+        ("a", "peak_ewma", pytest.approx(1000.0)),
     ]
 
 
