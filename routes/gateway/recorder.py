@@ -15,7 +15,6 @@ from uuid import UUID
 from history.records import Finished, Started
 from routes.engine.cost import cost_micro_usd, price_for
 from routes.engine.explain import pack_decision
-from routes.engine.facts import record
 from routes.engine.types import MODEL_TYPES
 from routes.gateway.metrics import METHODS
 
@@ -92,8 +91,6 @@ class Recorder:
         key, profile, decision, snapshot = exchange.key, exchange.profile, exchange.decision, exchange.snapshot
         attempts, place, usage = exchange.attempts, exchange.place, exchange.usage
         target = place.target if place is not None else None
-        if decision is not None and exchange.facts is not None:
-            decision.facts = record(exchange.facts)
         cost = None
         if place is not None and snapshot is not None and usage.output is not None:
             provider = place.target.provider

@@ -7,20 +7,24 @@ on first use, a region is looked up only where nobody named one.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from routes.engine import strategies
 from routes.engine.errors import EngineError
 from routes.engine.facts import Facts
+from routes.engine.strategies.consistent_hash import ConsistentHashParams
 from routes.engine.types import RouteRequest
 from routes.gateway import intake, sessions
 from routes.gateway.errors import BadRequest, Forbidden
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from routes.engine.facts import Calibration
     from routes.engine.live import LiveState
     from routes.gateway.exchange import Exchange
+    from routes.gateway.geo import Geo
     from routes.gateway.intake import BodyHead
-    from routes.gateway.state import GatewayState
 
 MAX_REGION_LENGTH = 64
 
@@ -36,40 +40,53 @@ def session_of(exchange: Exchange, head: BodyHead, index: dict[bytes, bytes], pa
     return session
 
 
-def build(state: GatewayState, exchange: Exchange, head: BodyHead, index: dict[bytes, bytes]) -> RouteRequest:
+class Asker(Protocol):
+    """What this module reads of a gateway's state; explaining brings its own."""
+
+    @property
+    def live(self) -> LiveState: ...
+    @property
+    def calibration(self) -> Calibration: ...
+    @property
+    def geo(self) -> Geo | None: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+
+
+def build(asker: Asker, exchange: Exchange, head: BodyHead, index: dict[bytes, bytes]) -> RouteRequest:
     """The question for ``decide``; fills in what the exchange keeps of it. Raises BadRequest or Forbidden."""
     key, profile = exchange.key, exchange.profile
     assert key is not None
     assert profile is not None
-    exchange.region = _region(state, exchange, index)
+    exchange.region = _region(asker, exchange, index)
     request = RouteRequest(
         exchange.route_id, exchange.operation, exchange.model, exchange.stream, exchange.session, key.id
     )
     request.region = exchange.region
     request.max_output_tokens = head.output_limit
-    request.estimate_tokens = partial(_expected_tokens, state, exchange)
+    request.estimate_tokens = partial(_expected_tokens, asker, exchange)
     if b"x-route-tags" in index:
         request.tags = exchange.tags = intake.find_tags(exchange.headers)
-    if profile.rules:
-        request.facts = facts_of(state.live, exchange)
+    if profile.rules or (isinstance(profile.params, ConsistentHashParams) and profile.params.fact):
+        request.facts = facts_of(asker.live, exchange)
     if exchange.operation == "responses" and type(head.previous_response_id) is str:
-        request.origin = sessions.origin(state.live, key, profile, head.previous_response_id, state.clock())
+        request.origin = sessions.origin(asker.live, key, profile, head.previous_response_id, asker.clock())
     if b"x-route-strategy" in index or b"x-route-provider" in index:
         _override(request, index, allowed=key.overrides)
     return request
 
 
-def _region(state: GatewayState, exchange: Exchange, index: dict[bytes, bytes]) -> str | None:
+def _region(asker: Asker, exchange: Exchange, index: dict[bytes, bytes]) -> str | None:
     """What the request says, else what its key says, else where its client is."""
     named = index.get(b"x-route-region")
     if named:
         return named.decode()[:MAX_REGION_LENGTH]
     assert exchange.key is not None
     assert exchange.snapshot is not None
-    if exchange.key.region or state.geo is None:
+    if exchange.key.region or asker.geo is None:
         return exchange.key.region
     regions = exchange.snapshot.policy.geo
-    return state.geo.region(exchange.client_ip, regions) if regions else None
+    return asker.geo.region(exchange.client_ip, regions) if regions else None
 
 
 def facts_of(live: LiveState, exchange: Exchange) -> Facts:
@@ -104,9 +121,9 @@ def estimate_tokens(live: LiveState, exchange: Exchange) -> int:
     return facts_of(live, exchange).tokens or 0
 
 
-def _expected_tokens(state: GatewayState, exchange: Exchange) -> int:
+def _expected_tokens(asker: Asker, exchange: Exchange) -> int:
     """The same, corrected by what answers to such requests have reported: for what a request will cost."""
-    return state.calibration.read(exchange.model, estimate_tokens(state.live, exchange))
+    return asker.calibration.read(exchange.model, estimate_tokens(asker.live, exchange))
 
 
 def _override(request: RouteRequest, index: dict[bytes, bytes], *, allowed: bool) -> None:

@@ -263,3 +263,18 @@ def test_the_record_keeps_what_the_rules_saw_and_none_of_the_words(lab: Lab) -> 
     assert packed is not None
     assert "Ulysses" not in json.dumps(packed)
     assert "gold" in json.dumps(packed)
+
+
+@pytest.mark.slow
+def test_a_hash_of_a_fact_sends_equal_values_to_one_target_without_any_rule(lab: Lab) -> None:
+    providers = [lab.provider() for _ in range(3)]
+    lab.publish(*providers, strategy="consistent_hash", of_profile={"params": {"fact": "header.x-tenant"}})
+
+    def answered_by(tenant: str) -> str:
+        answer = lab.gateway.post("/v1/chat/completions", CHAT, x_tenant=tenant)
+        assert answer.status == 200
+        return answer.headers["x-route-provider"]
+
+    homes = {tenant: answered_by(tenant) for tenant in map(str, range(12))}
+    assert len(set(homes.values())) > 1
+    assert {tenant: answered_by(tenant) for tenant in homes} == homes
