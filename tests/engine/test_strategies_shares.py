@@ -341,10 +341,7 @@ def test_counters_of_a_rule_and_of_its_profile_are_apart(strategy: str) -> None:
     places = [target("a"), target("b")]
     rules = [rule("streams", {"fact": "stream", "op": "is", "value": True}, [dict(place) for place in places])]
     line = Bench(snapshot([provider("a"), provider("b")], [profile(targets=places, strategy=strategy, rules=rules)]))
-    facts: dict[str, Any] = {
-        "stream": True,
-        "facts": Facts(operation="chat", model="gpt-4o", route_id="x", wall=0.0, stream=True),
-    }
+    facts = Facts(operation="chat", model="gpt-4o", route_id="x", wall=0.0, stream=True)
     assert [line.first() for _ in range(3)] == ["a", "b", "a"]
     assert [line.first(stream=True, facts=facts) for _ in range(3)] == ["a", "b", "a"]
     assert line.first() == "b"
