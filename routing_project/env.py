@@ -126,6 +126,11 @@ class Env(BaseSettings):
         return self.data / "overlay.bin"
 
     @property
+    def live_path(self) -> Path:
+        """Memory that the processes of this host share: circuits, pins, what is in flight."""
+        return self.data / "live.state"
+
+    @property
     def socket_dir(self) -> Path:
         """Folder for Unix sockets: in the data folder, or in the temporary folder when that path is too long."""
         wanted = self.data / "run"

@@ -1,22 +1,31 @@
 """The circuit breaker of one target: closed -> open -> half-open -> closed, in periods.
 
-Owns the state machine and its numbers; reads no clock and draws no random number (both are passed in), takes
-no lock (``LocalLiveState`` does). Imports the vocabulary only. Settings come with every call because a new
-revision may change them while the circuit lives on.
+Owns the state machine and its numbers, which live in *cells*: a list, or a view of memory that all processes of a
+host share. Reads no clock and draws no random number (both are passed in), takes no lock (the tables do). Imports
+the vocabulary only. Settings come with every call because a new revision may change them while the circuit lives on.
 
 Every change of state starts a new period with empty counts and an empty window. Whoever starts an attempt
 remembers the period it began in; a result of an older period is ignored.
+
+A process may be killed between any two writes, so the order of writes matters: every prefix of an update is a
+state that somebody else can go on from (counts cleared, but the state not yet changed; a slot's lapse without its
+token). Only the window's two sums follow from other cells; ``repair`` counts them again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from array import array
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from routes.engine.types import Transition
 
 if TYPE_CHECKING:
+    from collections.abc import MutableSequence
+
     from routes.engine.settings import CircuitSettings
     from routes.engine.types import CircuitState
+
+    Cells: TypeAlias = MutableSequence[float] | memoryview[float]
 
 #: Least share of requests admitted during slow start.
 SLOW_START_FLOOR = 0.10
@@ -26,6 +35,35 @@ JITTER = 0.20
 BUCKETS = 30
 #: Doubling ends here however often a circuit re-opens (the settings' maximum ends it long before).
 MAX_DOUBLINGS = 16
+#: Half-open slots there is room for; more than that is not trying carefully any more.
+SLOTS = 128
+#: Processes of a host that may hold something here. A slot's token names its owner.
+OWNERS = 128
+
+STATES: tuple[CircuitState, ...] = ("closed", "open", "half_open")
+_CLOSED, _OPEN, _HALF_OPEN = 0.0, 1.0, 2.0
+REASONS = (
+    "",
+    "consecutive_failures",
+    "failure_rate",
+    "recovery_timeout",
+    "degraded_success",
+    "successes",
+    "half_open_failure",
+    "another_host",
+)
+
+# Cells. All zero is a fresh closed circuit.
+STATE, PERIOD, SINCE, UNTIL, CONSECUTIVE, SUCCESSES, REOPENED, REASON, ISSUED, SHARE, SHARE_UNTIL = range(11)
+WINDOW, NEWEST, GOOD, BAD = range(11, 15)
+GOODS = 15
+BADS = GOODS + BUCKETS
+TOKENS = BADS + BUCKETS
+LAPSES = TOKENS + SLOTS
+SIZE = LAPSES + SLOTS
+
+_NO_RESULTS = array("d", bytes(8 * 2 * BUCKETS))
+_NO_SLOTS = array("d", bytes(8 * SLOTS))
 
 
 class CircuitView(NamedTuple):
@@ -41,162 +79,237 @@ CLOSED = CircuitView("closed", 0.0, 1.0)
 
 
 class Window:
-    """Successes and failures of the last ``window`` seconds, in buckets, so that its size does not grow with
+    """Successes and failures of the last so many seconds, in buckets, so that its size does not grow with
     traffic. A result leaves at most one bucket (window / 30) early."""
 
-    __slots__ = ("_bad", "_good", "_newest", "_width", "bad", "good")
+    __slots__ = ("_cells",)
 
-    def __init__(self, seconds: float) -> None:
-        self._width = seconds / BUCKETS
-        self._good = [0] * BUCKETS
-        self._bad = [0] * BUCKETS
-        self._newest = 0
-        self.good = 0
-        self.bad = 0
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+
+    @property
+    def good(self) -> int:
+        return int(self._cells[GOOD])
+
+    @property
+    def bad(self) -> int:
+        return int(self._cells[BAD])
+
+    def restart(self, seconds: float) -> None:
+        """Forget all results; from now on of the last ``seconds``."""
+        cells = self._cells
+        cells[GOOD] = cells[BAD] = cells[NEWEST] = 0.0
+        cells[GOODS:TOKENS] = _NO_RESULTS
+        cells[WINDOW] = seconds
 
     def add(self, success: bool, now: float) -> None:
         """Count one result after dropping what has become too old."""
-        number = int(now / self._width)
-        steps = number - self._newest
-        if steps > 0:
-            for step in range(1, min(steps, BUCKETS) + 1):
-                slot = (self._newest + step) % BUCKETS if steps < BUCKETS else step - 1
-                self.good -= self._good[slot]
-                self.bad -= self._bad[slot]
-                self._good[slot] = self._bad[slot] = 0
-            self._newest = number
-        slot = number % BUCKETS
+        cells = self._cells
+        number = now // (cells[WINDOW] / BUCKETS)
+        newest = cells[NEWEST]
+        if number > newest:
+            steps = number - newest
+            if steps >= BUCKETS:
+                cells[GOODS:TOKENS] = _NO_RESULTS
+                cells[GOOD] = cells[BAD] = 0.0
+            else:
+                for step in range(1, int(steps) + 1):
+                    slot = int(newest + step) % BUCKETS
+                    cells[GOOD] -= cells[GOODS + slot]
+                    cells[BAD] -= cells[BADS + slot]
+                    cells[GOODS + slot] = cells[BADS + slot] = 0.0
+            cells[NEWEST] = number
+        slot = int(number) % BUCKETS
         if success:
-            self.good += 1
-            self._good[slot] += 1
+            cells[GOOD] += 1
+            cells[GOODS + slot] += 1
         else:
-            self.bad += 1
-            self._bad[slot] += 1
+            cells[BAD] += 1
+            cells[BADS + slot] += 1
 
 
 class Circuit:
     """State of one target's circuit. ``period`` counts changes of state."""
 
-    __slots__ = (
-        "_slots",
-        "_window",
-        "_window_seconds",
-        "consecutive",
-        "period",
-        "reopened",
-        "since",
-        "state",
-        "successes",
-        "target_id",
-        "until",
-    )
+    __slots__ = ("_window", "cells", "target_id")
 
-    def __init__(self, target_id: str) -> None:
+    def __init__(self, target_id: str, cells: Cells | None = None) -> None:
         self.target_id = target_id
-        self.state: CircuitState = "closed"
-        self.period = 0
-        self.since: float | None = None  # when this period began; None = fresh
-        self.until = 0.0  # open: when it may be tried again
-        self.consecutive = 0
-        self.successes = 0  # half-open: so far
-        self.reopened = 0  # half-open failures since it last closed
-        self._slots: dict[int, float] = {}  # half-open: token -> when the claim lapses
-        self._window: Window | None = None
-        self._window_seconds = 0.0
+        self.cells: Cells = [0.0] * SIZE if cells is None else cells
+        self._window = Window(self.cells)
+
+    @property
+    def state(self) -> CircuitState:
+        return STATES[int(self.cells[STATE])]
+
+    @property
+    def closed(self) -> bool:
+        return self.cells[STATE] == _CLOSED
+
+    @property
+    def period(self) -> float:
+        return self.cells[PERIOD]
+
+    @property
+    def since(self) -> float | None:
+        """When this period began; None = fresh."""
+        return self.cells[SINCE] if self.cells[PERIOD] else None
+
+    @property
+    def consecutive(self) -> int:
+        return int(self.cells[CONSECUTIVE])
 
     def view(self, settings: CircuitSettings, now: float) -> CircuitView:
         """The state in force at ``now``. Changes nothing."""
-        if self.state == "closed":
-            if self.since is None or settings.slow_start <= 0:
+        cells = self.cells
+        state = cells[STATE]
+        if state == _CLOSED:
+            if not cells[PERIOD] or settings.slow_start <= 0:
                 return CLOSED
-            elapsed = now - self.since
+            elapsed = now - cells[SINCE]
             if elapsed >= settings.slow_start:
                 return CLOSED
             return CircuitView("closed", 0.0, max(SLOW_START_FLOOR, elapsed / settings.slow_start))
-        if self.state == "open" and now < self.until:
-            return CircuitView("open", self.until, 1.0)
+        until = cells[UNTIL]
+        if state == _OPEN and now < until:
+            return CircuitView("open", until, 1.0)
         return CircuitView("half_open", 0.0, 1.0)
 
     def due(self, now: float) -> Transition | None:
-        """Move an open circuit on to half-open if its time has come."""
-        if self.state == "open" and now >= self.until:
-            return self._change("half_open", "recovery_timeout", now)
+        """Move an open circuit on to half-open if its time has come (and it is on this host to try it)."""
+        cells = self.cells
+        if cells[STATE] == _OPEN and now >= cells[UNTIL] and (cells[SHARE] or now >= cells[SHARE_UNTIL]):
+            return self._change(_HALF_OPEN, "recovery_timeout", now)
         return None
 
-    def take_slot(self, settings: CircuitSettings, token: int, now: float, lease: float) -> bool:
-        """Half-open: one of ``half_open_max_calls`` slots, for at most ``lease`` seconds; False = all taken."""
-        slots = self._slots
-        if len(slots) >= settings.half_open_max_calls:
-            for held in [held for held, lapses in slots.items() if lapses <= now]:
-                del slots[held]
-            if len(slots) >= settings.half_open_max_calls:
-                return False
-        slots[token] = now + lease
-        return True
+    # -- half-open slots -----------------------------------------------------------------------------------
+    def take_slot(self, settings: CircuitSettings, owner: int, now: float, lease: float) -> int:
+        """Half-open: one of ``half_open_max_calls`` slots, for at most ``lease`` seconds: its token, 0 = all
+        taken. While other hosts try the same target, this host has a share of them."""
+        cells = self.cells
+        limit = min(settings.half_open_max_calls, SLOTS)
+        if now < cells[SHARE_UNTIL]:
+            limit = min(limit, int(cells[SHARE]))
+        tokens = list(cells[TOKENS : TOKENS + SLOTS])
+        if SLOTS - tokens.count(0.0) >= limit:
+            for place, token in enumerate(tokens):
+                if token and cells[LAPSES + place] <= now:
+                    cells[TOKENS + place] = tokens[place] = 0.0
+            if SLOTS - tokens.count(0.0) >= limit:
+                return 0
+        place = tokens.index(0.0)
+        cells[ISSUED] += 1
+        issued = int(cells[ISSUED]) * OWNERS + owner
+        cells[LAPSES + place] = now + lease
+        cells[TOKENS + place] = issued
+        return issued
 
     def free_slot(self, token: int) -> None:
         """Give a half-open slot back; nothing happens if it is no longer held."""
-        self._slots.pop(token, None)
+        tokens = list(self.cells[TOKENS : TOKENS + SLOTS])
+        if token in tokens:
+            self.cells[TOKENS + tokens.index(token)] = 0.0
 
-    def succeeded(self, settings: CircuitSettings, period: int, now: float) -> Transition | None:
+    def free_slots_of(self, owner: int) -> None:
+        """Take back what a process that is gone held."""
+        for place, token in enumerate(self.cells[TOKENS : TOKENS + SLOTS]):
+            if token and int(token) % OWNERS == owner:
+                self.cells[TOKENS + place] = 0.0
+
+    def free_all_slots(self) -> None:
+        """Nobody is left who could hold one."""
+        self.cells[TOKENS:LAPSES] = _NO_SLOTS
+
+    def set_share(self, slots: int, until: float) -> None:
+        """How many half-open slots are this host's, until then; afterwards all of them."""
+        self.cells[SHARE] = slots
+        self.cells[SHARE_UNTIL] = until
+
+    # -- results -------------------------------------------------------------------------------------------
+    def succeeded(self, settings: CircuitSettings, period: float, now: float) -> Transition | None:
         """A complete valid answer or first content event of an attempt begun in ``period``."""
-        if period != self.period:
+        cells = self.cells
+        if period != cells[PERIOD]:
             return None
-        if self.state == "closed":
-            self.consecutive = 0
+        state = cells[STATE]
+        if state == _CLOSED:
+            cells[CONSECUTIVE] = 0.0
             self._count(settings, True, now)
             return None
-        if self.state == "open":
+        if state == _OPEN:
             # Only a degraded decision sends anything here. Like a probe that succeeds, it ends the open
             # period early and is none of the successes that close the circuit.
-            return self._change("half_open", "degraded_success", now)
-        self.successes += 1
-        if self.successes >= settings.success_threshold:
-            return self._change("closed", "successes", now)
+            return self._change(_HALF_OPEN, "degraded_success", now)
+        cells[SUCCESSES] += 1
+        if cells[SUCCESSES] >= settings.success_threshold:
+            return self._change(_CLOSED, "successes", now)
         return None
 
-    def failed(self, settings: CircuitSettings, period: int, now: float, jitter: float) -> Transition | None:
+    def failed(self, settings: CircuitSettings, period: float, now: float, jitter: float) -> Transition | None:
         """A countable failure of an attempt begun in ``period``. ``jitter`` is a uniform draw in [0, 1)."""
-        if period != self.period or self.state == "open":
+        cells = self.cells
+        state = cells[STATE]
+        if period != cells[PERIOD] or state == _OPEN:
             return None
-        if self.state == "half_open":
-            self.reopened += 1
+        if state == _HALF_OPEN:
+            cells[REOPENED] += 1
             return self._open(settings, "half_open_failure", now, jitter)
-        self.consecutive += 1
-        window = self._count(settings, False, now)
-        if self.consecutive >= settings.failure_threshold:
+        cells[CONSECUTIVE] += 1
+        self._count(settings, False, now)
+        if cells[CONSECUTIVE] >= settings.failure_threshold:
             return self._open(settings, "consecutive_failures", now, jitter)
         # A run of failures alone is the threshold's business, whatever it is set to; the rate is for targets
         # that fail between successes.
-        results = window.good + window.bad
-        if window.good and results >= settings.min_results and 100 * window.bad >= settings.failure_rate * results:
+        good, bad = cells[GOOD], cells[BAD]
+        results = good + bad
+        if good and results >= settings.min_results and 100 * bad >= settings.failure_rate * results:
             return self._open(settings, "failure_rate", now, jitter)
         return None
 
-    def _count(self, settings: CircuitSettings, success: bool, now: float) -> Window:
-        window = self._window
-        if window is None or self._window_seconds != settings.window:
-            window = self._window = Window(settings.window)
-            self._window_seconds = settings.window
-        window.add(success, now)
-        return window
+    def adopt(self, state: CircuitState, since: float, until: float, reopened: int) -> Transition | None:
+        """Another host's word, newer than ours."""
+        self.cells[REOPENED] = reopened
+        code = float(STATES.index(state))
+        if code == self.cells[STATE]:
+            self.cells[UNTIL] = until
+            self.cells[SINCE] = since
+            return None
+        return self._change(code, "another_host", since, until)
+
+    def repair(self) -> None:
+        """Whoever wrote last was killed while writing."""
+        cells = self.cells
+        cells[GOOD] = sum(cells[GOODS:BADS])
+        cells[BAD] = sum(cells[BADS:TOKENS])
+
+    def shift(self, seconds: float) -> None:
+        """The clock starts anew, ``seconds`` ahead of where these times were taken."""
+        cells = self.cells
+        for at in (SINCE, UNTIL):
+            cells[at] += seconds
+        cells[WINDOW] = cells[SHARE_UNTIL] = 0.0
+
+    def _count(self, settings: CircuitSettings, success: bool, now: float) -> None:
+        if self.cells[WINDOW] != settings.window:
+            self._window.restart(settings.window)
+        self._window.add(success, now)
 
     def _open(self, settings: CircuitSettings, reason: str, now: float, jitter: float) -> Transition:
-        doubled = settings.recovery_timeout * 2 ** min(self.reopened, MAX_DOUBLINGS)
+        doubled = settings.recovery_timeout * 2 ** min(self.cells[REOPENED], MAX_DOUBLINGS)
         seconds = min(doubled, settings.recovery_timeout_max) * (1 + JITTER * (2 * jitter - 1))
-        transition = self._change("open", reason, now)
-        self.until = now + seconds
-        return transition
+        return self._change(_OPEN, reason, now, now + seconds)
 
-    def _change(self, state: CircuitState, reason: str, now: float) -> Transition:
-        before, self.state = self.state, state
-        self.period += 1
-        self.since = now
-        self.until = 0.0
-        self.consecutive = 0
-        self.successes = 0
-        self._slots.clear()
-        self._window = None
-        if state == "closed":
-            self.reopened = 0
-        return Transition(self.target_id, before, state, reason, now)
+    def _change(self, state: float, reason: str, now: float, until: float = 0.0) -> Transition:
+        cells = self.cells
+        before = cells[STATE]
+        # Counts first, the state itself last: see above.
+        cells[CONSECUTIVE] = cells[SUCCESSES] = cells[WINDOW] = 0.0
+        cells[TOKENS:LAPSES] = _NO_SLOTS
+        if state == _CLOSED:
+            cells[REOPENED] = 0.0
+        cells[REASON] = REASONS.index(reason)
+        cells[UNTIL] = until
+        cells[SINCE] = now
+        cells[PERIOD] += 1
+        cells[STATE] = state
+        return Transition(self.target_id, STATES[int(before)], STATES[int(state)], reason, now)

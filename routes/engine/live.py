@@ -265,9 +265,10 @@ class LiveState(Rotation, Protocol):
         """Count the attempt in flight, taking a half-open slot when the circuit asks for one.
 
         None = no slot left, or the circuit opened meanwhile: go on to the next in the ranking, this is not an
-        attempt. Refused as well while ``max_concurrency`` attempts are under way on the provider. ``panic``: of a degraded decision (``decision.panic``); the circuit is not asked, but at most
-        that many may be in flight on the target. ``lease``: seconds after which a half-open slot is taken
-        back although nobody settled it (the profile's ``total`` time-out fits).
+        attempt. Refused as well while ``max_concurrency`` attempts are under way on the provider. ``panic``: of a
+        degraded decision (``decision.panic``); the circuit is not asked, but at most that many may be in flight
+        on the target. ``lease``: seconds after which a half-open slot is taken back although nobody settled it
+        (the profile's ``total`` time-out fits).
         """
         ...
 

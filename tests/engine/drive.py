@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
-from routes.engine.local_live import LocalClaim, LocalLiveState
+from routes.engine.local_live import LocalLiveState
 from routes.engine.pipeline import decide
 from routes.engine.stages import affinity
 from routes.engine.types import Decision, Outcome, RouteRequest, Transition
@@ -15,6 +15,7 @@ from tests.engine.facts_of import facts_of
 
 if TYPE_CHECKING:
     from routes.engine.snapshot import Profile, Snapshot, Target
+    from routes.engine.tables.claims import TableClaim
 
 ROUTE_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -72,7 +73,7 @@ class Bench:
         return place.target.provider.slug
 
     # -- attempts ----------------------------------------------------------------------------------
-    def claim(self, slug: str, panic: int = 0, **given: Any) -> LocalClaim | None:
+    def claim(self, slug: str, panic: int = 0, **given: Any) -> TableClaim | None:
         return self.live.claim(self.target(slug), self.now, panic, **given)
 
     def attempt(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routes.engine.circuit import BUCKETS, CLOSED, Circuit, Window
+from routes.engine.circuit import BUCKETS, CLOSED, SIZE, Circuit, Window
 from routes.engine.settings import CircuitSettings
 from routes.engine.types import Outcome
 from tests.documents import CIRCUIT, provider, snapshot
@@ -308,7 +308,8 @@ def test_a_changed_window_starts_empty_and_keeps_the_circuit() -> None:
     st.lists(st.tuples(st.booleans(), st.floats(0.0, 100.0)), min_size=1, max_size=200),
 )
 def test_the_window_agrees_with_a_list_of_results(seconds: float, steps: list[tuple[bool, float]]) -> None:
-    window, now, results = Window(seconds), 5000.0, []
+    window, now, results = Window([0.0] * SIZE), 5000.0, []
+    window.restart(seconds)
     width = seconds / BUCKETS
     for success, wait in steps:
         now += wait * seconds / 50

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 from hypothesis import settings as run_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from routes.engine.local_live import LocalClaim, LocalLiveState
+from routes.engine.local_live import LocalLiveState
 from routes.engine.types import Outcome
 from tests.documents import provider, snapshot
+
+if TYPE_CHECKING:
+    from routes.engine.tables.claims import TableClaim
 
 
 class CircuitMachine(RuleBasedStateMachine):
@@ -61,7 +65,7 @@ class CircuitMachine(RuleBasedStateMachine):
         return claim, self.period
 
     @rule(entry=consumes(claims), verdict=st.sampled_from(["success", "failure", "neutral"]))
-    def finish(self, entry: tuple[LocalClaim, int], verdict: str) -> None:
+    def finish(self, entry: tuple[TableClaim, int], verdict: str) -> None:
         claim, period = entry
         before = self.state
         moved = self.live.settle(claim, self.target, Outcome(verdict), self.now)  # type: ignore[arg-type]
@@ -83,7 +87,7 @@ class CircuitMachine(RuleBasedStateMachine):
         assert [(step.before, step.after) for step in moved] == ([] if before == self.state else [(before, self.state)])
 
     @rule(entry=consumes(claims))
-    def cancel(self, entry: tuple[LocalClaim, int]) -> None:
+    def cancel(self, entry: tuple[TableClaim, int]) -> None:
         self.live.release(entry[0], self.now)
         self.live.release(entry[0], self.now)  # idempotent
         self.in_flight -= 1

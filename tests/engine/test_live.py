@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from routes.engine import quarantine as quarantines
-from routes.engine.live import Quarantine
-from routes.engine.quarantine import Quarantines, rate_limit_seconds
+from routes.engine.local_live import LocalLiveState
+from routes.engine.quarantine import rate_limit_seconds
 from routes.engine.settings import QuarantineSettings
+from routes.engine.tables.layout import Layout
 from routes.engine.types import Outcome
 from tests.documents import QUARANTINE, an_id, profile, provider, snapshot, target
 from tests.engine.drive import Bench
@@ -42,14 +42,14 @@ def test_a_second_success_or_a_late_neutral_is_not_counted() -> None:
     claim = line.claim("a")
     assert claim is not None
     for verdict in ("success", "success", "neutral"):
-        line.live.settle(claim, line.target("a"), Outcome(verdict, latency_s=1.0), line.now)  # type: ignore[arg-type]
+        line.live.settle(claim, line.target("a"), Outcome(verdict, latency_s=1.0), line.now)
     assert line.live.stats(line.target("a").id).mean_latency_s(False, line.now) == (1.0, 1)
 
 
 def test_consecutive_failures_are_counted_for_people_too() -> None:
     line = bench()
     for verdict in ("failure", "failure", "neutral"):
-        line.attempt("a", verdict)  # type: ignore[arg-type]
+        line.attempt("a", verdict)
     stats = line.live.stats(line.target("a").id)
     assert stats.consecutive_failures == 2
     line.attempt("a")
@@ -166,15 +166,23 @@ def test_the_same_generations_again_lift_nothing() -> None:
 
 
 def test_quarantines_are_bounded_and_the_soonest_due_goes_first() -> None:
-    kept = Quarantines()
-    for number in range(quarantines.MAX_RECORDS):
-        kept.put("p", f"m{number}", Quarantine(1000.0 + number, "rate_limited", False), 0.0)
-    kept.put("p", "one more", Quarantine(500.0, "rate_limited", False), 0.0)
-    assert len(kept._records) == quarantines.MAX_RECORDS
-    assert kept.find("p", "m0", 0.0) is None
-    assert kept.find("p", "one more", 0.0) is not None
-    kept.put("p", "later", Quarantine(9000.0, "rate_limited", False), 1500.0)
-    assert len(kept._records) < quarantines.MAX_RECORDS, "what is over makes room"
+    line = bench()
+    line.live = LocalLiveState(layout=Layout(quarantined=50))
+
+    def put(model: str, until: float) -> None:
+        line.live.quarantine(line.target("a"), model, until - line.now, "rate_limited", line.now)
+
+    def kept(model: str) -> bool:
+        return line.live.quarantined_until(line.target("a"), model, line.now) is not None
+
+    for number in range(50):
+        put(f"m{number}", 2000.0 + number)
+    put("one more", 1500.0)
+    assert not kept("m0")
+    assert all(kept(model) for model in ["one more", *(f"m{number}" for number in range(1, 50))])
+    put("later", 9000.0)
+    assert not kept("one more")
+    assert kept("m1")
 
 
 def test_a_quarantine_over_leaves_nothing_to_ask_about() -> None:
@@ -211,8 +219,6 @@ def test_publishing_forgets_what_is_gone() -> None:
     gone = line.target("b")
     line.live.published(snapshot([provider("c")], [profile("other", [target("c")])]))
     assert list(line.live.suspects(line.now)) == []
-    assert (line.live._circuits, line.live._counters, line.live._smooth) == ({}, {}, {})
-    assert not line.live._stats.keys() - {line.target("c").id}
     for _ in range(5):  # an attempt under way when its target went still ends well
         line.live.settle(held, gone, Outcome("failure"), line.now)
     line.live.release(held, line.now)

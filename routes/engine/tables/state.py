@@ -1,0 +1,393 @@
+"""``TableState``: the live state over tables. See ``live.LiveState`` for what each method promises.
+
+Per process it keeps only what is its own (admin states, credential generations, the objects that work on records) and
+what can be read again when a word says that it changed. Imports the engine only.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING
+
+from routes.engine.circuit import CLOSED, OWNERS
+from routes.engine.live import CLAIM_LEASE, Claim, Quarantine
+from routes.engine.quarantine import AUTH_WINDOW, auth_seconds
+from routes.engine.tables.claims import TableClaim
+from routes.engine.tables.counters import Counters
+from routes.engine.tables.memory import MOVED, QUARANTINED, TROUBLE, Memory, ThreadLocks, private
+from routes.engine.tables.pins import PinCounts, Pins, Written
+from routes.engine.tables.quarantines import Quarantines, Row
+from routes.engine.tables.records import (
+    OBSERVED,
+    OBSERVED_STATES,
+    REFUSED,
+    REFUSED_GENERATION,
+    ROUNDS,
+    TROUBLED,
+    UNHEALTHY,
+)
+from routes.engine.tables.registry import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from routes.engine.circuit import CircuitView
+    from routes.engine.live import Observed, Pin, PinEntry, PinKind
+    from routes.engine.snapshot import Snapshot, Target
+    from routes.engine.stats import TargetStats
+    from routes.engine.tables.records import ProviderRecord, TargetRecord
+    from routes.engine.types import AdminState, Outcome, Transition
+
+_NOBODY: dict[str, AdminState] = {}
+#: How often the owner of shared memory looks after it, beside requests.
+TEND_SECONDS = 1.0
+
+
+class TableState:
+    """``rng`` draws the jitter of open periods."""
+
+    def __init__(self, memory: Memory, rng: Random | None = None) -> None:
+        self._memory = memory
+        self._words = memory.words
+        self._mutex = memory.locks.mutex
+        self._rng = rng or Random()
+        self._admin: dict[str, tuple[AdminState, float | None]] = {}
+        self._records = Records(memory)
+        self._quarantines = Quarantines(memory)
+        self._counters = Counters(memory)
+        self._pins = Pins(memory)
+        self._pin_counts = PinCounts(self._pins)
+        self._now = 0.0  # of the last decision
+        #: what ``suspects`` found last, the two words then, and how long it holds if they stay
+        self._suspects: Collection[str] = ()
+        self._seen = (-1.0, -1.0)
+        self._holds_until = -inf
+
+    # -- from the configuration --------------------------------------------------------------------------
+    def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
+        self._admin = {
+            provider: (state, None if until is None else now + (until - wall))
+            for provider, (state, until) in states.items()
+            if state != "active"
+        }
+
+    def set_credentials(self, generations: Mapping[str, int]) -> None:
+        self._quarantines.generations = dict(generations)
+        self._holds_until = -inf
+
+    def published(self, snapshot: Snapshot) -> None:
+        self._records.configured(target for profile in snapshot.profile_list for target in profile.targets)
+        self._holds_until = -inf
+
+    # -- what a decision reads ---------------------------------------------------------------------
+    def inactive(self, now: float) -> Mapping[str, AdminState]:
+        if not self._admin:
+            return _NOBODY
+        return {key: state for key, (state, until) in self._admin.items() if until is None or until > now}
+
+    def admin_state(self, target: Target, now: float) -> AdminState:
+        return self.inactive(now).get(target.provider.id, "active")
+
+    def suspects(self, now: float) -> Collection[str]:
+        words, seen = self._words, self._seen
+        self._now = now
+        if now < self._holds_until and words[TROUBLE] == seen[0] and words[QUARANTINED] == seen[1]:
+            return self._suspects
+        return self._look(now)
+
+    def _look(self, now: float) -> Collection[str]:
+        """Ask every record that is flagged. ``_holds_until`` is when time alone may change the answer."""
+        holds = self.tend(now)
+        self._records.check()
+        self._seen = self._words[TROUBLE], self._words[QUARANTINED]
+        found, until = self._quarantines.providers(now)
+        holds = min(holds, until)
+        for record in self._records.flagged():
+            if record.flag & UNHEALTHY:
+                found.add(record.id)
+            if record.flag & TROUBLED and record.target is not None:
+                settings = record.target.provider.circuit
+                if record.circuit.view(settings, now) is not CLOSED:
+                    found.add(record.id)
+                    if record.circuit.closed:  # slow start ends by the clock
+                        holds = min(holds, (record.circuit.since or now) + settings.slow_start)
+                elif record.circuit.closed:
+                    with record.guard:
+                        if record.circuit.view(settings, now) is CLOSED:
+                            record.clear_flag(TROUBLED)
+        self._suspects = found or ()
+        self._holds_until = holds
+        return self._suspects
+
+    def tend(self, now: float) -> float:
+        """Look after shared memory where it is due; until when that need not be done again."""
+        return inf
+
+    def circuit(self, target: Target, now: float) -> CircuitView:
+        return self._records.of(target.id).circuit.view(target.provider.circuit, now)
+
+    def quarantined_until(self, target: Target, model: str, now: float) -> Quarantine | None:
+        return self._quarantines.find(target.provider.id, model, now)
+
+    def stats(self, target_id: str) -> TargetStats:
+        return self._records.of(target_id).stats
+
+    def stats_of(self, target_ids: Sequence[str]) -> Sequence[TargetStats]:
+        of = self._records.of
+        return [of(target_id).stats for target_id in target_ids]
+
+    def observed(self, target_id: str) -> Observed:
+        return self._records.of(target_id).observed
+
+    def recovered_at(self, target: Target, model: str, now: float) -> float | None:
+        circuit = self._records.of(target.id).circuit
+        if not circuit.closed or self._quarantines.find(target.provider.id, model, now) is not None:
+            return None
+        known = (circuit.since, self._quarantines.ended_at(target.provider.id, model, now))
+        return max((moment for moment in known if moment is not None), default=None)
+
+    def in_flight(self, provider_id: str) -> int:
+        return self._records.provider(provider_id).in_flight.sum()
+
+    # -- sessions ------------------------------------------------------------------------------------------
+    def pin(self, key: bytes, now: float) -> Pin | None:
+        return self._pins.find(key, now)
+
+    def set_pin(
+        self,
+        key: bytes,
+        target_id: str,
+        now: float,
+        ttl: float,
+        *,
+        profile_id: str,
+        session: str = "",
+        kind: PinKind = "session",
+        pinned_at: float | None = None,
+    ) -> None:
+        first = now if pinned_at is None else pinned_at
+        self._pins.put(Written(key, target_id, profile_id, first, now + ttl, now, kind, session))
+
+    def pins(self, now: float, profile_id: str | None = None, target_id: str | None = None) -> Iterator[PinEntry]:
+        return self._pins.entries(now, profile_id, target_id)
+
+    def drop_pins(self, now: float, profile_id: str | None = None, target_id: str | None = None) -> int:
+        return self._pins.drop(now, profile_id, target_id)
+
+    def pinned(self, target_id: str) -> int:
+        return self._pin_counts.of(target_id, self._now)
+
+    def remember_input(self, key: bytes, tokens: int, now: float) -> None:
+        self._pins.remember_input(key, tokens, now)
+
+    def last_input(self, key: bytes, now: float) -> int | None:
+        return self._pins.last_input(key, now)
+
+    # -- what a decision advances ------------------------------------------------------------------
+    def rotate(self, pool: str) -> int:
+        return self._counters.rotate(pool)
+
+    def peek(self) -> Peek:
+        return Peek(self._counters)
+
+    def fork(self) -> TableState:
+        layout = self._memory.layout
+        stamp = int(max(self._words[word] for word in (TROUBLE, QUARANTINED, MOVED)))
+        memory = Memory(
+            private(layout.length), layout, ThreadLocks(), self._memory.owner, first_stamp=stamp // OWNERS + 1
+        )
+        memory.raw[: layout.base] = self._memory.raw[: layout.base]
+        self._records.copy_to(memory)
+        self._quarantines.copy_to(memory)
+        self._counters.copy_to(memory)
+        self._pins.copy_to(memory)
+        rng = Random()
+        rng.setstate(self._rng.getstate())
+        twin = TableState(memory, rng)
+        twin._admin = self._admin
+        twin._quarantines.generations = self._quarantines.generations
+        twin._records.take_over(self._records)
+        twin._now = self._now
+        return twin
+
+    # -- what others find out ------------------------------------------------------------------------------
+    def set_observed(self, target_id: str, state: Observed) -> None:
+        record = self._records.of(target_id)
+        with record.guard:
+            record.cells[OBSERVED] = OBSERVED_STATES.index(state)
+            if state == "unhealthy":
+                record.set_flag(UNHEALTHY)
+            else:
+                record.clear_flag(UNHEALTHY)
+
+    def report_load(self, target_id: str, load: float, now: float) -> None:
+        record = self._records.of(target_id)
+        with record.guard:
+            record.stats.report(load, now)
+
+    # -- around one attempt ------------------------------------------------------------------------
+    def claim(self, target: Target, now: float, panic: int = 0, lease: float = CLAIM_LEASE) -> TableClaim | None:
+        if self._words[MOVED] != self._records.moved:
+            self._records.check()
+        record = self._records.of(target.id)
+        record.target = target
+        provider = self._records.provider(target.provider.id)
+        if not panic and not target.provider.max_concurrency:
+            # Nothing to test and set: the count is ours alone. Period and state must be of the same moment.
+            guard, circuit = record.guard, record.circuit
+            sequence = guard.sequence
+            period = circuit.period
+            if circuit.closed and not sequence % 2 and guard.sequence == sequence:
+                with self._mutex:
+                    record.in_flight.add(1)
+                    record.sent.add(1)
+                    provider.in_flight.add(1)
+                return TableClaim(record, provider, period, 0, now)
+        claim = self._claim(target, record, provider, now, panic, lease)
+        if claim is None and self.reclaim(now):
+            claim = self._claim(target, record, provider, now, panic, lease)
+        return claim
+
+    def reclaim(self, now: float) -> bool:
+        """Take back what processes hold that are gone; whether there were any."""
+        return False
+
+    def _claim(
+        self, target: Target, record: TargetRecord, provider: ProviderRecord, now: float, panic: int, lease: float
+    ) -> TableClaim | None:
+        """A claim that somebody else may be after as well."""
+        limit = target.provider.max_concurrency
+        with provider.guard:
+            if limit and provider.in_flight.sum() >= limit:
+                return None
+            provider.in_flight.add(1)
+        moved, token = None, 0
+        granted = False
+        with record.guard:
+            circuit = record.circuit
+            if panic:
+                granted = record.in_flight.sum() < panic
+            elif circuit.closed:
+                granted = True
+            else:
+                moved = circuit.due(now)
+                if circuit.state == "half_open":
+                    token = circuit.take_slot(target.provider.circuit, self._memory.owner, now, lease)
+                    granted = token > 0
+            if granted:
+                record.in_flight.add(1)
+                record.sent.add(1)
+            else:
+                provider.in_flight.add(-1)
+            period = circuit.period
+        if not granted:
+            return None
+        claim = TableClaim(record, provider, period, token, now)
+        if moved is not None:
+            self._memory.changed(TROUBLE)
+            claim.transitions.append(moved)
+        return claim
+
+    def settle(self, claim: Claim, target: Target, outcome: Outcome, now: float) -> list[Transition]:
+        assert isinstance(claim, TableClaim)
+        verdict = outcome.verdict
+        transition: Transition | None = None
+        record = claim.record
+        with record.guard:
+            if claim.settled is not None and (claim.settled, verdict) != ("success", "failure"):
+                return []
+            claim.settled = verdict
+            claim.settled_at = now
+            claim.stream = outcome.stream
+            if record.given_away:
+                return []
+            settings, circuit, stats = target.provider.circuit, record.circuit, record.stats
+            if claim.token:
+                circuit.free_slot(claim.token)
+            if verdict == "success":
+                first = outcome.first_event_s if outcome.stream else None
+                seconds = outcome.latency_s if first is None else first
+                claim.sample = stats.succeeded(outcome.stream, seconds, outcome.output_tokens, now)
+                transition = circuit.succeeded(settings, claim.period, now)
+            elif verdict == "failure":
+                stats.failed(outcome.stream, outcome.timeout_s or outcome.latency_s, now, claim.sample)
+                transition = circuit.failed(settings, claim.period, now, self._rng.random())
+            if transition is not None:
+                if transition.after == "closed":
+                    stats.recovered()
+                record.set_flag(TROUBLED)
+        if verdict == "success":
+            self._credential_works(claim.provider)
+        if transition is None:
+            return []
+        claim.transitions.append(transition)
+        return [transition]
+
+    def release(
+        self, claim: Claim, now: float, output_tokens: int | None = None, input_tokens: int | None = None
+    ) -> None:
+        assert isinstance(claim, TableClaim)
+        record, provider = claim.record, claim.provider
+        with record.guard:
+            if claim.released:
+                return
+            claim.released = True
+            if not provider.given_away:
+                provider.in_flight.add(-1)
+            if record.given_away:
+                return
+            record.in_flight.add(-1)
+            if claim.token and claim.settled is None:
+                record.circuit.free_slot(claim.token)
+            record.stats.ended(claim.began, output_tokens or 0, input_tokens or 0, now)
+            if output_tokens and claim.stream and claim.settled == "success" and now > claim.settled_at:
+                record.stats.streamed(output_tokens / (now - claim.settled_at), now)
+
+    # -- quarantines -------------------------------------------------------------------------------
+    def quarantine(
+        self, target: Target, model: str | None, seconds: float, cause: str, now: float, told: bool = False
+    ) -> None:
+        provider = target.provider.id
+        generation = self._quarantines.generations.get(provider, 0)
+        self._quarantines.put(Row(provider, model, Quarantine(now + seconds, cause, told), now, generation), now)
+
+    def auth_failure(self, target: Target, cause: str, now: float) -> float | None:
+        provider = self._records.provider(target.provider.id)
+        generation = self._quarantines.generations.get(target.provider.id, 0)
+        cells = provider.cells
+        with provider.guard:
+            if cells[REFUSED_GENERATION] != generation:
+                cells[REFUSED] = cells[ROUNDS] = 0.0
+                cells[REFUSED_GENERATION] = generation
+            # The moment is kept plus one, so that 0 means "not lately" whatever the clock says.
+            before, cells[REFUSED] = cells[REFUSED], now + 1.0
+            if not before or now + 1.0 - before > AUTH_WINDOW:
+                return None
+            cells[REFUSED] = 0.0
+            rounds = int(cells[ROUNDS])
+            cells[ROUNDS] = rounds + 1
+        seconds = auth_seconds(target.provider.quarantine, rounds)
+        self.quarantine(target, None, seconds, cause, now)
+        return seconds
+
+    @staticmethod
+    def _credential_works(provider: ProviderRecord) -> None:
+        """Doubling starts over."""
+        cells = provider.cells
+        if cells[REFUSED] or cells[ROUNDS]:
+            with provider.guard:
+                if not provider.given_away:
+                    cells[REFUSED] = cells[ROUNDS] = 0.0
+
+
+class Peek:
+    """Counters as they stand, never advanced. See ``live.Rotation``."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def rotate(self, pool: str) -> int:
+        return self._counters.read(pool)

@@ -1,0 +1,35 @@
+"""The host's shared live state: one memory-mapped file in the data folder, and its exchange between hosts.
+
+``open_host_state`` is for processes that know the path, ``current`` for those that take it from the environment.
+Works without Django and without the gateway, because both planes use it; imports the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from routes.live.state import SharedLiveState, open_host_state
+
+if TYPE_CHECKING:
+    from routes.engine.tables.state import TableState
+
+__all__ = ["SharedLiveState", "current", "open_host_state"]
+
+_lock = threading.Lock()
+_opened: tuple[int, TableState] | None = None
+
+
+def current() -> TableState:
+    """This process's view of the host's live state, opened when first asked for (and again in a forked child)."""
+    global _opened
+    from routing_project.env import get_env
+
+    opened = _opened
+    if opened is None or opened[0] != os.getpid():
+        with _lock:
+            if _opened is None or _opened[0] != os.getpid():
+                _opened = (os.getpid(), open_host_state(get_env().live_path, "console"))
+            opened = _opened
+    return opened[1]
