@@ -105,10 +105,6 @@ class Rule:
     def strategy(self) -> Strategy:
         return self.part.choice.strategy
 
-    @property
-    def params(self) -> BaseModel:
-        return self.part.choice.params
-
     def __repr__(self) -> str:
         return f"<Rule {self.name}>"
 
@@ -177,10 +173,6 @@ class Profile:
     @property
     def strategy(self) -> Strategy:
         return self.base.choice.strategy
-
-    @property
-    def params(self) -> BaseModel:
-        return self.base.choice.params
 
     def rules_for(self, operation: str) -> Sequence[Rule]:
         """Enabled rules in order, without those that look at text where an operation has none."""

@@ -67,6 +67,16 @@ def test_the_backups_of_pinned_sessions_are_spread() -> None:
         assert seconds == set("abcd") - {first}
 
 
+def test_the_profiles_targets_behind_a_pinned_session_of_a_rule_are_spread_too() -> None:
+    line = bench(
+        "ab", rules=[a_rule("gold", GOLD, [target("x"), target("y")], strategy="failover")], strategy="round_robin"
+    )
+    assert line.visit("s", tags=GOLDEN) == "x"
+    rankings = [line.ranking(session="s", tags=GOLDEN) for _ in range(40)]
+    assert {tuple(ranking[:2]) for ranking in rankings} == {("x", "y")}
+    assert {ranking[2] for ranking in rankings} == {"a", "b"}
+
+
 def test_tiers_bind_the_backups_of_a_pinned_session() -> None:
     line = bench({"c": 2, "a": 0, "b": 1, "d": 0}, strategy="round_robin")
     assert line.visit("s") == "a"
@@ -226,6 +236,11 @@ def test_a_degraded_decision_honours_no_pin() -> None:
     assert decision.degraded
     assert [e.code for e in decision.full_ranking()] == ["next_try", "next_try"]
     assert decision.ranked[0].target.provider.slug == "b"
+    line = bench("a")
+    line.visit("s")
+    line.live.set_observed(line.target("a").id, "unhealthy")  # its circuit is closed
+    decision = line.decide(session="s")
+    assert (decision.degraded, decision.pin.honoured) == (True, False)  # type: ignore[union-attr]
 
 
 def test_what_the_strategy_never_uses_is_not_honoured() -> None:

@@ -144,6 +144,7 @@ def test_where_all_are_bad_nobody_steps_back() -> None:
         fail(line, slug, 3)
     assert line.firsts(50) == {"a": 50}
     assert line.ranking() == ["a", "b", "c"]
+    assert line.codes() == ["in_order"] * 3
 
 
 def test_a_leader_steps_back_behind_a_further_tier() -> None:
@@ -165,6 +166,10 @@ def test_single_has_nobody_to_step_back_for() -> None:
     line = bench(THREE_FAILURES, strategy="single")
     fail(line, "a", 3)
     assert line.firsts(50) == {"a": 50}
+    rules = [rule("always", {"fact": "stream", "op": "is", "value": False}, [target("x")], strategy="single")]
+    line = bench(THREE_FAILURES, rules=rules)
+    fail(line, "x", 3)
+    assert line.firsts(50) == {"x": 50}
 
 
 def test_a_lone_candidate_stays() -> None:

@@ -130,6 +130,14 @@ def test_a_head_of_one_type_serves_requests_for_it() -> None:
     assert {e.code for e in line.decide().excluded} == {"disabled"}
 
 
+def test_a_decision_that_its_caller_carries_out_needs_neither_wire_nor_model() -> None:
+    providers = [provider("a"), provider("b", wire="anthropic"), provider("c", models={"x": "y"})]
+    line = Bench(snapshot(providers))
+    assert [e.model for e in line.decide(operation="decision", model="").full_ranking()] == ["", "", ""]
+    assert [e.model for e in line.decide(operation="decision", model="x").full_ranking()] == ["x", "x", "y"]
+    assert why(line.decide(operation="decision", model="z")) == {"c": "admission.model_not_served"}
+
+
 # -- where an earlier response came from -----------------------------------------------------------
 
 
@@ -149,9 +157,9 @@ def test_it_goes_nowhere_else_when_that_target_is_out() -> None:
     line = bench(failover={"when_all_unhealthy": "reject"}, affinity={"enabled": True})
     line.set_states(a="draining")
     assert line.codes(origin=line.target("a").id, session="s") == ["origin"]  # what is there goes on
-    line.set_states(a="disabled")
+    line.set_states(a="disabled", b="disabled")
     decision = line.decide(origin=line.target("a").id)
-    assert why(decision)["a"] == "admission.disabled"
+    assert why(decision) == {"a": "admission.disabled", "b": "admission.not_origin", "c": "admission.not_origin"}
     assert (decision.place(0), decision.source, decision.pin) == (None, "none", None)
     line.set_states()
     line.open("a")

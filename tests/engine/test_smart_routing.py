@@ -178,17 +178,15 @@ def test_a_rule_ranks_by_its_own_strategy_or_the_profiles() -> None:
 
 
 def test_a_rules_params_are_its_own_the_profiles_or_the_defaults() -> None:
-    def needed(number: int, **given: Any) -> int:
-        wanted = {"strategy": "least_latency", "params": {"min_samples": 7}}
-        (only,) = bench(rules=[gold(**given)], **wanted).profile().rules
-        return only.params.min_samples if number else 0  # type: ignore[attr-defined]
+    def params(**given: Any) -> dict[str, Any]:
+        line = bench(rules=[gold(**given)], strategy="least_latency", params={"min_samples": 7})
+        return line.profile().rules[0].part.choice.params.model_dump()
 
-    assert needed(1) == 7
-    assert needed(1, strategy="least_latency") == 7
-    assert needed(1, params={"min_samples": 3}) == 3
-    assert needed(1, strategy="least_latency", params={}) == 10
-    (only,) = bench(rules=[gold(strategy="token_budget")]).profile().rules
-    assert (only.strategy.name, only.params.budget) == ("token_budget", 10_000)  # type: ignore[attr-defined]
+    assert params()["min_samples"] == 7
+    assert params(strategy="least_latency")["min_samples"] == 7
+    assert params(params={"min_samples": 3})["min_samples"] == 3
+    assert params(strategy="least_latency", params={})["min_samples"] == 10
+    assert params(strategy="token_budget")["budget"] == 10_000
 
 
 def test_weights_come_from_the_rule_then_the_profile_then_the_provider() -> None:

@@ -10,8 +10,8 @@ import pytest
 from routes.engine import candidates
 from routes.engine import profile as module
 from routes.engine.errors import EngineError, SnapshotError
-from routes.engine.snapshot import ModelMap, Snapshot, target_id
-from tests.documents import an_id, document, provider, snapshot, target
+from routes.engine.snapshot import ModelMap, Snapshot, rule_id, target_id
+from tests.documents import an_id, document, head, provider, rule, snapshot, target
 from tests.documents import profile as a_profile
 
 
@@ -165,6 +165,78 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
     entry = provider("a", capacity=5, something_new=True)
     entry["circuit"]["something_new"] = 1
     assert snapshot([entry]).providers["a"].circuit.window == 30
+
+
+# -- heads -----------------------------------------------------------------------------------------
+
+
+def test_a_target_with_heads_is_one_target_per_head() -> None:
+    known = {"region": "eu-west", "capacity": 4, "model_type": "llama", "version": "3", "capabilities": ["vision"]}
+    heads = [head("one", **known), head("two")]
+    entry = provider("a", heads=heads, region="us", capacity=9)
+    default = snapshot([entry, provider("b", region="us", capacity=9)]).profiles["default"]
+    one, two, plain = default.targets
+    assert one.id == target_id(an_id("provider", "a"), None, "one")
+    assert [t.endpoint for t in default.targets] == [f"http://127.0.0.1:9/{name}/v1" for name in ("one", "two", "b")]
+    assert [(t.region, t.capacity) for t in default.targets] == [("eu-west", 4), ("us", None), ("us", 9)]
+    assert one.head is not None
+    assert (one.head.model_type, one.head.version, one.head.capabilities) == ("llama", "3", {"vision"})
+    assert (one.label, two.label, plain.label) == ("a / one", "a / two", "b")
+    assert repr(one.head) == "<Head one>"
+    assert [place.number for place in default.base.places] == [0, 0, 1]
+
+
+def test_a_head_says_only_what_it_knows() -> None:
+    entry = provider("a", heads=[{"id": "bare", "endpoint": "http://127.0.0.1:9/v1/"}])
+    (only,) = snapshot([entry]).profiles["default"].targets
+    assert only.head is not None
+    assert (only.endpoint, only.region) == ("http://127.0.0.1:9/v1", None)
+    assert (only.head.model_type, only.head.version) == ("", "")
+    assert (only.head.max_model_size, only.head.capacity, only.head.capabilities) == (None, None, frozenset())
+
+
+# -- policy, rules and what else a profile has -----------------------------------------------------
+
+
+def test_policy_is_typed() -> None:
+    policy = snapshot([provider("a")], policy={"region_priority": ["eu", "us"], "prediction_window": 5}).policy
+    assert policy.region_priority == ("eu", "us")
+    assert (policy.prediction_window, policy.capacity_threshold, policy.enable_adaptive) == (5, 80, True)
+
+
+def test_a_profile_has_affinity_scenario_and_tags() -> None:
+    default = snapshot([provider("a")], affinity={"ttl": 5}, require_tags=True).profiles["default"]
+    assert (default.affinity.ttl, default.affinity.scope, default.require_tags) == (5, "rule", True)
+    assert default.scenario.long_context_threshold == 32_000
+    with pytest.raises(SnapshotError, match=r"profiles\[0\].scenario.order: unknown scenario"):
+        snapshot([provider("a")], scenario={"order": ["nope"]})
+
+
+def test_targets_are_the_profiles_then_those_only_rules_use() -> None:
+    tag = {"fact": "tag", "op": "eq", "value": "x"}
+    rules = [rule("one", tag, [target("c"), target("a")]), rule("two", tag, [target("d"), target("c")])]
+    providers = [provider(slug) for slug in "abcd"]
+    default = snapshot(providers, [a_profile(targets=[target("b"), target("a")], rules=rules)]).profiles["default"]
+    assert [t.provider.slug for t in default.targets] == ["b", "a", "c", "d"]
+    assert [t.position for t in default.targets] == [0, 1, 2, 3]
+    assert [p.target.provider.slug for p in default.rules[1].part.places] == ["d", "c"]
+    assert default.base.place_of(default.targets[3]) is None
+    assert repr(default.rules[0]) == "<Rule one>"
+    assert default.rules[0].strategy is default.strategy
+
+
+def test_the_profile_of_decisions_that_name_none_comes_last_and_has_no_slug_to_ask_for() -> None:
+    entry = a_profile("anything", [target("a", weight=1)])
+    compiled = Snapshot.from_document(document([provider("a")], unnamed=entry))
+    assert compiled.unnamed is compiled.profile_list[-1]
+    assert (compiled.unnamed.index, list(compiled.profiles)) == (1, ["default"])
+    assert snapshot([provider("a")]).unnamed is None
+
+
+def test_a_rule_keeps_its_id_while_it_keeps_its_name() -> None:
+    owner = "0b0e6c1e-3d7e-4d53-9d2f-3a5f5a7ad1c4"
+    assert rule_id(owner, "long context") == str(uuid.uuid5(uuid.UUID(owner), "long context"))
+    assert rule_id(owner.upper(), "x") == rule_id(owner, "x") != rule_id(owner, "y")
 
 
 # -- candidates are computed once ------------------------------------------------------------------

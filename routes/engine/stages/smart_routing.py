@@ -44,11 +44,10 @@ def rule_of(run: Run) -> Rule | None:
     if run.matched:
         return run.rule
     run.matched = True
-    request = run.request
-    facts = request.facts
-    if facts is None or request.origin is not None:
+    facts = run.request.facts
+    if facts is None:
         return None
-    for rule in run.profile.rules_for(request.operation):
+    for rule in run.profile.rules_for(run.request.operation):
         if rule.condition.matches(facts, Partition(rule, run.live, run.now) if rule.measures else None):
             run.rule = rule
             return rule
