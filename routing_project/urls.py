@@ -14,6 +14,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("api/v1/", include("routes.api.urls")),
     path("api/v1/", include("history.api.urls")),
+    path("api/v1/", include("routing_project.console.decisions.urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", DocsView.as_view(), name="docs"),
     re_path(r"^api/", not_found),

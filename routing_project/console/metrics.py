@@ -46,6 +46,17 @@ _durations = Histogram(
     registry=_own,
     buckets=DURATION_BUCKETS,
 )
+_decisions = Counter(
+    "routing_decisions_total",
+    "Routing decisions by the strategy that ranked.",
+    ("strategy", "model_type", "region"),
+    registry=_own,
+)
+
+
+def count_decision(strategy: str, model_type: str, region: str | None) -> None:
+    """A decision made in the console. All three are configured names: nothing a caller sends becomes a label."""
+    _decisions.labels(strategy, model_type, region or "none").inc()
 
 
 class JournalCollector(Collector):
