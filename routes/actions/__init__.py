@@ -8,6 +8,7 @@ after the commit. Must not import admin, API, history or health.
 from routes.actions.access_keys import CreatedKey, create_access_key, revoke_access_key, update_access_key
 from routes.actions.actor import Actor
 from routes.actions.admin_states import expire_admin_states, set_admin_state
+from routes.actions.affinity import drop_pins
 from routes.actions.credentials import set_credential
 from routes.actions.profiles import create_profile, delete_profile, update_profile
 from routes.actions.providers import create_provider, delete_provider, update_provider
@@ -27,6 +28,7 @@ __all__ = [
     "delete_provider",
     "delete_rule",
     "document_of",
+    "drop_pins",
     "expire_admin_states",
     "export_configuration",
     "import_configuration",

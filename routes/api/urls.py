@@ -4,6 +4,7 @@ from django.urls import re_path
 from rest_framework.routers import SimpleRouter
 
 from routes.api.admin_states import AdminStateView
+from routes.api.affinity import AffinityView
 from routes.api.configuration import AccessKeyViewSet, ProfileViewSet, ProviderViewSet
 from routes.api.explain import ExplainView
 from routes.api.revisions import RevisionViewSet
@@ -31,5 +32,6 @@ urlpatterns = [
     re_path(r"^explain/?$", ExplainView.as_view(), name="explain"),
     re_path(r"^prices/?$", PricesView.as_view(), name="prices"),
     re_path(r"^policy/?$", PolicyView.as_view(), name="policy"),
+    re_path(r"^affinity/?$", AffinityView.as_view(), name="affinity"),
     re_path(r"^health/(?P<provider>[^/]+)/state/?$", AdminStateView.as_view(), name="admin-state"),
 ]

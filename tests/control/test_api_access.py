@@ -11,8 +11,9 @@ from rest_framework.settings import api_settings
 from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
-from routes import actions
+from routes import actions, live
 from routes.api.throttling import CallerThrottle
+from routes.engine.local_live import LocalLiveState
 from routes.models import Provider
 from tests.control.api import Api
 from tests.control.conftest import actor
@@ -37,6 +38,8 @@ CALLS: list[tuple[str, str, Any, str, int]] = [
     ("post", "rules/", {"profile": "default", **rule("new")}, ADMIN, 201),
     ("patch", "rules/long/?profile=default", {"enabled": False}, ADMIN, 200),
     ("delete", "rules/long/?profile=default", None, ADMIN, 204),
+    ("get", "affinity/", None, READ, 200),
+    ("delete", "affinity/?profile=default", None, OPERATE, 200),
     ("get", "access-keys/", None, READ, 200),
     ("post", "access-keys/", {"name": "k"}, ADMIN, 201),
     ("patch", "access-keys/spare/", {"enabled": False}, ADMIN, 200),
@@ -57,7 +60,9 @@ ROLES = {"Viewer": READ, "Operator": OPERATE, "Admin": ADMIN}
 
 
 @pytest.fixture(autouse=True)
-def configuration() -> None:
+def configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = LocalLiveState()
+    monkeypatch.setattr(live, "current", lambda: state)
     root = actor("admin")
     actions.create_provider(provider(), actor=root)
     actions.create_profile(profile("default", rules=[rule("long")]), actor=root)

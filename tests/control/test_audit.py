@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from routes import actions
+from routes import actions, live
 from routes.actions.errors import ActionError
+from routes.engine.local_live import LocalLiveState
 from routes.events import acted
 from routes.models import AccessKey, AuditEntry, Profile, Provider, Rule
 from tests.control.api import Api
@@ -64,6 +65,7 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
     ("policy.updated", "policy", lambda: actions.update_policy({"default_strategy": "single"}, actor=ROOT)),
     ("prices.updated", "policy", lambda: actions.replace_prices({"prices": {}}, actor=ROOT)),
     ("prices.updated", "policy", lambda: actions.sync_prices(actor=ROOT, reset=True)),
+    ("affinity.dropped", "routing", lambda: actions.drop_pins(actor=ROOT)),
     ("revision.published", "routing", lambda: actions.publish(actor=ROOT, message="r")),
     ("revision.rolled_back", "routing", lambda: actions.rollback(1, actor=ROOT, message="r")),
     ("document.imported", "admin", lambda: actions.import_configuration({"version": 1}, actor=ROOT)),
@@ -72,7 +74,9 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
 
 
 @pytest.fixture(autouse=True)
-def configuration() -> None:
+def configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = LocalLiveState()
+    monkeypatch.setattr(live, "current", lambda: state)
     tree = document()
     tree["providers"].append(provider("spare"))
     tree["profiles"][1]["rules"] = [

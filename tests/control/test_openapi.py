@@ -5,8 +5,10 @@ After a wanted change: ``python manage.py spectacular --file tests/control/opena
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -14,10 +16,12 @@ from django.core.management import call_command
 from django.urls import get_resolver
 from jsonschema import Draft202012Validator
 
-from routes import actions
+from routes import actions, live
+from routes.engine.local_live import LocalLiveState
+from routes.engine.snapshot import target_id
 from tests.control.api import Api
 from tests.control.conftest import actor
-from tests.control.samples import document, provider
+from tests.control.samples import provider, rule, whole_document
 
 SNAPSHOT = Path(__file__).with_name("openapi.yaml")
 
@@ -37,7 +41,18 @@ def test_the_snapshot_is_the_schema(schema: dict[str, Any]) -> None:
 
 def test_every_address_of_the_api_is_described(schema: dict[str, Any]) -> None:
     described = {path.rstrip("/") for path in schema["paths"]}
-    for resource in ("providers", "profiles", "access-keys", "prices", "policy", "revisions", "history"):
+    resources = (
+        "providers",
+        "profiles",
+        "rules",
+        "access-keys",
+        "prices",
+        "policy",
+        "revisions",
+        "affinity",
+        "history",
+    )
+    for resource in resources:
         assert f"/api/v1/{resource}" in described
     assert get_resolver().resolve("/api/v1/providers/").url_name == "provider-list"
 
@@ -50,8 +65,11 @@ def test_every_operation_says_how_it_refuses_and_what_it_needs(schema: dict[str,
 
 
 @pytest.mark.django_db
-def test_real_answers_are_what_the_schema_says(schema: dict[str, Any]) -> None:
-    actions.import_configuration(document(), actor=actor("admin"), publish_now=True)
+def test_real_answers_are_what_the_schema_says(schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    actions.import_configuration(whole_document(), actor=actor("admin"), publish_now=True)
+    state = LocalLiveState()
+    monkeypatch.setattr(live, "current", lambda: state)
+    state.set_pin(b"k" * 16, target_id(str(uuid4()), "m"), time.monotonic(), 60, profile_id=str(uuid4()), session="s")
     api = Api("admin")
     calls = [
         ("get", "/providers/", "", None),
@@ -60,6 +78,13 @@ def test_real_answers_are_what_the_schema_says(schema: dict[str, Any]) -> None:
         ("patch", "/providers/{id}/", "alpha", {"weight": 2}),
         ("get", "/profiles/", "", None),
         ("get", "/profiles/{id}/", "default", None),
+        ("get", "/rules/", "", None),
+        ("post", "/rules/", "", {"profile": "fast", **rule("new", "alpha")}),
+        ("get", "/rules/{id}/", "long/?profile=default", None),
+        ("patch", "/rules/{id}/", "long/?profile=default", {"position": 0}),
+        ("get", "/rules/{id}/", "nothing", None),
+        ("get", "/affinity/", "", None),
+        ("delete", "/affinity/", "", None),
         ("get", "/access-keys/", "", None),
         ("post", "/access-keys/", "", {"name": "new"}),
         ("get", "/policy/", "", None),
@@ -74,7 +99,7 @@ def test_real_answers_are_what_the_schema_says(schema: dict[str, Any]) -> None:
         ("delete", "/providers/{id}/", "alpha", None),
     ]
     for method, template, key, body in calls:
-        path = template.replace("{id}", key).replace("{provider}", key)
+        path = template.replace("{id}/" if "?" in key else "{id}", key).replace("{provider}", key)
         answer = api.call(method, path.lstrip("/"), body)
         responses = schema["paths"][f"/api/v1{template}"][method]["responses"]
         told = responses.get(str(answer.status), responses["default"])["content"]["application/json"]["schema"]
