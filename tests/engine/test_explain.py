@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from routes.engine import strategies, words
 from routes.engine.explain import RECORDED_PLACES, describe, pack_decision, render, sentences, unpack_decision
 from routes.engine.types import ERROR_CLASSES
 from tests.documents import profile, provider, snapshot, target
 from tests.engine.drive import Bench
-from tests.engine.test_pipeline import situations
+from tests.engine.situations import situations
 
 
 def through_the_journal(packed: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def through_the_journal(packed: dict[str, Any]) -> dict[str, Any]:
     return again  # type: ignore[no-any-return]
 
 
+@settings(max_examples=40)
 @given(situations())
 def test_a_recorded_decision_is_told_again_exactly(situation: tuple[Bench, dict[str, Any]]) -> None:
     line, wishes = situation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from routes.engine import strategies
 from routes.engine.explain import Replay, pack_decision, render, sentences
@@ -17,7 +17,7 @@ from routes.engine.stages import affinity
 from routes.engine.types import Outcome
 from tests.documents import an_id, head, profile, provider, rule, snapshot, target
 from tests.engine.drive import ROUTE_ID, Bench
-from tests.engine.test_pipeline import situations
+from tests.engine.situations import situations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +72,7 @@ def same(told: Replayed, made: Decision) -> None:
     assert (told.undecidable, told.notes) == (0, ())
 
 
+@settings(max_examples=40)
 @given(situations())
 def test_a_recorded_decision_comes_out_the_same_by_its_own_revision(
     situation: tuple[Bench, dict[str, Any]],
