@@ -67,7 +67,8 @@ def build(asker: Asker, exchange: Exchange, head: BodyHead, index: dict[bytes, b
     request.estimate_tokens = partial(_expected_tokens, asker, exchange)
     if b"x-route-tags" in index:
         request.tags = exchange.tags = intake.find_tags(exchange.headers)
-    if profile.rules or (isinstance(profile.params, ConsistentHashParams) and profile.params.fact):
+    params = profile.base.choice.params
+    if profile.rules or (isinstance(params, ConsistentHashParams) and params.fact):
         request.facts = facts_of(asker.live, exchange)
     if exchange.operation == "responses" and type(head.previous_response_id) is str:
         request.origin = sessions.origin(asker.live, key, profile, head.previous_response_id, asker.clock())
