@@ -301,25 +301,31 @@ class CandidateSet:
         steps: list[Step] = []
         aside: dict[int, Exclusion] = {}
         ranked: set[int] = set()
-        seen = 0
+        seen: set[int] = set()
         for part in parts:
             members = [c for c in self.members(part) if c.position not in dropped and c.position not in ranked]
             of_part = self.snapshot.asked(part.choice, strategy)
             pools, others = _pools(self._keys[part.key], members, part, of_part)
             if pools and not steps:
                 lead, choice = part, of_part
-            seen += len(members)
+            seen.update(c.position for c in members)
             steps += [Step(pool, of_part.strategy, of_part.params, part is lead) for pool in pools]
             ranked.update(c.position for pool in pools for c in pool.candidates)
             aside.update((exclusion.target.position, exclusion) for exclusion in others)
         reach = self.reach(rule)
         outside = tuple(
-            Exclusion(c.target, "smart_routing", *_not_for(profile, rule, c.target))
+            Exclusion(c.target, "smart_routing", *self._not_for(rule, c.position))
             for c in self.candidates
             if c.position not in reach and c.position not in dropped
         )
         left_aside = tuple(exclusion for position, exclusion in aside.items() if position not in ranked)
-        return Plan(tuple(steps), choice, lead, outside, left_aside, seen)
+        return Plan(tuple(steps), choice, lead, outside, left_aside, len(seen))
+
+    def _not_for(self, rule: Rule | None, position: int) -> tuple[str, str]:
+        """Why a candidate is out of reach, as (code, rule): it is another rule's, or not the matched one's."""
+        if rule is not None and position in self.reach(None):
+            return "not_in_rule", rule.name
+        return "rule_only", self.profile.owners[position]
 
     def plan_for(self, target_id: str, strategy: str | None, dropped: frozenset[int]) -> Plan:
         """The plan of a request that only one target can serve, whichever part has it. Not kept: there are few."""
@@ -354,11 +360,3 @@ def _pools(key: str, members: list[Candidate], part: Part, choice: Choice) -> tu
     else:
         kept, others = members, []
     return group(key, kept), others
-
-
-def _not_for(profile: Profile, rule: Rule | None, target: Target) -> tuple[str, str]:
-    """Why a candidate is out of reach, as (code, rule): it is another rule's, or not the matched one's."""
-    if rule is None or all(place.target is not target for place in profile.base.places):
-        owner = next(r for r in profile.rules if any(place.target is target for place in r.part.places))
-        return "rule_only", owner.name
-    return "not_in_rule", rule.name

@@ -59,7 +59,7 @@ class Place(NamedTuple):
 class Part:
     """Targets that a strategy ranks at once: the profile's own, or those of one rule."""
 
-    __slots__ = ("choice", "first", "key", "places")
+    __slots__ = ("_by_target", "choice", "first", "key", "places")
 
     def __init__(self, key: str, places: tuple[Place, ...], choice: Choice) -> None:
         #: names the part's counters: the profile's id, for a rule's part followed by the rule's
@@ -69,9 +69,11 @@ class Part:
         #: the target that leads in configured order, by position in the profile: lowest tier, then first; -1 = none
         self.first = min(((p.tier, p.number, p.target.position) for p in places), default=(0, 0, -1))[2]
 
+        self._by_target = {place.target.id: place for place in places}
+
     def place_of(self, target: Target) -> Place | None:
-        """For people: weight and tier of a target here; None when it does not belong to this part. O(n)."""
-        return next((place for place in self.places if place.target is target), None)
+        """Weight, tier and number of a target here; None when it does not belong to this part."""
+        return self._by_target.get(target.id)
 
 
 class Rule:
@@ -126,6 +128,7 @@ class Profile:
         "index",
         "mode",
         "name",
+        "owners",
         "require_tags",
         "rules",
         "scenario",
@@ -162,6 +165,8 @@ class Profile:
         self.rules = tuple(builder.rule(entry, number) for number, entry in enumerate(document["rules"]))
         #: all targets a request may reach, by position: the profile's own, then those only rules use
         self.targets = tuple(builder.targets.values())
+        #: position -> name of the first rule that has the target
+        self.owners = {place.target.position: rule.name for rule in reversed(self.rules) for place in rule.part.places}
         enabled = tuple(rule for rule in self.rules if rule.enabled)
         #: rules to ask, in order, for requests (without, with) text to look at
         self._rules_of = tuple(rule for rule in enabled if not rule.condition.needs_text), enabled

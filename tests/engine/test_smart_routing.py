@@ -242,6 +242,12 @@ def test_single_in_a_rule_is_the_rules_first_target() -> None:
     assert decision.source == "load_balancer"
 
 
+def test_one_candidate_in_two_parts_is_one_candidate() -> None:
+    line = bench("a", [gold("ca", strategy="single")])
+    line.set_states(c="disabled")
+    assert line.codes(tags=GOLDEN) == ["only_candidate"]
+
+
 def test_weight_zero_in_a_rule_leaves_the_target_to_the_profile() -> None:
     targets = [target("c", weight=1), target("a", weight=0), target("d", weight=0)]
     line = bench("ab", [gold(targets=targets)], strategy="weighted")
