@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from routes import live
+from routes.engine.local_live import LocalLiveState
 from routes.models import Provider
+from routing_project.env import get_env
 
 if TYPE_CHECKING:
     from routes.engine.live import LiveState
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 def copied(now: float) -> LiveState:
     """A fork of the host's state, told the admin states of the moment. One query and a copy of the tables."""
-    fork = _current().fork()
+    fork = _fork()
     states: dict[str, Any] = {
         str(row.pk): (row.admin_state, row.admin_until.timestamp() if row.admin_until else None)
         for row in Provider.with_deleted.exclude(admin_state=Provider.AdminState.ACTIVE)
@@ -22,11 +25,9 @@ def copied(now: float) -> LiveState:
     return fork
 
 
-def _current() -> LiveState:
-    try:
-        from routes import live
-    except ImportError:
-        from routes.engine.local_live import LocalLiveState
 
+def _fork() -> LiveState:
+    """Where no gateway has ever run there is no state, and none is made for the sake of a question."""
+    if not get_env().live_path.exists():
         return LocalLiveState()
-    return live.current()
+    return live.current().fork()

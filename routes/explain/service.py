@@ -72,6 +72,7 @@ def _imagined(wanted: ExplainRequest) -> dict[str, Any]:
             request.facts,
             decision.matched_rule_index,
             lambda rule: Partition(rule, live, now),
+            goes_on=request.origin is not None,
         )
     told = describe(decision, rules)
     firsts = _draw(wanted.draws, chosen.snapshot, profile, reading, live, now, wall, decision)

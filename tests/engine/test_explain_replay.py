@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,16 @@ import pytest
 from hypothesis import given, settings
 
 from routes.engine import strategies
-from routes.engine.explain import Replay, pack_decision, render, sentences
+from routes.engine.explain import Replay, WhatIf, pack_decision, render, sentences, undecidable, unpack_decision
+from routes.engine.explain.recorded import RecordedLive
+from routes.engine.explain.what_if import SlowStats
 from routes.engine.facts import Facts, KeyFacts
+from routes.engine.live import Means
+from routes.engine.pipeline import decide
 from routes.engine.stages import affinity
-from routes.engine.types import Outcome
+from routes.engine.types import Outcome, Requirements
 from tests.documents import an_id, head, profile, provider, rule, snapshot, target
-from tests.engine.drive import ROUTE_ID, Bench
+from tests.engine.drive import ROUTE_ID, Bench, request
 from tests.engine.situations import situations
 
 if TYPE_CHECKING:
@@ -85,9 +90,19 @@ def test_a_recorded_decision_comes_out_the_same_by_its_own_revision(
 RULES = [
     rule("off", {"fact": "stream", "op": "is", "value": False}, [target("c")], enabled=False),
     rule("long", {"all": [{"fact": "tokens", "op": "gte", "value": 1_000}]}, [target("d"), target("c")]),
-    rule("beta", {"fact": "header.x-beta", "op": "eq", "value": "1"}, [target("c", weight=2), target("d")], strategy="peak_ewma"),
-    rule("please", {"any": [{"fact": "user_text", "op": "contains", "value": "please"}]}, [target("d")], fallback_to_profile=False),
-]  # fmt: skip
+    rule(
+        "beta",
+        {"fact": "header.x-beta", "op": "eq", "value": "1"},
+        [target("c", weight=2), target("d")],
+        strategy="peak_ewma",
+    ),
+    rule(
+        "please",
+        {"any": [{"fact": "user_text", "op": "contains", "value": "please"}]},
+        [target("d")],
+        fallback_to_profile=False,
+    ),
+]
 MODES: tuple[Any, ...] = (
     "immediate",
     "cost",
@@ -347,3 +362,249 @@ def test_a_record_of_the_first_version_is_run_again_too() -> None:
     for record in RECORDED["records"]:
         told = Replay(record["packed"], SNAPSHOT, route_id=ROUTE_ID).again()
         assert [e.target.id for e in told.decision.full_ranking()][:1] == [first[0] for first in record["ranking"][:1]]
+
+
+WISHES: dict[str, Any] = {
+    "only": frozenset("ab"),
+    "exclude": frozenset("c"),
+    "strategy": "weighted",
+    "region": "us-east",
+    "tags": frozenset({"gold"}),
+    "max_output_tokens": 100,
+    "model_type": "llama",
+    "requirements": Requirements("1.2", "70b", frozenset({"vision"})),
+}
+
+
+def test_what_a_request_wished_for_is_part_of_the_record() -> None:
+    line = mixed("failover")
+    wished = replay(line, line.decide(**WISHES)).again().decision.request
+    assert wished is not None
+    assert {name: getattr(wished, name) for name in WISHES} == WISHES
+
+
+def test_a_request_that_goes_on_with_a_response_goes_where_it_came_from_again() -> None:
+    line = mixed("failover")
+    decision = line.decide(origin=line.target("c").id)
+    told = replay(line, decision).again()
+    same(told, decision)
+    assert (told.decision.source, len(told.decision.ranked)) == ("pinned", 1)
+    assert "the response this request goes on with chose c" in " ".join(
+        sentences(render(stored(decision), line.snapshot))
+    )
+
+
+def test_a_pin_to_a_target_that_is_gone_and_one_that_waits_are_told() -> None:
+    line = mixed("failover")
+    first = asked(line, 1, "plain", "s")
+    send(line, first, Random(1), failing="")
+    line.live.quarantine(line.target("a"), None, 60, "rate_limited", line.now)
+    told = render(stored(asked(line, 2, "plain", "s")), line.snapshot)
+    assert (told["pin"]["provider"], told["pin"]["honoured"]) == ("a", False)
+    assert "The session is pinned to a, which was not used: rate-limited for another 1 min." in sentences(told)
+    assert first.pin is not None
+    line.live.set_pin(first.pin.key, an_id("target", "gone"), line.now, 60, profile_id=line.profile().id)
+    told = render(stored(asked(line, 3, "plain", "s")), line.snapshot)
+    assert (told["pin"]["target"], told["pin"]["provider"]) == ("", None)
+    assert "The session was pinned to a target that does not belong to this profile any more." in sentences(told)
+
+
+def test_a_pin_that_gives_way_to_a_lower_tier_is_told_and_replayed() -> None:
+    line = mixed("failover")
+    first = asked(line, 1, "plain", "s")
+    assert first.pin is not None
+    line.live.set_pin(first.pin.key, line.target("c").id, line.now, 600, profile_id=line.profile().id)
+    decision = asked(line, 2, "plain", "s")
+    same(replay(line, decision).again(), decision)
+    assert decision.source == "load_balancer"
+    assert "The session is pinned to c, which was not used: a target of a lower tier is available again." in sentences(
+        render(stored(decision), line.snapshot)
+    )
+
+
+def test_a_pin_that_slow_start_gates_is_kept_and_said_to_be() -> None:
+    line = Bench(snapshot([provider("a"), provider("b")], affinity={"enabled": True}))
+    for number in range(200):
+        decision = line.decide(session="s", route_id=f"{number:032x}")
+        if number == 0:
+            assert decision.pin is not None
+            line.live.set_pin(decision.pin.key, line.target("a").id, line.now, 600, profile_id=line.profile().id)
+            line.open("a")
+            line.recover("a")
+        if decision.pin is not None and decision.pin.keep:
+            break
+    told = sentences(render(stored(decision), line.snapshot))
+    assert any(line.endswith("; the pin is kept.") for line in told), told
+    same(replay(line, decision).again(), decision)
+
+
+def test_a_pin_that_was_held_although_a_lower_tier_had_come_back_is_held_again() -> None:
+    places = [target("a"), target("b", tier=1)]
+    held = profile(targets=places, affinity={"enabled": True})
+    line = Bench(snapshot([provider("a", circuit={"slow_start": 0}), provider("b")], [held]))
+    line.open("a")
+    first = line.decide(session="s")
+    send(line, first, Random(1), failing="")
+    line.recover("a")
+    decision = line.decide(session="s")
+    assert (first.ranked[0].target.provider.slug, decision.source) == ("b", "affinity")
+    same(replay(line, decision).again(), decision)
+
+
+def test_a_decision_without_its_request_is_recorded_without_wishes_and_facts() -> None:
+    line = mixed("failover")
+    packed = pack_decision(replace(asked(line, 1, "plain"), request=None))
+    assert {"q", "f"}.isdisjoint(packed)
+    assert render(packed, line.snapshot)["facts"] == {}
+    decision = asked(line, 1, "plain")
+    assert decision.request is not None
+    assert "f" not in pack_decision(replace(decision, request=replace(decision.request, facts=None)))
+
+
+def test_policy_and_variant_are_told() -> None:
+    line = Bench(
+        snapshot([provider("a"), provider("b")], strategy="round_robin", policy={"enable_load_balancing": False})
+    )
+    told = render(stored(line.decide()), line.snapshot)
+    assert (told["strategy"], told["replaced_strategy"]) == ("failover", "round_robin")
+    assert "Strategy round_robin is switched off by the policy, so failover ranked." in sentences(told)
+    variants = [{"name": name, "share": 1, "targets": [name]} for name in "ab"]
+    line = Bench(snapshot([provider("a"), provider("b")], strategy="ab_test", params={"variants": variants}))
+    told = render(stored(line.decide()), line.snapshot)
+    assert f"The request belongs to variant “{told['variant']}” of the test." in sentences(told)
+
+
+def test_facts_of_a_body_nobody_read_are_unknown_but_for_those_that_were_given() -> None:
+    line = Bench(snapshot([provider("a")]))
+    stated = {"scenario": "code", "has_tools": False}
+    told = render(stored(line.decide(facts=facts(line.profile(), given=stated))), line.snapshot)["facts"]
+    assert (told["scenario"], told["has_tools"], told["model"]) == ("code", False, "gpt-4o")
+    assert "tokens" not in told
+    told = render(stored(line.decide(facts=facts(line.profile()))), line.snapshot)["facts"]
+    assert ("scenario" in told, told["body_bytes"] > 0) == (False, True)
+
+
+def test_a_record_that_does_not_begin_as_it_says_is_told_as_far_as_it_was_written() -> None:
+    line = Bench(snapshot([provider(slug) for slug in "abc"], strategy="round_robin"))
+    packed = stored(line.decide())
+    packed["r"] = [[2, "turn", 0]]
+    ranking = [(e.target.provider.slug, e.code) for e in unpack_decision(packed, line.snapshot).ranked]
+    assert ranking == [("c", "turn"), ("a", "backup"), ("b", "backup")]
+
+
+def test_whoever_was_out_is_out_again_for_the_same_reason() -> None:
+    line = Bench(
+        snapshot([provider("a"), provider("b", max_concurrency=1), provider("c"), provider("d"), provider("e")])
+    )
+    line.set_states(a="disabled", d="draining")
+    assert line.claim("b") is not None
+    line.live.set_observed(line.target("c").id, "unhealthy")
+    decision = line.decide()
+    assert sorted(e.code for e in decision.excluded) == ["at_capacity", "disabled", "draining", "unhealthy"]
+    same(replay(line, decision).again(), decision)
+    live = RecordedLive(decision, ROUTE_ID, own=True)
+    assert (live.admin_state(line.target("a"), 0), live.observed(line.target("c").id)) == ("disabled", "unhealthy")
+    more = snapshot([provider("a"), provider("b", max_concurrency=9), provider("e", max_concurrency=2)], number=2)
+    assert replay(line, decision).again(more).undecidable == 1
+
+
+def test_rules_on_text_are_not_asked_of_embeddings_and_that_is_said() -> None:
+    line = mixed("failover")
+    told = render(stored(line.decide(operation="embedding", facts=facts(line.profile()))), line.snapshot)
+    assert told["rules"][3]["note"].startswith("looks at text")
+    assert any("was not asked: looks at text" in line for line in sentences(told))
+    assert render(stored(line.decide()), line.snapshot)["facts"] != {}
+
+
+def test_stories_of_rules_say_what_is_not_known_and_count_what_is_left_out() -> None:
+    clause = {"fact": "tokens", "op": "gte", "value": 1, "matched": None, "sentence": "cannot be told: x"}
+    unknown = {"name": "r", "chosen": False, "matched": None, "note": "", "sentence": "s", "clauses": [clause] * 6}
+    empty = unknown | {"clauses": []}
+    told = {"ranking": [], "excluded": [], "profile": "p", "degraded": False, "matched_rule": None, "source": "none"}
+    assert sentences(told | {"rules": [unknown, empty]})[:2] == [
+        "Whether rule “r” matched cannot be told: x; x; x; x and 2 more.",
+        "Whether rule “r” matched cannot be told: s.",
+    ]
+    assert undecidable([unknown, empty]) == 7
+    assert sentences(told | {"matched_rule": "gone"})[0] == "Rule “gone” matched."
+
+
+class Numbers:
+    """Samples of one target, as a live state has them."""
+
+    mean_output_tokens: float | None = None
+
+    def __init__(self, means: Means) -> None:
+        self.means = means
+
+    def ewma_s(self, stream: bool, now: float) -> float | None:
+        return self.means.seconds
+
+    def means_s(self, stream: bool, now: float) -> Means:
+        return self.means
+
+    def percentile_s(self, stream: bool, percent: float, now: float) -> tuple[float | None, int]:
+        return self.means.seconds, self.means.samples
+
+    def speed(self, now: float) -> tuple[float | None, int]:
+        return None, 0
+
+
+def test_slow_is_ten_times_as_slow_and_at_least_ten_seconds() -> None:
+    slow = SlowStats(Numbers(Means(2.0, 5, 0.2, 5)))
+    assert slow.means_s(True, 0.0) == Means(20.0, 100, 2.0, 100)
+    assert slow.mean_latency_s(True, 0.0) == (20.0, 100)
+    assert slow.percentile_s(True, 95, 0.0) == (20.0, 100)
+    assert slow.ewma_s(True, 0.0) == 20.0
+    assert slow.speed(0.0) == (1.0, 100)
+    assert SlowStats(Numbers(Means(None, 0, None, 0))).means_s(True, 0.0) == Means(10.0, 100, 0.1, 100)
+
+
+@pytest.mark.parametrize("name", ["least_latency", "peak_ewma", "speed"])
+def test_what_is_imagined_to_be_slow_loses_against_what_is_measured(name: str) -> None:
+    line = Bench(snapshot([provider("a"), provider("b")], strategy=name))
+    for slug in "ab":
+        for stream in (False, True):
+            for _ in range(12):
+                line.attempt(slug, stream=stream, tokens=1000)
+    imagined: Any = WhatIf(line.live, {an_id("provider", "a"): "slow"}, line.profile().targets)
+    before = [line.decide(dry=True).inputs, line.live.circuit(line.target("a"), line.now)]
+    for _ in range(20):
+        decision = decide(line.snapshot, line.profile(), request(stream=True), imagined, line.now, line.rng, dry=True)
+        assert decision.ranked[0].target.provider.slug == "b"
+    assert imagined.stats(line.target("b").id) is not None
+    assert before[1] == line.live.circuit(line.target("a"), line.now)
+
+
+def test_nothing_imagined_reaches_the_live_state_beneath() -> None:
+    line = Bench(snapshot([provider("a"), provider("b")]))
+    troubles: Any = {an_id("provider", "a"): "down", an_id("provider", "b"): "429"}
+    imagined: Any = WhatIf(line.live, troubles, line.profile().targets)
+    decision = decide(line.snapshot, line.profile(), request(), imagined, line.now, line.rng)
+    assert decision.degraded
+    assert not line.decide().degraded
+    assert imagined.peek().rotate("x") == 0
+    assert imagined.quarantined_until(line.target("a"), "gpt-4o", line.now) is None
+    assert imagined.circuit(line.target("b"), line.now).state == "closed"
+    assert len(imagined.stats_of([target.id for target in line.profile().targets])) == 2
+
+
+def test_a_recorded_state_answers_what_it_does_not_know_as_never_measured_and_says_so() -> None:
+    line = mixed("failover")
+    live = RecordedLive(replay(line, line.decide()).recorded, ROUTE_ID, own=False)
+    one = line.target("a")
+    stats = live.stats(one.id)
+    assert (stats.ewma_s(True, 0), stats.means_s(True, 0).samples, stats.mean_latency_s(True, 0)) == (
+        None,
+        0,
+        (None, 0),
+    )
+    assert (stats.requests_in(60, 0), stats.tokens_in(60, 0), stats.speed(0), stats.loads(0)) == (0, 0, (None, 0), ())
+    assert (stats.consecutive_failures, stats.success_rate, stats.percentile_s(True, 95, 0)) == (0, 1.0, (0.0, 100))
+    assert live.missing == {one.id}
+    assert (live.admin_state(one, 0), live.in_flight("p"), live.pinned("t"), live.last_input(b"", 0)) == (
+        *("active", 0, 0),
+        None,
+    )
+    assert live.missing == {one.id, "p", "t"}
+    assert live.peek().rotate("pool") + 1 == live.rotate("pool")

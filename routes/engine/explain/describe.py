@@ -23,7 +23,9 @@ def render(packed: Mapping[str, Any], snapshot: Snapshot) -> dict[str, Any]:
     ``rules`` says how each rule would have it, as far as the record can tell; ``undecidable`` counts what it cannot.
     """
     decision = unpack_decision(packed, snapshot)
-    rules = report(decision.profile, decision.operation, recorded_facts(packed), decision.matched_rule_index)
+    goes_on = decision.request is not None and decision.request.origin is not None
+    known = recorded_facts(packed)
+    rules = report(decision.profile, decision.operation, known, decision.matched_rule_index, goes_on=goes_on)
     return describe(decision, rules)
 
 

@@ -35,10 +35,11 @@ def packed(facts: Facts) -> dict[str, Any]:
     that were known."""
     known = record(facts)
     usual = _USUAL if known["body_bytes"] is not None else _WITHOUT_BODY
-    kept: dict[str, Any] = {}
-    for name, value in known.items():
-        if name not in _ELSEWHERE and (name == BITS or value != usual[name]):
-            kept[name] = value
+    kept: dict[str, Any] = {
+        name: value
+        for name, value in known.items()
+        if name not in _ELSEWHERE and (name == BITS or value != usual[name])
+    }
     if usual is _WITHOUT_BODY:
         kept[USUAL] = 0
     elif _OF_BODY[-1] in known and _OF_BODY[0] in known:

@@ -125,16 +125,17 @@ class Replay:
         decision.facts = self.recorded.facts
         if own and not troubles and not facts and not draw:
             self._keep_recorded_tail(decision)
-        ranked = {entry.target.id for entry in decision.full_ranking()}
-        missing = len(live.missing & ranked)
+        ranked = [entry.target for entry in decision.full_ranking()]
+        missing = len(live.missing & {key for target in ranked for key in (target.id, target.provider.id)})
         if missing:
             notes.append(NO_NUMBERS)
         return Replayed(decision, rules, undecidable(rules) + missing + (NO_PIN in notes), tuple(notes))
 
     def _rules(self, profile: Profile, own: bool, facts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Rule | None]:
         """What rules say to the recorded facts, and the first that matches."""
+        goes_on = self.recorded.request is not None and self.recorded.request.origin is not None
         known = recorded_facts(self._packed, **facts)
-        rules = report(profile, self.recorded.operation, known, -1)
+        rules = report(profile, self.recorded.operation, known, -1, goes_on=goes_on)
         rule = next((rule for rule, line in zip(profile.rules, rules, strict=True) if line["matched"]), None)
         if own and not facts:
             rule = self.recorded.rule
@@ -196,13 +197,6 @@ class AsRecorded(Strategy):
         self._strategy = strategy
         self._order = order
         self._reasons = reasons
-
-    @property
-    def name(self) -> str:  # type: ignore[override]  # of the one it stands for
-        return self._strategy.name
-
-    def leaf(self, params: BaseModel) -> Strategy:
-        return self._strategy.leaf(params)
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         # A single candidate is ranked whether it is in the record or not.

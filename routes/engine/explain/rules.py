@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from routes.engine.profile import Profile, Rule
 
+GOES_ON = "the request goes on with a response, which only one target has"
 TEXT_ONLY = "looks at text, which requests of this kind do not carry"
 
 
@@ -30,11 +31,14 @@ def report(
     facts: Any,
     matched_index: int,
     figures: Callable[[Rule], Any] | None = None,
+    *,
+    goes_on: bool = False,
 ) -> list[dict[str, Any]]:
     """All rules in order: ``{name, index, enabled, matched, chosen, note, sentence, clauses}``.
 
     ``matched`` is what its condition says, None = cannot be told; ``chosen`` marks the first that matched.
-    ``figures`` gives the numbers of a rule's own targets, where they are known.
+    ``figures`` gives the numbers of a rule's own targets, where they are known. ``goes_on``: the request continues a
+    response, and rules have no say.
     """
     asked = frozenset(rule.index for rule in profile.rules_for(operation))
     lines = []
@@ -51,6 +55,8 @@ def report(
         }
         if not rule.enabled:
             line["note"] = "switched off"
+        elif goes_on:
+            line["note"] = GOES_ON
         elif rule.index not in asked:
             line["note"] = TEXT_ONLY
         else:

@@ -57,7 +57,9 @@ def rule_sentences(rendered: Mapping[str, Any]) -> list[str]:
             told.append(f"{name} matched: {_clauses(rule, True) or rule['sentence']}.")
             break
         if rule["matched"] is None:
-            told.append(f"Whether rule “{rule['name']}” matched cannot be told: {_clauses(rule, None) or rule['sentence']}.")
+            told.append(
+                f"Whether rule “{rule['name']}” matched cannot be told: {_clauses(rule, None) or rule['sentence']}."
+            )
         elif rule["note"]:
             told.append(f"{name} was not asked: {rule['note']}.")
         else:
@@ -65,7 +67,7 @@ def rule_sentences(rendered: Mapping[str, Any]) -> list[str]:
     else:
         if rendered["matched_rule"] is not None and not rendered.get("rules"):
             told.append(f"Rule “{rendered['matched_rule']}” matched.")
-        elif told:
+        elif told and rendered["source"] != "pinned":
             told.append("No rule matched, so the profile’s own targets were used.")
     return told
 
