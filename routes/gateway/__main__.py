@@ -46,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(env: Env, fd: int, name: str) -> None:
     from history.journal import DROP_REASONS, JournalWriter
     from routes.engine import pipeline, strategies
-    from routes.engine.local_live import LocalLiveState
     from routes.gateway import endpoints
     from routes.gateway.app import Gateway
     from routes.gateway.console_relay import ConsoleRelay
@@ -57,6 +56,7 @@ def _run(env: Env, fd: int, name: str) -> None:
     from routes.gateway.state import Config, GatewaySettings, GatewayState
     from routes.gateway.upstream import Upstream
     from routes.gateway.watch import Pulse
+    from routes.live import SharedLiveState, open_host_state
 
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     journal = JournalWriter(env.journal_dir, env.journal_max_mb * 1024 * 1024)
@@ -73,7 +73,7 @@ def _run(env: Env, fd: int, name: str) -> None:
         trusted_proxies=env.trusted_proxies,
         console_socket=env.console_socket,
     )
-    live = LocalLiveState()
+    live = open_host_state(env.live_path, name)
     upstream = Upstream(settings.upstream_networks)
     geo, geo_trouble = _geo(env)
     state = GatewayState(
@@ -86,6 +86,8 @@ def _run(env: Env, fd: int, name: str) -> None:
         upstream=upstream,
         geo=geo,
     )
+    if not isinstance(live, SharedLiveState):
+        state.degraded["live"] = "the file that processes share cannot be used; each has circuits and pins of its own"
     if geo_trouble is not None:
         state.degraded["geoip"] = geo_trouble
 
@@ -116,6 +118,8 @@ def _run(env: Env, fd: int, name: str) -> None:
         await upstream.close()
         pulse.flush()
         journal.close()
+        if isinstance(live, SharedLiveState):
+            live.close()
 
     server = GatewayServer(
         Gateway(state, relay),
