@@ -117,7 +117,7 @@ def test_a_rule_that_is_not_there_is_404(api: Api, key: str) -> None:
 
 def test_the_list_costs_the_same_queries_however_long_it_is(api: Api) -> None:
     counts = []
-    for size in (0, 30):
+    for size in (0, 8):
         for number in range(size):
             body = {"profile": "default", **rule(f"r{number}", "alpha", "beta")}
             assert api.post("rules/", body).status == 201
