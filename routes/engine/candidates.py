@@ -1,6 +1,6 @@
 """Candidates: the targets of a profile that can serve one kind of request, with all that can be computed once per
 revision. Owns the plans: which pools are ranked in which order once it is known which rule matched and who dropped
-out. Imports the engine's vocabulary and settings only.
+out. Imports the vocabulary and prices only.
 
 A ``CandidateSet`` is what configuration alone decides for (operation, model): who can serve it, under which
 upstream name, at what price, who cannot and why. A ``Plan`` is what is left of it to rank: strategies rank its
