@@ -159,6 +159,16 @@ class Circuit:
     def consecutive(self) -> int:
         return int(self.cells[CONSECUTIVE])
 
+    @property
+    def until(self) -> float:
+        """Open: when it may be tried again; else 0."""
+        return self.cells[UNTIL]
+
+    @property
+    def reopened(self) -> int:
+        """Half-open failures since it last closed."""
+        return int(self.cells[REOPENED])
+
     def view(self, settings: CircuitSettings, now: float) -> CircuitView:
         """The state in force at ``now``. Changes nothing."""
         cells = self.cells
@@ -268,8 +278,8 @@ class Circuit:
 
     def adopt(self, state: CircuitState, since: float, until: float, reopened: int) -> Transition | None:
         """Another host's word, newer than ours."""
-        self.cells[REOPENED] = reopened
         code = float(STATES.index(state))
+        self.cells[REOPENED] = reopened
         if code == self.cells[STATE]:
             self.cells[UNTIL] = until
             self.cells[SINCE] = since

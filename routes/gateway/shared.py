@@ -19,7 +19,7 @@ from routes.crypto import SealError, unseal
 from routes.engine.errors import EngineError
 from routes.engine.snapshot import Snapshot
 from routes.gateway.overlay import EMPTY, Overlay
-from routes.gateway.redis_feed import RedisConnection, RedisFeedError
+from routes.live.redis_feed import RedisConnection, RedisFeedError
 from routes.gateway.state import Config
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from routes.engine.circuit import OWNERS
 from routes.engine.tables.layout import VERSION, Layout
+from routes.engine.tables.memory import HIGHEST
 from routes.live.locks import FileLocks
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _BOOT: Final = struct.Struct("<16sd")
 _BOOT_AT: Final = 8 + 8 + 16
 _SLOT: Final = struct.Struct("<Qd40s")  # process id, attached (Unix time), name
 _SLOTS_AT: Final = 4096
+_DOWN_AT: Final = 4095
 _TABLES_AT: Final = 16384
 #: Stripes of the file itself come before those of the tables.
 LEADER: Final = OWNERS
@@ -161,7 +163,7 @@ class HostFile:
     def attached(self) -> list[Attached]:
         """Those registered, alive or not."""
         found = []
-        for owner in range(OWNERS):
+        for owner in range(int(self.tables.cast("d")[HIGHEST])):
             pid, since, name = _SLOT.unpack_from(self._map, _SLOTS_AT + owner * _SLOT.size)
             if pid:
                 found.append(Attached(owner, pid, since, name.rstrip(b"\0").decode("utf-8", "replace")))
@@ -177,12 +179,22 @@ class HostFile:
                 finally:
                     self._slots.give_back(each.owner)
 
+    @property
+    def exchange_down(self) -> bool:
+        """Whether the process that leads has lost the other hosts."""
+        return self._map[_DOWN_AT] != 0
+
+    @exchange_down.setter
+    def exchange_down(self, down: bool) -> None:
+        self._map[_DOWN_AT] = down
+
     def lead(self) -> bool:
         """Be the one process of the host that talks to others, if there is none."""
         return self._slots.take(LEADER)
 
     def stop_leading(self) -> None:
-        self._slots.give_back(LEADER)
+        if self._descriptor >= 0:
+            self._slots.give_back(LEADER)
 
     def close(self) -> None:
         """Leave. The mapping goes with the last view of it."""

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: How often somebody looks for processes that are gone.
+#: How often somebody looks for processes that are gone, and at most.
 TEND_SECONDS = 1.0
+RECLAIM_SECONDS = 0.05
 _LAYOUT = Layout()
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class SharedLiveState(TableState):
             else:
                 self._records.forget_owner(self.file.owner)  # of whoever had our slot before
             self.file.note_clock(self._boot, now, wall())
-        self._tended = clock()
+        self._tended = self._reclaimed = clock()
 
     def _mapped(self) -> Memory:
         file = self.file
@@ -82,10 +83,18 @@ class SharedLiveState(TableState):
         if moment - self._tended >= TEND_SECONDS:
             self._tended = moment
             self.file.note_clock(self._boot, moment, self._wall())
-            self.reclaim(now)
+            self._take_back()
         return now + TEND_SECONDS
 
     def reclaim(self, now: float) -> bool:
+        """Asked for by every claim that is refused: it looks now and then only."""
+        moment = self._clock()
+        if moment < self._reclaimed + RECLAIM_SECONDS:
+            return False
+        self._reclaimed = moment
+        return self._take_back()
+
+    def _take_back(self) -> bool:
         found = False
         for owner in self.file.dead():
             self._records.forget_owner(owner)

@@ -80,8 +80,8 @@ class Pins:
         target, _, pinned_at, expires, *_ = _PIN.unpack(payload)
         return Pin(id_text(target), pinned_at, expires) if expires > now else None
 
-    def put(self, pin: Written, only_newer: bool = False) -> None:
-        """``only_newer``: not over one that was written later (somebody else's word that took its time)."""
+    def put(self, pin: Written, told: bool = False) -> None:
+        """``told``: by another host. Not over one that was written later, and nobody needs to be told again."""
         name = pin.session.encode("utf-8", "replace")[:SESSION]
         payload = _PIN.pack(
             id_key(pin.target_id),
@@ -96,11 +96,11 @@ class Pins:
         table, log = self._table, self._log
         index = table.index(pin.key)
         with table.guard(index):
-            if only_newer:
+            if told:
                 held = table.get(pin.key)
                 if held is not None and _PIN.unpack(held)[4] >= pin.written:
                     return
-            if table.write(pin.key, payload, _expiry):
+            if table.write(pin.key, payload, _expiry) and not told:
                 count = int(log[0])
                 log[1 + count % _LOGGED] = index
                 log[0] = count + 1
@@ -229,6 +229,8 @@ class PinCounts:
 
     def of(self, target_id: str, now: float) -> int:
         elapsed = now - self._walked
+        if not elapsed:  # a decision asks for each of its targets, and walks on once
+            return self._counts.get(target_id, 0)
         self._walked = now
         part = self.MANY if elapsed >= self.SECONDS else self.FEW
         if not self._todo:

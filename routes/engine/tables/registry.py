@@ -116,6 +116,13 @@ class Records:
             if record.flag:
                 yield record
 
+    def find(self, target_id: str) -> TargetRecord | None:
+        """Only if the tables have it already."""
+        return self.of(target_id) if self._targets.find(id_key(target_id)) is not None else None
+
+    def knows_provider(self, provider_id: str) -> bool:
+        return self._providers.find(id_key(provider_id)) is not None
+
     def everywhere(self) -> Iterator[TargetRecord]:
         """All targets in the tables, known to this process or not."""
         for key, index in list(self._targets.keys().items()):

@@ -28,6 +28,7 @@ from routes.engine.tables.records import (
     UNHEALTHY,
 )
 from routes.engine.tables.registry import Records
+from routes.engine.tables.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from routes.engine.types import AdminState, Outcome, Transition
 
 _NOBODY: dict[str, AdminState] = {}
-#: How often the owner of shared memory looks after it, beside requests.
-TEND_SECONDS = 1.0
 
 
 class TableState:
@@ -210,6 +209,10 @@ class TableState:
         twin._records.take_over(self._records)
         twin._now = self._now
         return twin
+
+    def sharing(self) -> Sharing:
+        """What other hosts may be told, and tell us; one reader per call."""
+        return Sharing(self._memory, self._records, self._quarantines, self._pins)
 
     # -- what others find out ------------------------------------------------------------------------------
     def set_observed(self, target_id: str, state: Observed) -> None:

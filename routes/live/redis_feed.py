@@ -1,6 +1,6 @@
-"""Just enough of Redis to follow the configuration: subscribe to a channel, read two hashes. asyncio streams only.
+"""Just enough of Redis for what travels beside requests: subscribe to a channel, commands. asyncio streams only.
 
-redis-py costs 21 MB of memory in every gateway process (measured; a third of the whole), for what is four commands
+redis-py costs 21 MB of memory in every gateway process (measured; a third of the whole), for what is a few commands
 of a plain protocol here. Every wait has a time limit; any trouble is a ``RedisFeedError``.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from types import TracebackType
 
 #: A Redis that accepts and never answers is as good as none after this long.
@@ -75,7 +75,7 @@ class RedisConnection:
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             raise RedisFeedError(f"{words[0]}: {type(error).__name__}") from None
 
-    async def messages(self, channel: str, ping_seconds: float) -> AsyncIterator[bytes | None]:
+    async def messages(self, channel: str, ping_seconds: float) -> AsyncGenerator[bytes | None, None]:
         """Subscribe, then every message of the channel; None first (subscribed) and whenever Redis, silent for
         ``ping_seconds``, has shown that it still answers."""
         await self.command("SUBSCRIBE", channel)

@@ -1,0 +1,161 @@
+"""What hosts tell one another about their tables: what is new here, and taking over what is new there.
+
+The newest word counts, by the moment something happened; whoever carries it (``routes.live.exchange``) converts clocks.
+Taking over never counts as new, so that nothing echoes. Only what the tables know already is taken over: a Redis may be
+shared with strangers. Imports the tables.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from routes.engine.tables.memory import DROPS, QUARANTINED, TROUBLE
+from routes.engine.tables.records import TROUBLED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from routes.engine.tables.memory import Memory
+    from routes.engine.tables.pins import Drop, Pins, Written
+    from routes.engine.tables.quarantines import Quarantines, Row
+    from routes.engine.tables.registry import Records
+    from routes.engine.types import CircuitState
+
+
+class CircuitNews(NamedTuple):
+    """A circuit as it is since its last change of state."""
+
+    target_id: str
+    state: CircuitState
+    since: float
+    until: float
+    reopened: int
+
+
+#: Two moments closer than this are the same: they travelled through another clock.
+SAME = 0.01
+
+
+class Sharing:
+    """One reader's view: every ``new_*`` gives what changed since it was asked last."""
+
+    def __init__(self, memory: Memory, records: Records, quarantines: Quarantines, pins: Pins) -> None:
+        self._memory = memory
+        self._records = records
+        self._quarantines = quarantines
+        self._pins = pins
+        self._trouble = self._quarantined = -1.0
+        self._periods: dict[str, float] = {}
+        self._made: dict[tuple[str, str | None], float] = {}
+        self._drops = int(memory.words[DROPS])
+        self._positions: list[int] | None = pins.log_positions()
+        self._told = 0.0  # pins written before this have been told
+
+    def tell_all(self) -> None:
+        """Everything is new again: whoever was told may have forgotten."""
+        self._trouble = self._quarantined = -1.0
+        self._periods, self._made = {}, {}
+        self._positions = None
+
+    # -- circuits ------------------------------------------------------------------------------------------
+    def new_circuits(self) -> list[CircuitNews]:
+        trouble = self._memory.words[TROUBLE]
+        if trouble == self._trouble:
+            return []
+        self._trouble = trouble
+        found = []
+        for record in self._records.everywhere():
+            circuit = record.circuit
+            if circuit.period != self._periods.get(record.id, 0.0):
+                with record.guard:
+                    self._periods[record.id] = circuit.period
+                    found.append(
+                        CircuitNews(record.id, circuit.state, circuit.since or 0.0, circuit.until, circuit.reopened)
+                    )
+        return found
+
+    def take_circuit(self, news: CircuitNews) -> bool:
+        """Whether it was newer than what we knew."""
+        record = self._records.find(news.target_id)
+        if record is None:
+            return False
+        with record.guard:
+            circuit = record.circuit
+            since = circuit.since
+            if since is not None and since >= news.since - SAME:
+                return False
+            transition = circuit.adopt(news.state, news.since, news.until, news.reopened)
+            self._periods[record.id] = circuit.period
+            if transition is not None and news.state == "closed":
+                record.stats.recovered()
+            record.set_flag(TROUBLED)
+        return True
+
+    def share_slots(self, target_id: str, slots: int, until: float) -> None:
+        record = self._records.of(target_id)
+        with record.guard:
+            record.circuit.set_share(slots, until)
+
+    def in_trouble(self) -> Iterator[tuple[str, int]]:
+        """Targets whose circuit is not closed, and how many half-open slots they have."""
+        for record in self._records.flagged():
+            if not record.circuit.closed and record.target is not None:
+                yield record.id, record.target.provider.circuit.half_open_max_calls
+
+    # -- quarantines ---------------------------------------------------------------------------------------
+    def new_quarantines(self) -> list[Row]:
+        word = self._memory.words[QUARANTINED]
+        if word == self._quarantined:
+            return []
+        self._quarantined = word
+        found = []
+        for row in self._quarantines.rows():
+            if row.made > self._made.get((row.provider_id, row.model), 0.0) + SAME:
+                self._made[row.provider_id, row.model] = row.made
+                found.append(row)
+        known = {(row.provider_id, row.model) for row in self._quarantines.rows()}
+        self._made = {key: made for key, made in self._made.items() if key in known}
+        return found
+
+    def take_quarantine(self, row: Row, now: float) -> bool:
+        if not self._records.knows_provider(row.provider_id) or row.quarantine.until <= now:
+            return False
+        for held in self._quarantines.rows():
+            if (held.provider_id, held.model) == (row.provider_id, row.model) and held.made >= row.made - SAME:
+                return False
+        self._made[row.provider_id, row.model] = row.made
+        self._quarantines.put(row, now)
+        return True
+
+    # -- pins ----------------------------------------------------------------------------------------------
+    def new_pins(self, now: float) -> list[Written]:
+        """Those written since; a walk over all of them when a process wrote more than its log remembers."""
+        positions = self._pins.log_positions()
+        before, self._positions = self._positions, positions
+        since, self._told = self._told - SAME, now
+        sets: set[int] = set()
+        if before is None:
+            since = -inf
+        for owner, position in enumerate(positions):
+            logged = None if before is None else self._pins.logged(owner, before[owner], position)
+            if logged is None:
+                sets = set(self._pins.sets())
+                break
+            sets.update(logged)
+        written = (pin for index in sets for pin in self._pins.written_in(index))
+        return [pin for pin in written if pin.written >= since and pin.expires > now]
+
+    def take_pin(self, pin: Written, now: float) -> bool:
+        if pin.expires <= now or self._records.find(pin.target_id) is None:
+            return False
+        self._pins.put(pin, told=True)
+        return True
+
+    def new_drops(self) -> list[Drop]:
+        drops = self._pins.drops(self._drops)
+        self._drops = int(self._memory.words[DROPS])
+        return drops
+
+    def take_drop(self, drop: Drop, now: float) -> None:
+        self._pins.drop(now, drop.profile_id, drop.target_id, before=drop.at)

@@ -1,0 +1,103 @@
+"""What hosts say to one another, as JSON: times as Unix time, because every host has a monotonic clock of its own.
+
+``ahead``: what to add to a time of ours to get Unix time. Reading raises KeyError, TypeError, ValueError or
+AttributeError for what is not what it should be. Imports the tables.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from routes.engine.live import Quarantine
+from routes.engine.tables.pins import Drop, Written
+from routes.engine.tables.quarantines import Row
+from routes.engine.tables.sharing import CircuitNews
+
+
+def circuit(news: CircuitNews, ahead: float) -> dict[str, Any]:
+    until = news.until + ahead if news.until else 0.0
+    return {
+        "target": news.target_id,
+        "state": news.state,
+        "at": news.since + ahead,
+        "until": until,
+        "reopened": news.reopened,
+    }
+
+
+def read_circuit(entry: Any, ahead: float) -> CircuitNews:
+    until = float(entry["until"])
+    return CircuitNews(
+        entry["target"],
+        entry["state"],
+        float(entry["at"]) - ahead,
+        until - ahead if until else 0.0,
+        int(entry["reopened"]),
+    )
+
+
+def name(row: Row) -> str:
+    return f"{row.provider_id}|{'' if row.model is None else '=' + row.model}"
+
+
+def quarantine(row: Row, ahead: float) -> dict[str, Any]:
+    return {
+        "provider": row.provider_id,
+        "model": row.model,
+        "until": row.quarantine.until + ahead,
+        "cause": row.quarantine.cause,
+        "told": row.quarantine.told,
+        "at": row.made + ahead,
+        "generation": row.generation,
+    }
+
+
+def read_quarantine(entry: Any, ahead: float) -> Row:
+    quarantine = Quarantine(float(entry["until"]) - ahead, entry["cause"], bool(entry["told"]))
+    return Row(entry["provider"], entry["model"], quarantine, float(entry["at"]) - ahead, int(entry["generation"]))
+
+
+def pin(pin: Written, ahead: float) -> dict[str, Any]:
+    return {
+        "key": pin.key.hex(),
+        "target": pin.target_id,
+        "profile": pin.profile_id,
+        "pinned": pin.pinned_at + ahead,
+        "expires": pin.expires + ahead,
+        "at": pin.written + ahead,
+        "kind": pin.kind,
+        "session": pin.session,
+    }
+
+
+def read_pin(entry: Any, ahead: float) -> Written:
+    return Written(
+        bytes.fromhex(entry["key"]),
+        entry["target"],
+        entry["profile"],
+        float(entry["pinned"]) - ahead,
+        float(entry["expires"]) - ahead,
+        float(entry["at"]) - ahead,
+        entry["kind"],
+        entry["session"],
+    )
+
+
+def drop_name(drop: Drop) -> str:
+    return f"{drop.profile_id or ''}|{drop.target_id or ''}"
+
+
+def drop(drop: Drop, ahead: float) -> dict[str, Any]:
+    return {"profile": drop.profile_id, "target": drop.target_id, "at": drop.at + ahead}
+
+
+def read_drop(entry: Any, ahead: float) -> Drop:
+    return Drop(entry["profile"], entry["target"], float(entry["at"]) - ahead)
+
+
+def when(entry: Any) -> float:
+    """When it happened; what does not say is older than anything."""
+    try:
+        return float(entry["at"])
+    except (KeyError, TypeError, ValueError):
+        return 0.0
