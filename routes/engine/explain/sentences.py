@@ -42,9 +42,10 @@ def decision_sentences(rendered: Mapping[str, Any]) -> list[str]:
         told.append("Nothing healthy was left, so one attempt was allowed on a target that was out.")
     told += [f"{_name(line)} was left out {words.stage(line['stage'])}: {line['reason']}." for line in excluded]
     backups = [f"{_name(line)} ({line['reason']})" for line in ranking[1:RECORDED_PLACES]]
-    if backups and not rendered["degraded"]:
+    if backups:
         more = len(ranking) - 1 - len(backups)
-        told.append(f"Next in line: {', '.join(backups)}{f' and {more} more' if more else ''}.")
+        place = "Out as well, and due later" if rendered["degraded"] else "Next in line"
+        told.append(f"{place}: {', '.join(backups)}{f' and {more} more' if more else ''}.")
     return told
 
 
