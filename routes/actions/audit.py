@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = get_logger("audit")
 
+#: Objects that are one value: a part of a condition or of a failover mode says nothing by itself.
+WHOLE = frozenset({"when", "mode"})
+
 
 def record(
     actor: Actor,
@@ -75,7 +78,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
         old, new = before.get(name), after.get(name)
         if old == new:
             continue
-        if isinstance(old, dict) and isinstance(new, dict):
+        if isinstance(old, dict) and isinstance(new, dict) and name not in WHOLE:
             changes.update(difference(old, new, f"{path}."))
         else:
             changes[path] = [old, new]

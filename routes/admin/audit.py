@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -12,6 +11,7 @@ from django.db.models import Q
 from django.http import Http404, HttpResponseRedirect
 
 from routes.admin.base import ConsoleModelAdmin
+from routes.admin.words import said
 from routes.models import AuditEntry
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ PAGE = 50
 LINES = 8
 SHOWN = 120
 EMPTY: tuple[Any, ...] = ("", [], {})
-OBJECT_TYPES = ("provider", "profile", "access_key", "revision", "policy", "prices", "draft")
+OBJECT_TYPES = ("provider", "profile", "rule", "access_key", "revision", "policy", "prices", "draft")
 VERBS = {
     "created": "created",
     "updated": "changed",
+    "moved": "moved",
     "deleted": "deleted",
     "revoked": "deleted",
     "credential": "changed the credential of",
@@ -73,36 +74,26 @@ def _change_lines(changes: Any) -> list[str]:
         match value:
             case [None, after] if field != "changes":
                 # Of something new only what was said is worth a line, not every default.
-                lines += [] if after in EMPTY or isinstance(after, dict) else [f"{field}: {_short(after)}"]
+                lines += [] if after in EMPTY or _is_default(field, after) else [f"{field}: {_short(field, after)}"]
             case [before, None] if field != "changes" and before in EMPTY:
                 pass
             case [before, after] if field != "changes":
-                lines.append(f"{field}: {_short(before)} → {_short(after)}")
+                lines.append(f"{field}: {_short(field, before)} → {_short(field, after)}")
             case list():
                 lines += [str(item) for item in value]
             case _:
-                lines.append(f"{field}: {_short(value)}")
+                lines.append(f"{field}: {_short(field, value)}")
     return [*lines[:LINES], f"and {len(lines) - LINES} more"] if len(lines) > LINES else lines
 
 
-def _short(value: Any) -> str:
-    if value is None or value in EMPTY:
-        return "none"
-    text = _listed(value) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
+def _is_default(field: str, value: Any) -> bool:
+    """Objects of something new that are mostly defaults; a condition or a whole rule was said."""
+    return isinstance(value, dict) and field.rpartition(".")[2] != "when" and "when" not in value
+
+
+def _short(field: str, value: Any) -> str:
+    text = said(field, value) or "none"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
-
-
-def _listed(values: list[Any]) -> str:
-    """A list as people say it; targets of a profile by name and weight."""
-    words = []
-    for item in values:
-        if isinstance(item, dict) and "provider" in item:
-            name = "/".join(filter(None, (item["provider"], item.get("model"))))
-            weight = item.get("weight")
-            words.append(name if weight is None else f"{name} ({weight})")
-        else:
-            words.append(item if isinstance(item, str) else json.dumps(item))
-    return ", ".join(words)
 
 
 @admin.register(AuditEntry)

@@ -3,10 +3,10 @@ was typed travels on in hidden fields, so that nothing is lost whichever way one
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.actions.audit import difference
+from routes.admin.words import said
 from routes.models import AuditEntry
 
 if TYPE_CHECKING:
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from routes.admin.base import ConsoleModelAdmin
-    from routes.models.base import Resource
+    from routes.models.base import Resource, Section
 
 #: Never sent back to the browser.
 SECRET_FIELDS = frozenset({"credential"})
+#: Objects with fixed fields, of which a form may leave some out.
+OBJECTS = frozenset({"affinity", "circuit", "failover", "quarantine", "scenario", "timeouts"})
 #: Of the form around the values, or decided anew on the conflict page.
 CONTROL_FIELDS = frozenset({"csrfmiddlewaretoken", "version", "_save", "_publish", "_edit"})
 
@@ -30,7 +32,7 @@ class Difference(NamedTuple):
 
 
 def conflict_page(
-    admin: ConsoleModelAdmin, request: HttpRequest, row: Resource, saved: dict[str, Any], mine: dict[str, Any]
+    admin: ConsoleModelAdmin, request: HttpRequest, row: Resource | Section, saved: dict[str, Any], mine: dict[str, Any]
 ) -> HttpResponse:
     """``saved`` and ``mine`` are the same kind of tree: the object as it is now and as it was typed."""
     merged = {**saved, **mine}
@@ -44,7 +46,7 @@ def conflict_page(
         name=str(row),
         changed_by=last.actor_name if last else "",
         changed_at=last.at if last else None,
-        differences=[Difference(path, _words(theirs), _words(own)) for path, (theirs, own) in changes.items()],
+        differences=[Difference(path, said(path, theirs), said(path, own)) for path, (theirs, own) in changes.items()],
         posted=list(_posted(request)),
         current_version=row.version,
         back_url=request.path,
@@ -56,9 +58,7 @@ def _deep(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """``over`` with what it leaves out of nested objects taken from ``base``."""
     return {
         name: _deep(base[name], value)
-        if isinstance(value, dict)
-        and isinstance(base.get(name), dict)
-        and name in ("circuit", "quarantine", "failover", "timeouts")
+        if isinstance(value, dict) and isinstance(base.get(name), dict) and name in OBJECTS
         else value
         for name, value in {**base, **over}.items()
     }
@@ -69,9 +69,3 @@ def _posted(request: HttpRequest) -> Iterator[tuple[str, str]]:
         if name not in SECRET_FIELDS and name not in CONTROL_FIELDS:
             for value in values:
                 yield name, str(value)
-
-
-def _words(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -69,9 +69,9 @@ class PolicyAdmin(ConsoleModelAdmin):
         return self.page(request, "routes/policy_form.html", "Routing policy", form=form)
 
 
-def note_of_strategies(row: Policy) -> Callable[[str], str]:
-    """Says of a strategy's name what ranks instead of it, or ""."""
-    policy = EnginePolicy(**draft.policy_tree(row))
+def note_of_strategies(tree: dict[str, Any]) -> Callable[[str], str]:
+    """Says of a strategy's name what ranks instead of it by this policy, or ""."""
+    policy = EnginePolicy(**tree)
     default = strategies.get(policy.default_strategy)
     instead = default if strategies.allowed(default, policy) else strategies.get(strategies.DEFAULT)
 

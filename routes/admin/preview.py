@@ -7,7 +7,6 @@ out counts as it does for a request now, counters and budgets advance as they wo
 from __future__ import annotations
 
 import time
-from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid5
 
@@ -17,10 +16,10 @@ from routes import document, draft
 from routes.compile import compile_configuration
 from routes.engine import pipeline, words
 from routes.engine.facts import Facts
-from routes.engine.local_live import LocalLiveState
 from routes.engine.snapshot import Snapshot
 from routes.engine.types import RouteRequest
-from routes.models import Policy, PriceTable, Provider
+from routes.explain.draws import EvenRandom
+from routes.models import Policy, PriceTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from routes.document import Configuration
     from routes.engine.live import LiveState
     from routes.engine.profile import Profile
+    from routes.models import Provider
 
 DRAWS = 1000
 #: A profile without an id of its own yet.
@@ -46,34 +46,25 @@ class Draws(NamedTuple):
     measured: bool  # whether anything is known of how fast any target is
 
 
-class EvenRandom(Random):
-    """A random source whose first number of each draw runs evenly through [0, 1).
+class Sections(NamedTuple):
+    """What of the draft counts for every profile, read once per page."""
 
-    A strategy that draws once (``weighted``) then shows its exact shares instead of a sample's noise; further
-    numbers of the same draw stay random, so strategies that draw pairs are not led astray.
-    """
-
-    def __init__(self, draws: int) -> None:
-        super().__init__(1)
-        self._draws = draws
-        self._first: float | None = None
-
-    def begin(self, number: int) -> None:
-        self._first = (number + 0.5) / self._draws
-
-    def random(self) -> float:
-        first, self._first = self._first, None
-        return super().random() if first is None else first
+    policy: dict[str, Any]
+    prices: dict[str, Any]
 
 
-def configuration(profiles: Sequence[dict[str, Any]], providers: Iterable[Provider]) -> Configuration:
-    """These profiles as a document of their own, with the draft's policy and prices. Two queries. Raises
-    DocumentError."""
+def sections() -> Sections:
+    """Two queries."""
+    return Sections(draft.policy_tree(Policy.get()), PriceTable.get().prices)
+
+
+def configuration(profiles: Sequence[dict[str, Any]], providers: Iterable[Provider], around: Sections) -> Configuration:
+    """These profiles as a document of their own. No query. Raises DocumentError."""
     return document.Configuration.parse(
         {
             "version": 1,
-            "policy": draft.policy_tree(Policy.get()),
-            "prices": PriceTable.get().prices,
+            "policy": around.policy,
+            "prices": around.prices,
             "providers": [draft.provider_tree(provider) for provider in providers],
             "profiles": profiles,
         }
@@ -96,16 +87,17 @@ def snapshot(wanted: Configuration, providers: Iterable[Provider], profile_id: U
     return Snapshot.from_document(compiled)
 
 
-def draw(snapshot: Snapshot, profile: Profile, operation: str, model: str, providers: Iterable[Provider]) -> Draws:
-    """``DRAWS`` requests through the engine, each claimed and released before the next."""
-    live, now, wall = live_state(providers)
+def draw(snapshot: Snapshot, profile: Profile, operation: str, model: str, host: LiveState, now: float) -> Draws:
+    """``DRAWS`` requests through the engine, each claimed and released before the next. ``host`` is only copied;
+    ``now`` is its clock."""
+    live, wall = host.fork(), time.time()
     rng = EvenRandom(DRAWS)
     counts: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for number in range(DRAWS):
         rng.begin(number)
         route_id = str(UUID(int=rng.getrandbits(128)))
-        facts = Facts(operation=operation, model=model, route_id=route_id, wall=wall)
+        facts = Facts(operation=operation, model=model, route_id=route_id, wall=wall, scenario=profile.scenario)
         request = RouteRequest(route_id, operation, model, facts=facts, estimate_tokens=lambda: INPUT_TOKENS)
         decision = pipeline.decide(snapshot, profile, request, live, now, rng)
         place = 0
@@ -123,16 +115,3 @@ def draw(snapshot: Snapshot, profile: Profile, operation: str, model: str, provi
     stats = live.stats_of([target.id for target in profile.targets])
     measured = any(one.mean_latency_s(stream, now)[1] for one in stats for stream in (True, False))
     return Draws({target: count / DRAWS for target, count in counts.items()}, reasons, measured)
-
-
-def live_state(providers: Iterable[Provider]) -> tuple[LiveState, float, float]:
-    """(a private copy of the host's live state, its clock, the wall clock). Admin states are the database's: what
-    somebody set a moment ago counts."""
-    live = LocalLiveState(Random(1))
-    now, wall = time.monotonic(), timezone.now().timestamp()
-    states = {
-        str(provider.id): (provider.admin_state, provider.admin_until and provider.admin_until.timestamp())
-        for provider in providers
-    }
-    live.set_admin_states(states, now, wall)  # type: ignore[arg-type]  # admin_state holds the three choices
-    return live, now, wall

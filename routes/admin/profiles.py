@@ -20,7 +20,7 @@ from routes.admin.forms.profile import ProfileForm, initial_of
 from routes.admin.forms.strategies import word
 from routes.admin.forms.targets import TargetForm, initial_targets, target_rows
 from routes.admin.policy import note_of_strategies
-from routes.admin.preview import NEW
+from routes.admin.preview import NEW, Sections, sections
 from routes.admin.rule_cards import cards
 from routes.admin.saving import saved
 from routes.admin.shares import Share, Shares, effective_shares, rule_shares
@@ -146,15 +146,16 @@ class ProfileAdmin(ConsoleModelAdmin):
     ) -> HttpResponse:
         wrong = set(form.errors) if form.is_bound else set()
         rows = targets.rows()
-        form.note_of = note_of_strategies(Policy.get())
+        around = sections()
+        form.note_of = note_of_strategies(around.policy)
         probe = request.POST.get("probe") or request.GET.get("probe") or ""
-        shares = _shares_of(form, targets, providers, profile, probe)
+        shares = _shares_of(form, targets, providers, around, profile, probe)
         aligned = shares.rows if len(shares.rows) == len(rows) else [None] * len(rows)
         context: dict[str, Any] = {}
         if profile is not None:
             stored = [(place.model, place.provider.model_map) for place in profile.targets.all()]
             used = {target.provider_id for target in profile.targets.all()}
-            context["cards"] = cards(profile, providers)
+            context["cards"] = cards(profile, providers, around)
             wires = [provider.wire for provider in providers if provider.pk in used]
             context["snippets"] = snippets(request, profile.slug, wires, example_model(stored))
             context["published"] = is_published(profile.slug)
@@ -184,7 +185,7 @@ class ProfileAdmin(ConsoleModelAdmin):
         form, targets = ProfileForm(request.POST), target_rows(providers, request)
         form.fields["slug"].required = form.fields["name"].required = False
         form.is_valid(), targets.is_valid()
-        shares = _shares_of(form, targets, providers, None, request.POST.get("probe", ""))
+        shares = _shares_of(form, targets, providers, sections(), None, request.POST.get("probe", ""))
         rows = targets.rows()
         answer = {}
         if len(rows) == len(shares.rows):
@@ -201,7 +202,8 @@ class ProfileAdmin(ConsoleModelAdmin):
         profile: Profile = self.find(str(pk))
         tree = draft.profile_tree(profile)
         probe = request.GET.get("probe", "")
-        shares = rule_shares(tree, tree["rules"], list(Provider.objects.order_by("slug")), probe, profile.pk)
+        providers = list(Provider.objects.order_by("slug"))
+        shares = rule_shares(tree, tree["rules"], providers, sections(), probe, profile.pk)
         return JsonResponse(
             {
                 str(rule.pk): {"rows": [{"share": row.share, "text": row.text, "note": row.note} for row in found.rows]}
@@ -273,7 +275,12 @@ def is_published(slug: str) -> bool:
 
 
 def _shares_of(
-    form: ProfileForm, targets: TargetFormSet, providers: list[Provider], profile: Profile | None, probe: str = ""
+    form: ProfileForm,
+    targets: TargetFormSet,
+    providers: list[Provider],
+    around: Sections,
+    profile: Profile | None,
+    probe: str = "",
 ) -> Shares:
     """Shares of what the form says now; nothing while a field of it cannot be read."""
     if form.is_bound:
@@ -295,4 +302,4 @@ def _shares_of(
             "targets": [dict(row, model=None, weight=None) for row in targets.initial or []],
         }
     profile_id = profile.pk if profile is not None else NEW
-    return effective_shares({"slug": "preview", "name": "preview", **tree}, providers, probe, profile_id)
+    return effective_shares({"slug": "preview", "name": "preview", **tree}, providers, around, probe, profile_id)

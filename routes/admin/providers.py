@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import HttpResponseRedirect
 from django.urls import path
 from django.views.decorators.http import require_POST
@@ -20,9 +21,11 @@ from routes.admin.conflict import conflict_page
 from routes.admin.forms.provider import ProviderForm, initial_of
 from routes.admin.saving import saved
 from routes.document.provider import Circuit, Quarantine
-from routes.models import Profile, ProfileTarget, Provider
+from routes.models import Profile, Provider
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
@@ -59,10 +62,9 @@ class ProviderAdmin(ConsoleModelAdmin):
             raise PermissionDenied
         traffic = ports.provider_traffic()
         users: dict[Any, list[Profile]] = {}
-        for target in ProfileTarget.objects.select_related("profile").order_by("profile__slug", "position"):
-            profiles = users.setdefault(target.provider_id, [])
-            if target.profile not in profiles:
-                profiles.append(target.profile)
+        for profile in draft.profiles_with_targets():
+            for provider_id in dict.fromkeys(place.provider_id for place in _places(profile)):
+                users.setdefault(provider_id, []).append(profile)
         rows = [
             Row(provider, users.get(provider.pk, []), traffic.get(provider.slug))
             for provider in Provider.objects.order_by("slug")
@@ -78,6 +80,7 @@ class ProviderAdmin(ConsoleModelAdmin):
             initial = {
                 "network": Provider.Network.PUBLIC,
                 "weight": 1,
+                "max_concurrency": 0,
                 **{f"circuit.{name}": value for name, value in Circuit().model_dump().items()},
                 **{f"quarantine.{name}": value for name, value in Quarantine().model_dump().items()},
             }
@@ -158,12 +161,12 @@ class ProviderAdmin(ConsoleModelAdmin):
     ) -> HttpResponse:
         actor = demand(request, ADMIN)
         provider: Provider = self.find(unquote(object_id))
-        users = list(Profile.objects.filter(targets__provider=provider).distinct().order_by("slug"))
+        users = _users(provider)
         if request.method == "POST":
             try:
                 actions.delete_provider(provider, actor=actor, version=int(request.POST.get("version") or 0))
             except InUse:
-                users = list(Profile.objects.filter(targets__provider=provider).distinct().order_by("slug"))
+                users = _users(provider)
             except ActionError as error:
                 tell_refusal(request, error)
                 return HttpResponseRedirect(self.url("delete", provider.pk))
@@ -186,3 +189,16 @@ class ProviderAdmin(ConsoleModelAdmin):
             list_url=self.url("changelist"),
             list_word="Providers",
         )
+
+
+def _places(profile: Profile) -> Iterator[Any]:
+    """Targets of the profile and of its rules."""
+    yield from profile.targets.all()
+    for rule in draft.rules_of(profile):
+        yield from rule.targets.all()
+
+
+def _users(provider: Provider) -> list[Profile]:
+    """Profiles that name it, themselves or in a rule."""
+    named = Q(targets__provider=provider) | Q(rules__targets__provider=provider)
+    return list(Profile.objects.filter(named).distinct().order_by("slug"))

@@ -26,13 +26,13 @@ class Card(NamedTuple):
     warnings: list[str]
 
 
-def cards(profile: Profile, providers: Sequence[Provider]) -> list[Card]:
-    """The profile's rules in order. Three queries when there are any, besides those for the rules themselves."""
+def cards(profile: Profile, providers: Sequence[Provider], around: preview.Sections) -> list[Card]:
+    """The profile's rules in order. One query when there are any, besides those for the rules themselves."""
     rules = list(draft.rules_of(profile))
     if not rules:
         return []
     traffic = ports.rule_traffic()
-    warnings = _warnings(draft.profile_tree(profile), providers)
+    warnings = _warnings(draft.profile_tree(profile), providers, around)
     return [
         Card(
             rule,
@@ -56,12 +56,12 @@ def label(target: dict[str, Any]) -> str:
     return f"{target['provider']} / {target['model']}" if target["model"] else str(target["provider"])
 
 
-def _warnings(tree: dict[str, Any], providers: Sequence[Provider]) -> dict[str, list[str]]:
-    """What ``lint`` says, by the name of the rule. Two queries."""
+def _warnings(tree: dict[str, Any], providers: Sequence[Provider], around: preview.Sections) -> dict[str, list[str]]:
+    """What ``lint`` says, by the name of the rule."""
     named = {target["provider"] for part in (tree, *tree["rules"]) for target in part["targets"]}
     used = [provider for provider in providers if provider.slug in named]
     try:
-        findings = lint.findings(preview.configuration([tree], used))
+        findings = lint.findings(preview.configuration([tree], used, around))
     except DocumentError:
         return {}  # the revisions page says what is wrong with the draft
     found: dict[str, list[str]] = {}

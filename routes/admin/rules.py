@@ -23,9 +23,10 @@ from routes.admin.conflict import conflict_page
 from routes.admin.forms.rule import RuleForm, initial_of
 from routes.admin.forms.targets import OF_RULE, TargetForm, initial_targets, target_rows
 from routes.admin.policy import note_of_strategies
+from routes.admin.preview import Sections, sections
 from routes.admin.saving import saved
 from routes.admin.shares import Share, Shares, rule_shares
-from routes.models import Policy, Profile, Provider, Rule
+from routes.models import Profile, Provider, Rule
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -44,6 +45,7 @@ class Desk(NamedTuple):
 
     profile: Profile
     providers: list[Provider]
+    around: Sections
     rule: Rule | None
 
 
@@ -77,7 +79,7 @@ class RuleAdmin(ConsoleModelAdmin):
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         actor = demand(request, ADMIN)
-        desk = _desk(request.GET.get("profile", ""), None)
+        desk = _desk(request.GET.get("profile", ""))
         if request.method != "POST":
             initial, stored = self._first(request.GET.get("copy", ""), desk)
             form = RuleForm(initial=initial, profile_strategy=desk.profile.strategy)
@@ -98,8 +100,10 @@ class RuleAdmin(ConsoleModelAdmin):
     ) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        rule: Rule = self.find(unquote(object_id))
-        desk = _desk(str(rule.profile_id), rule)
+        place = self._place_of(unquote(object_id))
+        desk = _desk(*place)
+        rule = desk.rule
+        assert rule is not None
         initial = initial_of(draft.rule_tree(rule), rule.version)
         if request.method != "POST":
             read_only = not request.user.has_perm(ADMIN)
@@ -116,12 +120,23 @@ class RuleAdmin(ConsoleModelAdmin):
         try:
             actions.update_rule(rule, changes, actor=actor, version=form.cleaned_data["version"])
         except StaleVersion:
-            rule = self.find(str(rule.pk))
-            return conflict_page(self, request, rule, draft.rule_tree(rule), changes)
+            newer: Rule = self.find(str(rule.pk))
+            return conflict_page(self, request, newer, draft.rule_tree(newer), changes)
         except ActionError as error:
             form.add_document_errors(targets.add_document_errors(error.fields), error.message)
             return self._form_page(request, form, targets, desk)
         return saved(request, actor, _name(rule, desk.profile), _profile_url(desk.profile), created=False)
+
+    def _place_of(self, object_id: str) -> tuple[str, str]:
+        """(id of its profile, its id), or 404. One query."""
+        try:
+            pk = UUID(object_id)
+        except ValueError:
+            raise Http404(f"There is no rule {object_id}.") from None
+        profile_id = Rule.objects.filter(pk=pk).values_list("profile_id", flat=True).first()
+        if profile_id is None:
+            raise Http404(f"There is no rule {object_id}.")
+        return str(profile_id), str(pk)
 
     def _first(self, copy: str, desk: Desk) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """What the form of a new rule begins with: another rule of the profile, or a first clause."""
@@ -137,7 +152,7 @@ class RuleAdmin(ConsoleModelAdmin):
         return initial_of({**new, "strategy": None, "params": None}), first
 
     def _form_page(self, request: HttpRequest, form: RuleForm, targets: TargetFormSet, desk: Desk) -> HttpResponse:
-        form.note_of = note_of_strategies(Policy.get())
+        form.note_of = note_of_strategies(desk.around.policy)
         rows = targets.rows()
         probe = request.POST.get("probe") or request.GET.get("probe") or ""
         shares = _shares_of(form, targets, desk, probe)
@@ -180,7 +195,7 @@ class RuleAdmin(ConsoleModelAdmin):
         """Shares of what the rule takes, for the form as it stands in the browser. Saves nothing."""
         if not request.user.has_perm(READ):
             raise PermissionDenied
-        desk = _desk(request.GET.get("profile", ""), None)
+        desk = _desk(request.GET.get("profile", ""))
         form = RuleForm(request.POST, profile_strategy=desk.profile.strategy)
         targets = target_rows(desk.providers, request, hints=OF_RULE)
         form.is_valid(), targets.is_valid()
@@ -268,14 +283,16 @@ class RuleAdmin(ConsoleModelAdmin):
         )
 
 
-def _desk(profile_id: str, rule: Rule | None) -> Desk:
+def _desk(profile_id: str, rule_id: str = "") -> Desk:
+    """Eight queries. 404 without such a profile; a rule that is none of its own is none."""
     try:
         profile = draft.profiles_with_targets().filter(pk=UUID(profile_id)).first()
     except ValueError:
         profile = None
     if profile is None:
         raise Http404("A rule belongs to a profile; there is none of that id.")
-    return Desk(profile, list(Provider.objects.order_by("slug")), rule)
+    rule = next((row for row in profile.rules.all() if str(row.pk) == rule_id), None)
+    return Desk(profile, list(Provider.objects.order_by("slug")), sections(), rule)
 
 
 def _profile_url(profile: Profile) -> str:
@@ -306,5 +323,6 @@ def _shares_of(form: RuleForm, targets: TargetFormSet, desk: Desk, probe: str) -
     if not entry["targets"]:
         return Shares()
     tree = draft.profile_tree(desk.profile)
-    (shares,) = rule_shares(tree, [{**entry, "name": "preview"}], desk.providers, probe, desk.profile.pk)
+    rules = [{**entry, "name": "preview"}]
+    (shares,) = rule_shares(tree, rules, desk.providers, desk.around, probe, desk.profile.pk)
     return shares

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.admin import preview
 from routes.document import DocumentError
 from routes.engine.types import OPERATION_WIRE
+from routes.explain.host import copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
+    from routes.engine.live import LiveState
     from routes.engine.profile import Part, Profile
     from routes.engine.snapshot import Snapshot
     from routes.models import Provider
@@ -66,9 +69,13 @@ class Shares:
 
 
 def effective_shares(
-    tree: dict[str, Any], providers: Iterable[Provider], wanted: str = "", profile_id: UUID = preview.NEW
+    tree: dict[str, Any],
+    providers: Iterable[Provider],
+    around: preview.Sections,
+    wanted: str = "",
+    profile_id: UUID = preview.NEW,
 ) -> Shares:
-    """Shares of requests that no rule takes, for a profile as the document writes it, saved or not. Two queries.
+    """Shares of requests that no rule takes, for a profile as the document writes it, saved or not. One query.
 
     ``wanted`` is the ``key`` of the probe to ask for; unknown or empty = the first.
     """
@@ -76,13 +83,14 @@ def effective_shares(
     if not tree["targets"]:
         return Shares()
     try:
-        wanted_document = preview.configuration([{**tree, "rules": []}], used)
+        wanted_document = preview.configuration([{**tree, "rules": []}], used, around)
         snapshot = preview.snapshot(wanted_document, used, profile_id)
     except DocumentError as error:
         return Shares([Share(None, "–")] * len(tree["targets"]), note=f"No shares: {_first(error)}")
     profile = snapshot.profiles[tree["slug"]]
     probes, chosen = _probe(profile, used, wanted)
-    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", used)
+    now = time.monotonic()
+    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", copied(now), now)
     return Shares(_rows(profile.base, draws), probes, chosen, _note(profile.base, draws))
 
 
@@ -90,10 +98,11 @@ def rule_shares(
     tree: dict[str, Any],
     rules: Sequence[dict[str, Any]],
     providers: Iterable[Provider],
+    around: preview.Sections,
     wanted: str = "",
     profile_id: UUID = preview.NEW,
 ) -> list[Shares]:
-    """For each rule the shares of requests that it takes, whatever its condition. Two queries.
+    """For each rule the shares of requests that it takes, whatever its condition. One query.
 
     ``tree`` is the rules' profile. Requests that go on to the profile's own targets are in the note.
     """
@@ -105,22 +114,24 @@ def rule_shares(
         alone = {**rule, "name": f"{rule['name'][:190]} {place}", "when": preview.ALWAYS, "enabled": True}
         profiles.append({**tree, "slug": f"{PREVIEW}{place}", "rules": [alone]})
     try:
-        snapshot = preview.snapshot(preview.configuration(profiles, used), used, profile_id)
+        snapshot = preview.snapshot(preview.configuration(profiles, used, around), used, profile_id)
     except DocumentError as error:
         unknown, note = Share(None, "–"), f"No shares: {_first(error)}"
         return [Shares([unknown] * len(rule["targets"]), note=note) for rule in rules]
     probes, chosen = _probe(snapshot.profiles[tree["slug"]], used, wanted)
+    now = time.monotonic()
+    host = copied(now)
     return [
-        _rule_shares(snapshot, snapshot.profiles[f"{PREVIEW}{place}"], probes, chosen, used)
+        _rule_shares(snapshot, snapshot.profiles[f"{PREVIEW}{place}"], probes, chosen, host, now)
         for place in range(len(rules))
     ]
 
 
 def _rule_shares(
-    snapshot: Snapshot, profile: Profile, probes: list[Probe], chosen: Probe, providers: Sequence[Provider]
+    snapshot: Snapshot, profile: Profile, probes: list[Probe], chosen: Probe, host: LiveState, now: float
 ) -> Shares:
     part = profile.rules[0].part
-    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", providers)
+    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", host, now)
     own = {place.target.id for place in part.places}
     note = _note(part, draws)
     if beyond := sum(share for target, share in draws.won.items() if target not in own):

@@ -42,13 +42,13 @@ function choose(next) {
     next = "json";
   } else if (next === "editor" && view !== "editor") {
     editor.load(tree);
-    scheduleCheck(0);
   }
   view = next;
   place.hidden = view !== "editor";
   root.querySelector("[data-json]").hidden = view !== "json";
   for (const button of views) button.setAttribute("aria-pressed", String(button.dataset.view === view));
-  for (const button of root.querySelectorAll("[data-add]")) button.closest("[data-foot]").hidden = view !== "editor";
+  root.querySelector("[data-foot]").hidden = view !== "editor";
+  if (!problem) scheduleCheck(0);
 }
 
 for (const button of views) button.addEventListener("click", () => choose(button.dataset.view));

@@ -11,6 +11,7 @@ from django.test import Client
 
 from routes import actions
 from routes.actions import Actor
+from routes.actions.rules import create_rule
 from routes.scopes import SCOPES
 from routing_project.env import get_env
 from tests.control import samples
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from routes.models import AccessKey, Profile, Provider
+    from routes.models import AccessKey, Profile, Provider, Rule
 
 PASSWORD = "a long password"
+#: Of no request.
+NEVER = {"fact": "key.name", "op": "eq", "value": "nobody"}
 ADA = Actor("user", "ada", "1", frozenset(SCOPES))
 
 
@@ -61,7 +64,7 @@ def viewer(db: None) -> Client:
 
 @dataclass(frozen=True)
 class Site:
-    """A published configuration: three providers, two profiles, one key."""
+    """A published configuration: three providers, two profiles, one of them with a rule, one key."""
 
     alpha: Provider
     beta: Provider
@@ -69,6 +72,7 @@ class Site:
     default: Profile
     spare: Profile
     key: AccessKey
+    rule: Rule
 
 
 @pytest.fixture
@@ -86,9 +90,10 @@ def site(db: None) -> Site:
         samples.profile("default", ("alpha", 50), ("beta", 30), ("gamma", 20), strategy="weighted"), actor=ADA
     )
     spare = actions.create_profile(samples.profile("spare", "alpha"), actor=ADA)
+    aside = create_rule(spare, samples.rule("aside", "gamma", when=NEVER), actor=ADA)
     key = actions.create_access_key({"name": "app", "value": samples.KEY_VALUE}, actor=ADA).key
     actions.publish(message="First", actor=ADA)
-    return Site(*providers, default, spare, key)
+    return Site(*providers, default, spare, key, aside)
 
 
 def page_of(thing: Any, page: str = "change") -> str:

@@ -47,12 +47,14 @@ def test_everything_of_the_form_is_stored(admin: Client, site: Site) -> None:
         allow=["debug"],
         expires="2030-01-31T08:00",
         region="eu",
+        tags="internal, batch",
         models="gpt-4o*, claude-*",
         profiles="default, spare",
     )
     admin.post(ADD, data)
     key = AccessKey.objects.get(name="search")
     assert (key.scopes, key.allow, key.region) == (["route", "read"], ["debug"], "eu")
+    assert key.tags == ["internal", "batch"]
     assert (key.allowed_models, key.allowed_profiles) == (["gpt-4o*", "claude-*"], ["default", "spare"])
     assert key.expires is not None
     assert key.expires.isoformat() == "2030-01-31T08:00:00+00:00"

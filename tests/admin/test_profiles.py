@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from routes import actions, draft
+from routes.actions.rules import create_rule
+from routes.admin import preview
+from routes.admin.shares import effective_shares
+from routes.engine.local_live import LocalLiveState
+from routes.engine.types import Outcome
 from routes.models import AccessKey, ConfigRevision, Profile
 from tests.admin.conftest import ADA, filled, list_of, page_of, target_rows, text
 from tests.control.samples import profile as profile_entry
+from tests.control.samples import rule as rule_entry
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -70,6 +77,81 @@ def test_a_new_profile_with_params_of_its_strategy(admin: Client, site: Site) ->
     assert row.params["min_samples"] == 3
     assert row.failover["max_attempts"] == 2
     assert row.failover["timeouts"]["idle"] == 7.5
+
+
+def test_sessions_failover_mode_scenarios_and_tags_are_stored_as_typed(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    data = filled(
+        admin.get(page),
+        mode="success_rate",
+        require_tags="on",
+        **{
+            "affinity.enabled": None,
+            "affinity.ttl": "60.5",
+            "affinity.scope": "profile",
+            "affinity.sliding": "on",
+            "affinity.promotion_hold": "0",
+            "affinity.client_ip": "on",
+            "mode.success_rate.min": "72.5",
+            "mode.latency.ms": "1",
+            "scenario.order": "webSearch, long-context, default",
+            "scenario.long_context_threshold": "16000",
+            "scenario.background_models": "",
+        },
+    )
+    response = admin.post(page, data)
+    assert response.status_code == 302, response.context["form"].errors
+    tree = draft.profile_tree(Profile.objects.get(slug="default"))
+    assert tree["affinity"] == {
+        "enabled": False,
+        "ttl": 60.5,
+        "scope": "profile",
+        "sliding": True,
+        "promotion_hold": 0,
+        "client_ip": True,
+    }
+    assert tree["failover"]["mode"] == {"success_rate": {"min": 0.725}}
+    assert tree["scenario"] == {
+        "order": ["web_search", "long_context", "default"],
+        "long_context_threshold": 16000,
+        "background_models": [],
+    }
+    assert tree["require_tags"] is True
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "cost",
+        {"threshold": {"failures": 7}},
+        {"latency": {"ms": 12.5, "percentile": "p99"}},
+        {"success_rate": {"min": 0.29}},
+    ],
+    ids=str,
+)
+def test_every_failover_mode_survives_the_form(admin: Client, site: Site, mode: Any) -> None:
+    actions.update_profile(site.default, {"failover": {"mode": mode}}, actor=ADA)
+    page = page_of(site.default)
+    assert admin.post(page, filled(admin.get(page))).status_code == 302
+    row = Profile.objects.get(slug="default")
+    assert (row.failover["mode"], row.version) == (mode, 2)
+
+
+def test_errors_of_folded_fields_unfold_them(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    wrong = {"affinity.ttl": "0", "mode": "latency", "mode.latency.ms": "0", "scenario.order": "code, nonsense"}
+    response = admin.post(page, filled(admin.get(page), **wrong))
+    opened = response.context["open_groups"]
+    assert {group for group, is_open in opened.items() if is_open} == {"affinity", "failover", "scenario"}
+    assert "no. 2: must be one of" in text(response)
+
+
+def test_rules_stay_when_their_profile_is_saved(admin: Client, site: Site) -> None:
+    create_rule(site.default, rule_entry("long", "beta"), actor=ADA)
+    page = page_of(site.default)
+    admin.post(page, filled(admin.get(page), name="Renamed"))
+    tree = draft.profile_tree(Profile.objects.get(slug="default"))
+    assert (tree["name"], [entry["name"] for entry in tree["rules"]]) == ("Renamed", ["long"])
 
 
 def test_errors_of_a_target_stand_at_its_row_and_the_order_stays(admin: Client, site: Site) -> None:
@@ -147,13 +229,38 @@ def test_the_shares_follow_the_unsaved_form(admin: Client, site: Site, strategy:
     assert targets_of(site.spare) == [("alpha", None, 0)]
 
 
-def test_the_shares_of_every_strategy_sum_to_one(admin: Client, site: Site) -> None:
+def test_what_the_host_has_measured_counts_and_nothing_of_it_is_touched(
+    viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Circuits and samples are the host's own; a preview works on a copy of them."""
+    actions.update_profile(site.default, {"strategy": "least_latency", "params": {"min_samples": 1}}, actor=ADA)
+    first = viewer.get(page_of(site.default)).context["shares"]
+    assert "Nothing is measured yet" in first.note
+    host = LocalLiveState()
+    providers = [site.alpha, site.beta, site.gamma]
+    compiled = preview.configuration([draft.profile_tree(site.default)], providers, preview.sections())
+    profile = preview.snapshot(compiled, providers).profile_list[0]
+    now = time.monotonic()
+    for target, latency in zip(profile.targets, (3.0, 1.0, 2.0), strict=True):
+        claim = host.claim(target, now)
+        assert claim is not None
+        host.settle(claim, target, Outcome("success", latency_s=latency), now)
+        host.release(claim, now)
+    monkeypatch.setattr("routes.explain.host._fork", host.fork)
+    shares = viewer.get(page_of(site.default)).context["shares"]
+    assert "measured" not in shares.note
+    assert [row.share for row in shares.rows] == [0, 1, 0]
+    assert [stats.requests_in(60, now) for stats in host.stats_of([t.id for t in profile.targets])] == [1, 1, 1]
+
+
+def test_the_shares_of_every_strategy_sum_to_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from routes.engine import strategies
 
+    monkeypatch.setattr(preview, "DRAWS", 50)
+    tree, providers = draft.profile_tree(site.default), [site.alpha, site.beta, site.gamma]
     for name in strategies.NAMES:
-        data = filled(admin.get(page_of(site.default)), strategy=name)
-        rows = admin.post(SHARES, data).json()["rows"]
-        assert sum(row["share"] for row in rows.values()) == pytest.approx(1), name
+        shares = effective_shares({**tree, "strategy": name, "params": {}}, providers, preview.sections())
+        assert sum(row.share or 0 for row in shares.rows) == pytest.approx(1), name
 
 
 def test_shares_are_asked_for_a_model_that_can_be_chosen(admin: Client, site: Site) -> None:

@@ -27,6 +27,8 @@ def test_a_provider_typed_into_the_form_is_stored_as_typed(admin: Client) -> Non
         region="eu-west",
         tags="cheap, eu",
         weight="2.5",
+        capacity="7.5",
+        max_concurrency="12",
         credential=CREDENTIAL,
         auth_kind="custom",
         auth_header="api-key",
@@ -47,6 +49,7 @@ def test_a_provider_typed_into_the_form_is_stored_as_typed(admin: Client) -> Non
     assert response.status_code == 302, response.context["form"].errors
     row = Provider.objects.get()
     assert (row.slug, row.region, row.tags, row.weight) == ("acme-eu", "eu-west", ["cheap", "eu"], 2.5)
+    assert (row.capacity, row.max_concurrency) == (7.5, 12)
     assert row.auth == {"header": "api-key", "prefix": "Key "}
     assert row.model_map == {"gpt-*": "gpt-*", "gpt-4o": "acme-4o"}
     assert row.prices == {"gpt-4o": {"input": 2.5, "output": 10, "cached": None}}

@@ -29,7 +29,8 @@ def pages(site: Site) -> list[str]:
     return [
         "/admin/",
         *(list_of(model) for model in LISTS),
-        *(page_of(thing) for thing in (site.alpha, site.default, site.key)),
+        "/admin/routes/policy/",
+        *(page_of(thing) for thing in (site.alpha, site.default, site.spare, site.rule, site.key)),
         "/admin/routes/configrevision/1/change/",
         "/admin/routes/configrevision/compare/?from=1&to=draft",
         f"/admin/history/routehistory/{route}/change/",
@@ -40,7 +41,14 @@ def writes(site: Site) -> list[str]:
     """Every address that changes configuration, with a POST."""
     return [
         *(f"{list_of(model)}add/" for model in (Provider, Profile, AccessKey)),
-        *(page_of(thing, page) for thing in (site.alpha, site.default, site.key) for page in ("change", "delete")),
+        f"/admin/routes/rule/add/?profile={site.default.pk}",
+        "/admin/routes/policy/",
+        *(
+            page_of(thing, page)
+            for thing in (site.alpha, site.default, site.rule, site.key)
+            for page in ("change", "delete")
+        ),
+        *(page_of(site.rule, page) for page in ("switch", "move")),
         page_of(site.key, "revoke"),
         "/admin/routes/configrevision/publish/",
         "/admin/routes/configrevision/1/rollback/",

@@ -50,6 +50,11 @@ class AccessKeyForm(ConsoleForm):
     region = forms.CharField(
         label="Region", max_length=64, required=False, help_text="Where its clients are, like <code>eu-west</code>."
     )
+    tags = Words(
+        label="Tags",
+        nothing=[],
+        help_text="For rules that ask for tags of the access key, like <code>internal, batch</code>.",
+    )
     models = Words(
         label="Models it may ask for",
         help_text="With commas; <code>*</code> stands for anything, like <code>gpt-4o*, claude-*</code>. "
@@ -82,6 +87,7 @@ class AccessKeyForm(ConsoleForm):
             "allow": values["allow"],
             "expires": values["expires"],
             "region": values["region"] or None,
+            "tags": values["tags"],
             "models": values["models"],
             "profiles": values["profiles"],
         }
@@ -96,6 +102,7 @@ def initial_of(key: AccessKey) -> dict[str, Any]:
         "allow": key.allow,
         "expires": key.expires,
         "region": key.region or "",
+        "tags": key.tags,
         "models": key.allowed_models,
         "profiles": key.allowed_profiles,
         "version": key.version,

@@ -14,8 +14,8 @@ from django import forms
 from routes.admin.forms.fields import Number, Numbers, Percent, Whole, Words
 from routes.admin.forms.strategies import StrategyForm, initial_params
 from routes.document.failover import Latency
-from routes.document.scenario import SCENARIOS
 from routes.engine import strategies
+from routes.engine.facts.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
     from django.forms.boundfield import BoundField
@@ -86,7 +86,7 @@ class ProfileForm(StrategyForm):
             ),
             "scope": forms.ChoiceField(
                 label="One place per session and",
-                choices=(("rule", "rule: another rule may choose another target"), ("profile", "profile")),
+                choices=(("rule", "matched rule"), ("profile", "profile")),
                 required=False,
                 help_text="Per profile, a session keeps its target under another rule too, if that rule has it.",
             ),
@@ -190,8 +190,12 @@ class ProfileForm(StrategyForm):
 
     @property
     def affinity_fields(self) -> list[BoundField]:
-        """All but the switch."""
-        return [self[f"affinity.{name}"] for name in self.groups["affinity"] if name != "enabled"]
+        return [self[f"affinity.{name}"] for name in ("ttl", "scope", "promotion_hold")]
+
+    @property
+    def affinity_checks(self) -> list[BoundField]:
+        """All but the main switch."""
+        return [self[f"affinity.{name}"] for name in ("sliding", "client_ip")]
 
     @property
     def affinity_enabled(self) -> BoundField:

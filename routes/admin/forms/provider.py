@@ -53,10 +53,26 @@ class ProviderForm(ConsoleForm):
         help_text="Addresses outside are refused when connecting. Metadata and link-local addresses always are.",
     )
     region = forms.CharField(label="Region", max_length=64, required=False, help_text="Like <code>eu-west</code>.")
-    tags = Words(label="Tags", help_text="With commas between them, like <code>cheap, eu</code>.", nothing=[])
+    tags = Words(
+        label="Tags",
+        help_text="For profiles that require the request’s tags. With commas, like <code>cheap, eu</code>.",
+        nothing=[],
+    )
     weight = Number(
         label="Weight",
         help_text="Used where a profile gives a target none of its own. Twice the weight, twice the share.",
+    )
+    capacity = Number(
+        label="Capacity",
+        required=False,
+        unit="seats",
+        help_text="How many requests it serves at once, for strategies that go by free seats; like <code>8</code>. "
+        "Empty: not known. Nothing is refused for it.",
+    )
+    max_concurrency = Whole(
+        label="Requests at once, at most",
+        required=False,
+        help_text="Over all processes of this host; further ones go to the next target. <code>0</code>: no limit.",
     )
 
     credential = forms.CharField(
@@ -164,6 +180,8 @@ class ProviderForm(ConsoleForm):
         }
         document["models"] = values["models"]
         document["region"] = values["region"] or None
+        document["capacity"] = values["capacity"]
+        document["max_concurrency"] = values["max_concurrency"] or 0
         document["proxy"] = values["proxy"] or None
         if values["auth_kind"] == "custom":
             document["auth"] = {"header": values["auth_header"], "prefix": values["auth_prefix"]}
@@ -188,6 +206,8 @@ def initial_of(provider: Provider) -> dict[str, Any]:
         "region": provider.region or "",
         "tags": provider.tags,
         "weight": provider.weight,
+        "capacity": provider.capacity,
+        "max_concurrency": provider.max_concurrency,
         "auth_kind": "custom" if custom else provider.auth,
         "auth_header": provider.auth["header"] if custom else "",
         "auth_prefix": provider.auth.get("prefix", "") if custom else "",

@@ -75,7 +75,7 @@ class RuleForm(StrategyForm):
         self.profile_strategy = strategies.normalise(profile_strategy)
         choice = self.fields["strategy"]
         assert isinstance(choice, forms.ChoiceField)
-        choice.choices = [("", "The profile’s"), *choice.choices]
+        choice.choices = [("", "The profile’s"), *((name, word(name)) for name in strategies.NAMES)]
         if self.profile_strategy in strategies.REGISTRY:
             self.add_params(f"params.{OF_PROFILE}", strategies.REGISTRY[self.profile_strategy], optional=True)
 
@@ -124,7 +124,7 @@ class RuleForm(StrategyForm):
 
     def add_document_errors(self, fields: Mapping[str, Sequence[str]], message: str) -> None:
         """Errors inside the condition keep their place in it: the editor shows them at the clause."""
-        told = {}
+        told: dict[str, list[str]] = {}
         for path, messages in fields.items():
             inside = path.removeprefix("when").removeprefix(".")
             if path.startswith("when") and inside:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.forms.formsets import BaseFormSet, formset_factory
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 
 from routes.admin.forms.fields import Number, Whole
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from django.http import HttpRequest
+    from django.utils.safestring import SafeString
 
     from routes.models import Provider
     from routes.models.profile import Place
@@ -23,10 +27,25 @@ OF_PROFILE = ("as asked for", "default")
 OF_RULE = ("the profile’s", "profile’s")
 
 
+class PlainSelect(forms.Select):
+    """A list to choose one from, drawn without Django's template per entry: a page may hold dozens of lists of
+    hundreds of providers."""
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        chosen = "" if value is None else str(value)
+        options = (
+            (choice, mark_safe(" selected") if str(choice) == chosen else "", label)  # a constant
+            for choice, label in self.choices
+        )
+        entries = format_html_join("", '<option value="{}"{}>{}</option>', options)
+        own = flatatt(self.build_attrs(self.attrs, attrs))
+        return format_html('<select name="{}"{}>{}</select>', name, own, entries)
+
+
 class TargetForm(forms.Form):
     """One place."""
 
-    provider = forms.ChoiceField(label="Provider", choices=())
+    provider = forms.ChoiceField(label="Provider", choices=(), widget=PlainSelect)
     model = forms.CharField(
         label="Model",
         required=False,

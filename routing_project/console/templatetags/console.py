@@ -309,5 +309,6 @@ def field(bound: BoundField, note: str = "") -> dict[str, Any]:
         "help": note or bound.help_text,
         "is_check": isinstance(bound.field.widget, forms.CheckboxInput),
         "as_group": bound.field.widget.use_fieldset,
-        "needs": bound.field.required or bound.field.disabled,
+        # A list to choose one from always has something chosen.
+        "needs": bound.field.required or bound.field.disabled or type(bound.field.widget) is forms.Select,
     }

@@ -79,7 +79,8 @@ class Node {
 
   showError(rest, message) {
     const item = document.createElement("li");
-    item.textContent = message;
+    const entry = /^\.value\[(\d+)\]/.exec(rest);
+    item.textContent = entry ? `No. ${Number(entry[1]) + 1} ${message}` : message;
     this.part("errors").append(item);
     for (const field of this.fieldsAt(rest)) field.setAttribute("aria-invalid", "true");
   }
