@@ -29,7 +29,7 @@ from routes.engine.windows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Columns = Callable[[], int]
 
@@ -76,7 +76,21 @@ class TargetStats:
     """All figures of one target. ``columns`` reads what each process counts by itself, without a lock: attempts
     between claim and release, and attempts ever sent."""
 
-    __slots__ = ("_ewmas", "_guard", "_in_flight", "_kept", "_output", "_sent", "_speed", "_use", "_windows", "cells")
+    __slots__ = (
+        "_ewmas",
+        "_guard",
+        "_in_flight",
+        "_kept",
+        "_kept_reports",
+        "_kept_speed",
+        "_kept_use",
+        "_output",
+        "_sent",
+        "_speed",
+        "_use",
+        "_windows",
+        "cells",
+    )
 
     def __init__(
         self,
@@ -96,6 +110,11 @@ class TargetStats:
         self._use = Use(cells[_USE : _USE + USE_SIZE])
         #: means per window as (sequence word they were computed at, until when they hold, means)
         self._kept: list[tuple[float, float, Means]] = [(-1.0, 0.0, NOTHING)] * 2
+        # Likewise. A decision asks every target, and few of them have changed since the one before.
+        self._kept_speed: tuple[float, float, tuple[float | None, int]] = (-1.0, 0.0, (None, 0))
+        self._kept_reports: tuple[float, list[LoadReport], int] = (-1.0, [], 0)  # with what had been sent by then
+        #: requests, tokens as (sequence word, second, of how many seconds, number)
+        self._kept_use: list[tuple[float, float, float, int]] = [(-1.0, 0.0, 0.0, 0)] * 2
 
     # -- reading: no lock, unless somebody writes right now ------------------------------------------------
     def _read(self, reader: Callable[[], T]) -> tuple[T, float]:
@@ -155,39 +174,60 @@ class TargetStats:
 
     def speed(self, now: float) -> tuple[float | None, int]:
         """(mean output tokens per second of streams, samples)"""
-        return self._read(lambda: self._speed.mean_since(now - MAX_AGE))[0]
+        sequence, until, found = self._kept_speed
+        if sequence != self._guard.sequence or now > until:
+            (found, oldest), sequence = self._read(lambda: self._speed.mean_since(now - MAX_AGE))
+            self._kept_speed = sequence, oldest + MAX_AGE, found
+        return found
 
     def requests_in(self, seconds: float, now: float) -> int:
         """Attempts of the last ``seconds``: those that ended, by when they began, and those under way."""
-        return self._use.requests(seconds, now) + self._in_flight()
+        return self._used(0, self._use.requests, seconds, now) + self._in_flight()
 
     def tokens_in(self, seconds: float, now: float) -> int:
         """Tokens of answers that ended in the last ``seconds``."""
-        return self._use.tokens(seconds, now)
+        return self._used(1, self._use.tokens, seconds, now)
+
+    def _used(self, kind: int, count: Callable[[float, float], int], seconds: float, now: float) -> int:
+        """Counted by whole seconds, so it holds until the next one."""
+        sequence, second, kept_seconds, number = self._kept_use[kind]
+        if sequence != self._guard.sequence or second != now // 1 or kept_seconds != seconds:
+            number, sequence = self._read(lambda: count(seconds, now))
+            self._kept_use[kind] = sequence, now // 1, seconds, number
+        return number
 
     @property
     def load(self) -> HeadLoad | None:
         """The head's last report."""
-        return self._read(self._last_report)[0]
-
-    def _last_report(self) -> HeadLoad | None:
-        cells = self.cells
-        total = int(cells[_LOADS])
-        if not total:
+        sequence, reports, sent = self._kept_reports
+        if sequence != self._guard.sequence:
+            reports, sent = self._reported()
+        if not reports:
             return None
-        place = (total - 1) % REPORTS
-        sent = self._sent() - int(cells[_LOADS + _SENT])
-        return HeadLoad(cells[_LOADS + _REPORT + place], cells[_LOADS + _REPORT_AT + place], max(0, sent))
+        at, load = reports[-1]
+        since = self._sent() - sent
+        return HeadLoad(load, at, since if since > 0 else 0)
 
-    def loads(self, since: float) -> list[LoadReport]:
+    def loads(self, since: float) -> Sequence[LoadReport]:
         """The last 10 reports that are not older than ``since``, oldest first."""
-        reports = self._read(self._reports)[0]
+        reports, _ = self._reported()
+        if not reports or reports[0].at >= since:
+            return reports
         return [report for report in reports if report.at >= since]
 
-    def _reports(self) -> list[LoadReport]:
+    def _reported(self) -> tuple[list[LoadReport], int]:
+        """(all reports kept, requests sent when the last one came)"""
+        sequence, reports, sent = self._kept_reports
+        if sequence != self._guard.sequence:
+            (reports, sent), sequence = self._read(self._reports)
+            self._kept_reports = sequence, reports, sent
+        return reports, sent
+
+    def _reports(self) -> tuple[list[LoadReport], int]:
         cells, total = self.cells, int(self.cells[_LOADS])
         places = [number % REPORTS for number in range(max(0, total - REPORTS), total)]
-        return [LoadReport(cells[_LOADS + _REPORT_AT + each], cells[_LOADS + _REPORT + each]) for each in places]
+        reports = [LoadReport(cells[_LOADS + _REPORT_AT + each], cells[_LOADS + _REPORT + each]) for each in places]
+        return reports, int(cells[_LOADS + _SENT])
 
     # -- writing: whoever calls holds the guard ------------------------------------------------------------
     def succeeded(self, stream: bool, seconds: float, tokens: int | None, now: float) -> int:

@@ -221,11 +221,16 @@ class Ring:
     def mean(self) -> float | None:
         return self.cells[_SUM] / self.cells[COUNT] if self.cells[COUNT] else None
 
-    def mean_since(self, moment: float) -> tuple[float | None, int]:
-        """(mean of what is not older, how many)"""
-        cells, count = self.cells, int(self.cells[COUNT])
-        values = [cells[_RING_VALUE + place] for place in range(count) if cells[_RING_AT + place] >= moment]
-        return (sum(values) / len(values), len(values)) if values else (None, 0)
+    def mean_since(self, moment: float) -> tuple[tuple[float | None, int], float]:
+        """((mean of what is not older, how many), moment of the oldest of those)"""
+        count = int(self.cells[COUNT])
+        moments, values = self.cells[_RING_AT : _RING_AT + count], self.cells[_RING_VALUE : _RING_VALUE + count]
+        if count and (oldest := min(moments)) >= moment:
+            return (sum(values) / count, count), oldest
+        inside = [(at, value) for at, value in zip(moments, values, strict=True) if at >= moment]
+        if not inside:
+            return (None, 0), inf
+        return (sum(value for _, value in inside) / len(inside), len(inside)), min(at for at, _ in inside)
 
     def repair(self) -> None:
         count = int(min(self.cells[COUNT], self.cells[TOTAL], SAMPLES))

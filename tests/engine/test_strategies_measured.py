@@ -323,6 +323,18 @@ def test_fifty_tokens_per_second_are_assumed_unless_said_otherwise() -> None:
     assert line.first() == "a"
 
 
+def test_streams_of_more_than_an_hour_ago_do_not_count() -> None:
+    line = bench("speed", 2)
+    stream(line, "a", 200)
+    line.now += 3000
+    stream(line, "a", 60, 5)
+    assert told(line)[0] == ("a", "speed", 130.0)
+    line.now += 700
+    assert told(line)[0] == ("a", "speed", 60.0)
+    line.now += 3600
+    assert {code for _, code, _ in told(line)} == {"speed_unmeasured"}
+
+
 # -- what backups keep ---------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from routes.engine.strategies import loads, regions
 from routes.engine.strategies.base import Family, Ranking, Strategy
 from routes.engine.strategies.hybrid import by_forecast, nearest
 from routes.engine.strategies.least_loaded import LeastLoaded
-from routes.engine.strategies.model_specific import CAN_TAKE_LOAD, score
+from routes.engine.strategies.model_specific import CAN_TAKE_LOAD, scores
 from routes.engine.strategies.predictive import Predictive
 from routes.engine.types import Ranked
 
@@ -42,7 +42,7 @@ class Adaptive(Strategy):
 
 def _fitting(pool: Pool, run: Run) -> Ranked | None:
     """What ``model_specific`` chooses, if it fits anything of what is required and can take load."""
-    points = [score(candidate, run) for candidate in pool.candidates]
+    points = scores(pool, run)
     most = max(points)
     winner = pool.candidates[points.index(most)]
     if most <= CAN_TAKE_LOAD or not loads.can_take(winner, run):

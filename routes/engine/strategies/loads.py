@@ -23,15 +23,23 @@ def current(stats: Stats) -> float:
     return float(stats.in_flight) if report is None else report.load + report.sent_since
 
 
-def foreseen(stats: Stats, run: Run) -> float:
-    """The load to expect: what it is, or the mean of the latest reports, grown, where that is more."""
+def foreseen(pool: Pool, run: Run) -> list[float]:
+    """The loads to expect: what they are, or the mean of the latest reports, grown, where that is more."""
     policy = run.snapshot.policy
-    load = current(stats)
-    reports = stats.loads(run.now - 60.0 * policy.prediction_window)[-REPORTS:]
-    if not reports:
-        return load
-    mean = sum(report.load for report in reports) / len(reports)
-    return max(load, mean * policy.load_growth_factor)
+    since, growth = run.now - 60.0 * policy.prediction_window, policy.load_growth_factor
+    found = []
+    for stats in run.live.stats_of(pool.ids):
+        load = current(stats)
+        reports = stats.loads(since)[-REPORTS:]
+        if reports:
+            total = 0.0
+            for _, reported in reports:
+                total += reported
+            expected = total / len(reports) * growth
+            if expected > load:
+                load = expected
+        found.append(load)
+    return found
 
 
 def can_take(candidate: Candidate, run: Run) -> bool:

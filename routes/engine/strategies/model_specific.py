@@ -33,18 +33,17 @@ class ModelSpecific(Strategy):
     family: ClassVar[Family | None] = "model_specific"
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
-        points = [score(candidate, run) for candidate in pool.candidates]
+        points = scores(pool, run)
         lost = [-number for number in points]
         return ascending(pool, run, lost, lambda index: ("model_score", points[index]), backup, rotate=False)
 
 
-def score(candidate: Candidate, run: Run) -> int:
-    """Points of one candidate; 0 for all when the request requires nothing."""
+def scores(pool: Pool, run: Run) -> list[int]:
+    """Points of all candidates; 0 for all when the request requires nothing."""
     wanted = run.request.requirements
     if wanted is None or not (wanted.version or wanted.model_size or wanted.capabilities):
-        return 0
-    points = CAN_TAKE_LOAD if loads.can_take(candidate, run) else 0
-    return points + fit(candidate, wanted)
+        return [0] * len(pool.candidates)
+    return [fit(c, wanted) + (CAN_TAKE_LOAD if loads.can_take(c, run) else 0) for c in pool.candidates]
 
 
 def fit(candidate: Candidate, wanted: Requirements) -> int:
@@ -52,14 +51,15 @@ def fit(candidate: Candidate, wanted: Requirements) -> int:
     head = candidate.target.head
     if head is None:
         return 0
+    version, model_size, capabilities = wanted
     points = 0
-    if wanted.version and head.version:
-        if head.version == wanted.version:
-            points += SAME_VERSION
-        elif is_prefix(wanted.version, head.version):
-            points += PREFIX_OF_VERSION
-    if wanted.model_size and head.max_model_size:
-        size, most = parameters(wanted.model_size), parameters(head.max_model_size)
+    if version and head.version:
+        if head.version == version:
+            points = SAME_VERSION
+        elif is_prefix(version, head.version):
+            points = PREFIX_OF_VERSION
+    if model_size and head.max_model_size:
+        size, most = parameters(model_size), parameters(head.max_model_size)
         if size is not None and most is not None and most >= size:
             points += LARGE_ENOUGH
-    return points + PER_CAPABILITY * len(wanted.capabilities & head.capabilities)
+    return points + PER_CAPABILITY * len(capabilities & head.capabilities) if capabilities else points

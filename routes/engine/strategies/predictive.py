@@ -22,6 +22,6 @@ class Predictive(Strategy):
     family: ClassVar[Family | None] = "predictive"
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
-        found = [loads.foreseen(stats, run) for stats in run.live.stats_of(pool.ids)]
+        found = loads.foreseen(pool, run)
         numbers = loads.per_capacity(pool, found)
         return ascending(pool, run, numbers, lambda at: loads.reason(pool, found, at, "foreseen"), backup, rotate=True)
