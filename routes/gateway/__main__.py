@@ -57,6 +57,7 @@ def _run(env: Env, fd: int, name: str) -> None:
     from routes.gateway.upstream import Upstream
     from routes.gateway.watch import Pulse
     from routes.live import SharedLiveState, open_host_state
+    from routes.live.exchange import Exchange
 
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     journal = JournalWriter(env.journal_dir, env.journal_max_mb * 1024 * 1024)
@@ -86,7 +87,11 @@ def _run(env: Env, fd: int, name: str) -> None:
         upstream=upstream,
         geo=geo,
     )
-    if not isinstance(live, SharedLiveState):
+    background = []
+    if isinstance(live, SharedLiveState):
+        if env.redis_url is not None:  # the embedded one is on a socket of this host: there is nobody else on it
+            background.append(Exchange(live, env.redis_url, state.degraded).run)
+    else:
         state.degraded["live"] = "the file that processes share cannot be used; each has circuits and pins of its own"
     if geo_trouble is not None:
         state.degraded["geoip"] = geo_trouble
@@ -127,7 +132,7 @@ def _run(env: Env, fd: int, name: str) -> None:
         drain_seconds=env.drain_seconds,
         shutdown_delay=env.shutdown_delay,
         prepare=keeper.load,
-        background=(keeper.run, pulse.tick, pulse.look),
+        background=(keeper.run, pulse.tick, pulse.look, *background),
         finish=finish,
     )
     listener = socket.socket(fileno=fd)

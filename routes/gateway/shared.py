@@ -19,8 +19,8 @@ from routes.crypto import SealError, unseal
 from routes.engine.errors import EngineError
 from routes.engine.snapshot import Snapshot
 from routes.gateway.overlay import EMPTY, Overlay
-from routes.live.redis_feed import RedisConnection, RedisFeedError
 from routes.gateway.state import Config
+from routes.live.redis_feed import RedisConnection, RedisFeedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

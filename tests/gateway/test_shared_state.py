@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from routes.live import SharedLiveState
 from tests.documents import document, profile, provider, target
-from tests.gateways import wait_until
+from tests.gateways import Gateways, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from tests.gateways import Answer, Gateways
+    from tests.gateways import Answer
     from tests.simulators import Simulator
 
 pytestmark = pytest.mark.slow
@@ -196,3 +198,60 @@ def test_publishing_keeps_circuits_counters_and_pins(pair: Gateways, simulator: 
     got = {slug: handles[slug].count() - before[slug] for slug in ("one", "two", "three")}
     got[pinned] -= 6
     assert got == {"one": 2, "two": 2, "three": 2}
+
+
+# -- between hosts -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, redis_url: str) -> Iterator[list[Gateways]]:
+    """Two hosts with one process each and one Redis: two data folders."""
+    made = []
+    for name in ("north", "south"):
+        folder = tmp_path / name
+        folder.mkdir(mode=0o700)
+        made.append(Gateways(folder, environment={"REDIS_URL": redis_url}))
+        made[-1].start()
+    yield made
+    for each in made:
+        each.stop()
+
+
+def test_another_host_learns_of_circuits_and_pins(hosts: list[Gateways], simulator: Simulator) -> None:
+    north, south = hosts
+    bad, one, two = (simulator.add(slug) for slug in ("bad", "one", "two"))
+    bad.fail("status", status=500)
+    circuit = {**CIRCUIT, "failure_threshold": 1}
+    for host in hosts:
+        publish(
+            host,
+            *(provider(each.name, base_url=each.base_url, circuit=circuit) for each in (bad, one, two)),
+            strategy="round_robin",
+        )
+    pinned = {name: north.chat(x_route_session=name).headers["x-route-provider"] for name in map(str, range(10))}
+    assert bad.count() == 1  # that opened it
+    bad.heal()  # the other host has seen nothing of it, so all it knows was told
+    wait_until(lambda: {south.chat().headers["x-route-provider"] for _ in range(6)} == {"one", "two"})
+    with contextlib.closing(SharedLiveState(south.data / "live.state", "test")) as live:
+        wait_until(lambda: len(list(live.pins(time.monotonic()))) == len(pinned), what="the pins on the other host")
+    for name, slug in pinned.items():
+        answer = south.chat(x_route_session=name, x_route_debug="1")
+        assert (answer.headers["x-route-provider"], answer.headers["x-route-source"]) == (slug, "affinity")
+    assert "exchange" not in south.get("/readyz").json()["degraded"]
+
+
+def test_a_host_goes_on_by_itself_without_redis_and_says_so(data_dir: Path, simulator: Simulator) -> None:
+    host = Gateways(data_dir, 2, {"REDIS_URL": "unix:///nowhere/redis.sock"})
+    try:
+        host.start()
+        publish(
+            host,
+            *(provider(slug, base_url=simulator.add(slug).base_url) for slug in ("one", "two")),
+            strategy="round_robin",
+        )
+        counts = Counter(answer.headers["x-route-provider"] for answer in at_once(host, 40))
+        assert counts == {"one": 20, "two": 20}
+        for _ in range(10):  # whichever process answers
+            wait_until(lambda: "exchange" in host.get("/readyz").json()["degraded"], what="the exchange being named")
+    finally:
+        host.stop()
