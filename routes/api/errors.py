@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -101,6 +102,7 @@ def _message(exception: exceptions.APIException, fields: Mapping[str, Sequence[s
     return str(detail[0] if isinstance(detail, list) else detail)
 
 
+@csrf_exempt  # the answer is the same whoever asks, and Django's own refusal is a page
 def not_found(request: HttpRequest, **_: Any) -> JsonResponse:
     """Answers every address under ``/api/`` that nothing else answers."""
     return JsonResponse(document("not_found", "there is nothing at this address"), status=status.HTTP_404_NOT_FOUND)

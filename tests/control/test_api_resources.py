@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from routes import actions
@@ -272,3 +273,11 @@ def test_an_operator_key_drains_a_provider(api: Api) -> None:
     assert answer.error["fields"] == {"target": ["admin states of single targets are not available yet"]}
     assert operator.post("health/nobody/state/", {"state": "active"}).status == 404
     assert operator.post("health/alpha/state/", {"state": "asleep"}).status == 400
+
+
+@pytest.mark.django_db
+def test_a_post_to_no_address_is_told_so_in_json_whoever_sends_it() -> None:
+    """Django's own refusal of a POST without CSRF token is a page."""
+    client = Client(enforce_csrf_checks=True)
+    answer = client.post("/api/v1/nothing/", data={}, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
