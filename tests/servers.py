@@ -51,7 +51,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 def redis_url() -> str:
     """URL of the Redis that the code under test delivers to, started if need be; shared by all tests of a run."""
     if not _started("redis"):
-        _running["redis"] = _start_redis(FOLDER)
+        _running["redis"] = start_own_redis(FOLDER)
     return os.environ["REDIS_URL"]
 
 
@@ -59,7 +59,7 @@ def redis_url() -> str:
 def own_redis() -> Iterator[str]:
     """URL of a Redis that nobody else uses."""
     folder = Path(tempfile.mkdtemp(prefix="redis-", dir=FOLDER))
-    child = _start_redis(folder)
+    child = start_own_redis(folder)
     try:
         yield f"unix://{folder / 'redis.sock'}?db=0"
     finally:
@@ -67,7 +67,8 @@ def own_redis() -> Iterator[str]:
         child.wait()
 
 
-def _start_redis(folder: Path) -> subprocess.Popen[bytes]:
+def start_own_redis(folder: Path) -> subprocess.Popen[bytes]:
+    """Its socket is ``redis.sock`` in the folder. Whoever starts it ends it."""
     path = folder / "redis.sock"
     child = spawn(valkey_command(path, folder), death_signal=signal.SIGKILL, stdout=subprocess.DEVNULL)
     _wait_for("redis", child, path)

@@ -200,8 +200,9 @@ class Exchange:
         """Read how things stand, then tell all that is newer here: after a start, or after Redis was away."""
         for kind, name in (("circuit", "circuits"), ("quarantine", "quarantines")):
             async for part in self._read(redis, KEY + name):
-                self._take(kind, [entry for _, entry in part])
-                old = [field for field, entry in part if self._wall() - wire.when(entry) > DAY]
+                since = self._wall() - DAY
+                old = [field for field, entry in part if wire.when(entry) < since]
+                self._take(kind, [entry for _, entry in part if wire.when(entry) >= since])
                 if old:
                     await redis.command("HDEL", KEY + name, *old)
         drops = [entry async for part in self._read(redis, KEY + "drops") for _, entry in part]

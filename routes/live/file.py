@@ -193,14 +193,17 @@ class HostFile:
         return self._slots.take(LEADER)
 
     def stop_leading(self) -> None:
-        if self._descriptor >= 0:
+        if self.open:
             self._slots.give_back(LEADER)
+
+    @property
+    def open(self) -> bool:
+        return self._descriptor >= 0
 
     def close(self) -> None:
         """Leave. The mapping goes with the last view of it."""
-        if self._descriptor >= 0:
-            self._note(self.owner, 0, 0.0, "")
-            self.abandon()
+        self._note(self.owner, 0, 0.0, "")
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptor, which is all that keeps us alive in the eyes of others."""
@@ -255,7 +258,7 @@ def _reserve(descriptor: int, offset: int, length: int) -> None:
 def _after_fork() -> None:
     """A forked child must not keep its parent alive in the eyes of others."""
     for each in list(_open):
-        if each._descriptor >= 0:
+        if each.open:
             each.abandon()
 
 

@@ -103,8 +103,9 @@ class SharedLiveState(TableState):
 
     def close(self) -> None:
         """Leave in good order: what this process has in flight is nobody's any more."""
-        self._records.forget_owner(self.file.owner)
-        self.file.close()
+        if self.file.open:
+            self._records.forget_owner(self.file.owner)
+            self.file.close()
 
 
 def open_host_state(path: Path, name: str) -> TableState:

@@ -15,7 +15,7 @@ import pytest
 from routes.engine.pipeline import decide
 from routes.engine.types import Outcome
 from routes.live import SharedLiveState
-from tests.documents import provider, snapshot
+from tests.documents import profile, provider, snapshot, target
 from tests.engine.drive import request
 from tests.live.hosts import NOW, Process, attempt, processes, revision, targets
 
@@ -216,19 +216,20 @@ def test_killing_writers_at_any_moment_leaves_a_live_state_that_works(live: Shar
     assert {each.pid for each in live.file.attached()} == {os.getpid()}
 
 
-@pytest.mark.parametrize("threshold", range(1, 51))
-def test_failures_seen_by_several_processes_open_at_exactly_the_threshold(path: Path, threshold: int) -> None:
-    published = revision("a", failure_threshold=threshold)
-    (to,) = targets(published).values()
+def test_failures_seen_by_several_processes_open_at_exactly_the_threshold(path: Path) -> None:
+    slugs = [f"p{threshold}" for threshold in range(1, 51)]
+    providers = [provider(slug, circuit={"failure_threshold": int(slug[1:])}) for slug in slugs]
+    published = snapshot(providers, [profile(targets=[target(slug) for slug in slugs])])
     with closing(SharedLiveState(path, "one")) as one, closing(SharedLiveState(path, "two")) as two:
         for state in (one, two):
             state.published(published)
-        for number in range(threshold - 1):
-            assert attempt((one, two)[number % 2], to, "failure") == []
-        (opened,) = attempt((one, two)[threshold % 2], to, "failure")
-        assert (opened.after, opened.reason) == ("open", "consecutive_failures")
-        assert one.circuit(to, NOW).state == two.circuit(to, NOW).state == "open"
-        assert list(one.suspects(NOW)) == list(two.suspects(NOW)) == [to.id]
+        for threshold, to in enumerate(targets(published).values(), start=1):
+            for number in range(threshold - 1):
+                assert attempt((one, two)[number % 2], to, "failure") == []
+            (opened,) = attempt((one, two)[threshold % 2], to, "failure")
+            assert (opened.after, opened.reason) == ("open", "consecutive_failures")
+            assert one.circuit(to, NOW).state == two.circuit(to, NOW).state == "open"
+            assert len(one.suspects(NOW)) == len(two.suspects(NOW)) == threshold
 
 
 def _fail(path: Path, start: Path, count: int, number: int) -> int:
