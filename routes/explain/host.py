@@ -25,7 +25,6 @@ def copied(now: float) -> LiveState:
     return fork
 
 
-
 def _fork() -> LiveState:
     """Where no gateway has ever run there is no state, and none is made for the sake of a question."""
     if not get_env().live_path.exists():

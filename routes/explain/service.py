@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from routes import ports, snapshots
 from routes.actions.errors import Invalid, Missing
 from routes.document import DocumentError
-from routes.engine.explain import Replay, WhatIf, describe, report
+from routes.engine.explain import Replay, WhatIf, describe, report, request_of
+from routes.engine.facts import Facts, KeyFacts, record
 from routes.engine.pipeline import decide
 from routes.engine.stages.smart_routing import Partition
 from routes.explain import answer, host, requests
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from routes.engine.types import Decision
     from routes.explain.documents import ExplainRequest
     from routes.explain.requests import Reading
+    from routes.ports import RecordedRoute
 
 
 class Chosen(NamedTuple):
@@ -139,7 +141,13 @@ def _recorded(wanted: ExplainRequest) -> dict[str, Any]:
     else:
         chosen = _revision(wanted.revision)
     try:
-        replay = Replay(route.packed, own, route_id=str(route.id), session=route.session, stream=route.stream)
+        replay = Replay(
+            *(route.packed, own),
+            route_id=str(route.id),
+            session=route.session,
+            stream=route.stream,
+            facts=_facts_of_row(route),
+        )
     except (LookupError, TypeError, ValueError):
         raise Invalid.from_errors([("id", "this record was written by another version and cannot be read")]) from None
     slug = wanted.profile or route.profile
@@ -180,6 +188,26 @@ def _recorded(wanted: ExplainRequest) -> dict[str, Any]:
             "same": same,
         },
     }
+
+
+def _facts_of_row(route: RecordedRoute) -> dict[str, Any]:
+    """What is known of any recorded request, also where nobody asked for facts. Of its body nothing is."""
+    asked = request_of(route.packed, str(route.id), session=route.session)
+    facts = Facts(
+        operation=asked.operation,
+        model=asked.model,
+        route_id=asked.route_id,
+        wall=route.created_at.timestamp(),
+        stream=route.stream,
+        session=route.session,
+        region=asked.region,
+        tags=asked.tags,
+        key=KeyFacts(route.key),
+        client_ip=route.client_ip,
+    )
+    known = record(facts, cheap=-1)
+    del known["body_bytes"], known["key.tag"]
+    return known
 
 
 # -- both ------------------------------------------------------------------------------------------------

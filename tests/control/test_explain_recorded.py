@@ -24,7 +24,7 @@ from routes.models import Profile
 from tests.control.api import Api
 from tests.control.conftest import actor
 from tests.control.samples import profile, provider
-from tests.control.test_explain import chat, configuration, explained, names, rule
+from tests.control.test_explain import LONG, chat, configuration, explained, names, rule
 from tests.history import samples
 from tests.history.rows import store
 
@@ -159,6 +159,24 @@ def test_what_the_record_does_not_tell_is_counted(published: None) -> None:
     told = again(route, revision="draft")
     assert (told["undecidable"], told["rules"][0]["matched"]) == (1, None)
     assert told["sentences"][1].startswith("Whether rule “thanks” matched cannot be told: ")
+
+
+def test_what_the_row_knows_decides_rules_where_no_facts_were_recorded(published: None) -> None:
+    """Requests of a profile without rules carry no facts; its first rule can be tried on them all the same."""
+    gateway = Gateway()
+    route, decision = gateway.decide("spare")
+    packed = {name: value for name, value in pack_decision(decision).items() if name != "f"}
+    RouteHistory.objects.filter(id=route).update(routing_decision=packed)
+    rules = [
+        rule("long", LONG, "gamma"),
+        rule("app", {"all": [{"fact": "key.name", "op": "eq", "value": "app"}]}, "alpha"),
+    ]
+    actions.update_profile(Profile.objects.get(slug="spare"), {"rules": rules[1:]}, actor=actor("admin"))
+    told = again(route, revision="draft")
+    assert (told["matched_rule"], told["provider"], told["undecidable"]) == ("app", "alpha", 0)
+    assert "tokens" not in told["facts"]
+    actions.update_profile(Profile.objects.get(slug="spare"), {"rules": rules}, actor=actor("admin"))
+    assert again(route, revision="draft")["undecidable"] == 1
 
 
 def test_recorded_requests_that_cannot_be_explained_say_why(published: None) -> None:

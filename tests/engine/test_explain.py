@@ -165,7 +165,7 @@ def test_the_story_of_a_degraded_decision() -> None:
     told = sentences(describe(line.decide()))
     assert "due to be tried in" in told[0]
     assert told[1] == "Nothing healthy was left, so one attempt was allowed on a target that was out."
-    assert told[2].startswith("Out as well, and due later: b / gpt-4o (due to be tried in ")
+    assert told[2].startswith("Out as well, and due later: ")
     assert len(told) == 3
 
 

@@ -3,7 +3,7 @@ words, and running it again against that or any other revision. Imports the engi
 """
 
 from routes.engine.explain.describe import describe, render
-from routes.engine.explain.pack import RECORDED_PLACES, VERSION, pack_decision, unpack_decision
+from routes.engine.explain.pack import RECORDED_PLACES, VERSION, pack_decision, request_of, unpack_decision
 from routes.engine.explain.replay import Replay, Replayed
 from routes.engine.explain.rules import report, undecidable
 from routes.engine.explain.sentences import attempt_sentences, decision_sentences, sentences
@@ -21,6 +21,7 @@ __all__ = [
     "pack_decision",
     "render",
     "report",
+    "request_of",
     "sentences",
     "undecidable",
     "unpack_decision",

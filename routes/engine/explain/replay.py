@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.engine.explain.pack import VERSION, Recalled, request_of, unpack_decision
 from routes.engine.explain.recorded import NOW, RecordedLive
-from routes.engine.explain.rules import recorded_facts, report, undecidable
+from routes.engine.explain.rules import report, undecidable
 from routes.engine.explain.what_if import WhatIf
+from routes.engine.facts import RecordedFacts
 from routes.engine.pipeline import STAGES, decide
 from routes.engine.stages import admission, smart_routing
 from routes.engine.strategies.base import Strategy
@@ -52,7 +53,8 @@ class Replayed(NamedTuple):
 
 class Replay:
     """One recorded decision. ``snapshot`` is of the revision that made it; ``session``, ``stream`` and ``route_id``
-    come from the history row, the rest from the record."""
+    come from the history row, the rest from the record. ``facts`` are what the row knows beside, for requests of
+    profiles without rules, of which no facts were recorded."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Replay:
         route_id: str,
         session: str | None = None,
         stream: bool = False,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self._packed = packed
         self._snapshot = snapshot
@@ -69,6 +72,7 @@ class Replay:
         self._session = session
         self._stream = stream
         self.recorded = unpack_decision(packed, snapshot)
+        self._facts = self.recorded.facts or dict(facts or {})
         self._order = {entry.target.id: at for at, entry in enumerate(self.recorded.full_ranking())}
         self._reasons = {entry.target.id: entry for entry in self.recorded.ranked}
         self._ranked_by = self._steps_then()
@@ -122,7 +126,7 @@ class Replay:
         imagined: Any = WhatIf(live, troubles, profile.targets) if troubles else live
         rng = Recalled(f"{route_id}/{draw}", inputs)
         decision = decide(snapshot, profile, request, imagined, NOW, rng, through=through)
-        decision.facts = self.recorded.facts
+        decision.facts = self._facts
         if own and not troubles and not facts and not draw:
             self._keep_recorded_tail(decision)
         ranked = [entry.target for entry in decision.full_ranking()]
@@ -134,7 +138,7 @@ class Replay:
     def _rules(self, profile: Profile, own: bool, facts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Rule | None]:
         """What rules say to the recorded facts, and the first that matches."""
         goes_on = self.recorded.request is not None and self.recorded.request.origin is not None
-        known = recorded_facts(self._packed, **facts)
+        known = RecordedFacts(self._facts, **facts)
         rules = report(profile, self.recorded.operation, known, -1, goes_on=goes_on)
         rule = next((rule for rule, line in zip(profile.rules, rules, strict=True) if line["matched"]), None)
         if own and not facts:
