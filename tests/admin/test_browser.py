@@ -2,77 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.admin.browsing import SCREENS, browser, desk, stack
 from tests.gateways import wait_until
-from tests.simulators import Simulator
-from tests.stack import ADMIN_PASSWORD, Stack, document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.admin.browsing import Desk
+    from tests.stack import Stack
 
-    from playwright.sync_api import Browser, BrowserContext, Page
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+__all__ = ["browser", "desk", "stack"]  # fixtures, found by their names
 REQUESTS = 12
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A running product: profile ``default`` sends everything to alpha and nothing to beta."""
-    if CHROMIUM is None:
-        pytest.skip("NO CHROMIUM FOUND, THE CONSOLE WAS NOT TRIED IN A BROWSER: install chromium or google-chrome")
-    with Simulator() as simulator:
-        providers = [simulator.add("alpha", models=["gpt-4o"]), simulator.add("beta", models=["gpt-4o"])]
-        with Stack(tmp_path_factory.mktemp("stack"), workers=1) as running:
-            targets = [{"provider": "alpha", "weight": 1}, {"provider": "beta", "weight": 0}]
-            running.import_config(document(*providers, strategy="weighted", targets=targets))
-            yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-background-networking"]
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
-
-
-class Desk:
-    """A logged-in admin at one screen; ``problems`` is what the browser complained about."""
-
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self.url = url
-        self.problems: list[str] = []
-        self.page: Page = context.new_page()
-        self.page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.go("/admin/")
-        self.page.fill("#id_username", "admin")
-        self.page.fill("#id_password", ADMIN_PASSWORD)
-        self.page.click("button[type=submit]")
-        self.page.wait_for_url("**/admin/")
-
-    def go(self, path: str) -> Page:
-        self.page.goto(self.url + path)
-        self.page.wait_for_load_state("networkidle")
-        return self.page
-
-
-@pytest.fixture
-def desk(stack: Stack, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    options: dict[str, Any] = getattr(request, "param", {})
-    context = browser.new_context(**options)
-    yield Desk(context, stack.url)
-    context.close()
 
 
 def served_by(stack: Stack) -> Counter[str]:
@@ -126,14 +70,12 @@ def test_targets_are_ordered_by_keyboard_and_added_and_removed(stack: Stack, des
     assert desk.problems == []
 
 
-SCREENS = [
-    pytest.param({"viewport": {"width": width, "height": 900}, "color_scheme": scheme}, id=f"{width}-{scheme}")
-    for width in (1280, 390)
-    for scheme in ("light", "dark")
-]
 PAGES = (
     "/admin/",
-    *(f"/admin/routes/{name}/" for name in ("provider", "profile", "accesskey", "configrevision", "auditentry")),
+    *(
+        f"/admin/routes/{name}/"
+        for name in ("provider", "profile", "policy", "accesskey", "configrevision", "auditentry")
+    ),
     *(f"/admin/routes/{name}/add/" for name in ("provider", "profile", "accesskey")),
     "/admin/history/routehistory/",
     "/admin/auth/user/",

@@ -199,8 +199,7 @@ def test_switches_and_order_act_on_the_draft_with_and_without_scripts(admin: Cli
     other = rules.create_rule(site.default, rule("other", "gamma"), actor=ADA)
     answer = admin.post(page_of(long, "switch"), {"enabled": "0"}, follow=True)
     assert "was switched off in the draft" in text(answer)
-    asked = {"headers": {"accept": "application/json"}}
-    answer = admin.post(page_of(other, "move"), {"position": "0"}, **asked)
+    answer = admin.post(page_of(other, "move"), {"position": "0"}, headers={"accept": "application/json"})
     site.default.refresh_from_db()
     assert answer.json()["version"] == site.default.version
     assert [(entry["name"], entry["enabled"]) for entry in stored(site.default)] == [("other", True), ("long", False)]

@@ -91,7 +91,8 @@ function networks({ spec, value }) {
   const area = linesInput("Networks", value, spec);
   const read = () => {
     const lines = linesOf(area);
-    return lines.length === 1 ? lines[0] : lines;
+    // One network may be written either way: it stays as it was.
+    return lines.length === 1 && !Array.isArray(value) ? lines[0] : lines;
   };
   return { element: area, value: read };
 }

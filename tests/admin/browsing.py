@@ -1,0 +1,80 @@
+"""A running product and a real browser in front of it, for the tests that need both.
+
+Import the fixtures by name: ``from tests.admin.browsing import browser, desk, stack``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.simulators import Simulator
+from tests.stack import ADMIN_PASSWORD, Stack, document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
+
+SCREENS = [
+    pytest.param({"viewport": {"width": width, "height": 900}, "color_scheme": scheme}, id=f"{width}-{scheme}")
+    for width in (1280, 390)
+    for scheme in ("light", "dark")
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running product: profile ``default`` sends everything to alpha and nothing to beta."""
+    if CHROMIUM is None:
+        pytest.skip("NO CHROMIUM FOUND, THE CONSOLE WAS NOT TRIED IN A BROWSER: install chromium or google-chrome")
+    with Simulator() as simulator:
+        providers = [simulator.add("alpha", models=["gpt-4o"]), simulator.add("beta", models=["gpt-4o"])]
+        with Stack(tmp_path_factory.mktemp("stack"), workers=1) as running:
+            targets = [{"provider": "alpha", "weight": 1}, {"provider": "beta", "weight": 0}]
+            running.import_config(document(*providers, strategy="weighted", targets=targets))
+            yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+class Desk:
+    """A logged-in admin at one screen; ``problems`` is what the browser complained about."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.url = url
+        self.problems: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.go("/admin/")
+        self.page.fill("#id_username", "admin")
+        self.page.fill("#id_password", ADMIN_PASSWORD)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_url("**/admin/")
+
+    def go(self, path: str) -> Page:
+        self.page.goto(self.url + path)
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+
+@pytest.fixture
+def desk(stack: Stack, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    options: dict[str, Any] = getattr(request, "param", {})
+    context = browser.new_context(**options)
+    yield Desk(context, stack.url)
+    context.close()
