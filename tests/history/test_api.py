@@ -263,7 +263,8 @@ def test_the_detail_tells_the_whole_story_of_a_request_that_failover_saved(get: 
     decision = detail["routing_decision"]
     assert [line["provider"] for line in decision["ranking"]] == ["acme-eu", "acme-us", "spare"]
     assert decision["strategy"] == "round_robin"
-    assert {"admission", "health", "load_balancer"} == {stage["stage"] for stage in decision["stages"]}
+    stages = [stage["stage"] for stage in decision["stages"]]
+    assert stages == ["admission", "health", "smart_routing", "affinity", "load_balancer"]
     assert [metric["metric_name"] for metric in detail["metrics"]] == [
         "selection_time",
         "backend_response_time",
