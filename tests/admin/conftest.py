@@ -12,6 +12,7 @@ from django.test import Client
 from routes import actions
 from routes.actions import Actor
 from routes.actions.rules import create_rule
+from routes.admin import preview
 from routes.scopes import SCOPES
 from routing_project.env import get_env
 from tests.control import samples
@@ -35,6 +36,12 @@ def data_folder(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     get_env.cache_clear()
     yield
     get_env.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages ask the engine for fewer decisions; the tests of shares override this."""
+    monkeypatch.setattr(preview, "DRAWS", 100)
 
 
 def person(role: str | None, name: str | None = None) -> Client:

@@ -27,6 +27,11 @@ ADD = "/admin/routes/profile/add/"
 SHARES = "/admin/routes/profile/shares/"
 
 
+@pytest.fixture(autouse=True)
+def draws() -> None:
+    """As many as there are: shares are what many of these tests are about."""
+
+
 def targets_of(profile: Profile) -> list[tuple[Any, ...]]:
     tree = draft.profile_tree(Profile.objects.get(pk=profile.pk))
     return [(target["provider"], target["weight"], target["tier"]) for target in tree["targets"]]
