@@ -92,6 +92,8 @@ async function check() {
   if (mine !== asked) return;
   sentence.textContent = answer.sentence || "This condition cannot be read yet.";
   sentence.classList.toggle("quiet", !answer.sentence);
+  // What the page came with is told anew below, at the clauses that have it.
+  root.querySelector("[data-server-errors]").hidden = true;
   const left = view === "editor" ? editor.showErrors(answer.errors) : answer.errors;
   showProblems(left.map(({ path, message }) => (path === "when" ? message : `${path}: ${message}`)));
 }
