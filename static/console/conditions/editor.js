@@ -37,7 +37,7 @@ export class Editor {
   }
 
   number() {
-    this.root.describe("Condition");
+    this.root.describe("");
     this.place.classList.toggle("conditions-single", !(this.root instanceof Group) || this.root.nots > 0);
   }
 

@@ -67,12 +67,12 @@ class Node {
     yield [path + ".not".repeat(this.nots), this];
   }
 
-  describe(label) {
-    this.element.setAttribute("aria-label", label);
+  // Its name for those who hear the page: "Condition 2.1" is the first of the second.
+  describe(place) {
+    this.element.setAttribute("aria-label", `Condition ${place}`.trim());
   }
 
   clearErrors() {
-    this.errors = [];
     this.part("errors").replaceChildren();
     for (const field of this.element.querySelectorAll('[aria-invalid="true"]')) field.removeAttribute("aria-invalid");
   }
@@ -203,9 +203,9 @@ export class Group extends Node {
     for (const [index, child] of this.children.entries()) yield* child.places(`${inside}[${index}]`);
   }
 
-  describe(label) {
-    super.describe(label);
-    this.children.forEach((child, index) => child.describe(`${label === "Condition" ? "" : `${label}.`}${index + 1}`.replace(/^(\d)/, "Condition $1")));
+  describe(place) {
+    super.describe(place);
+    this.children.forEach((child, index) => child.describe(place ? `${place}.${index + 1}` : `${index + 1}`));
   }
 }
 
