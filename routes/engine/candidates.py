@@ -199,6 +199,7 @@ class CandidateSet:
         "_plans",
         "_plans_limit",
         "_reach",
+        "_usable",
         "by_id",
         "by_provider",
         "candidates",
@@ -248,6 +249,7 @@ class CandidateSet:
         self._members: dict[str, tuple[Candidate, ...]] = {}
         self._keys: dict[str, str] = {}
         self._reach: dict[int, frozenset[int]] = {}
+        self._usable: dict[tuple[int, str | None], frozenset[int]] = {}
         self._plans: dict[tuple[int, str | None, frozenset[int]], Plan] = {}
         self._plans_limit = max(8, min(PLANS, PLANS_CANDIDATES // max(1, len(candidates))))
 
@@ -279,6 +281,26 @@ class CandidateSet:
             found = self._reach[index] = frozenset(c.position for part in parts for c in self.members(part))
         return found
 
+    def usable(self, rule: Rule | None, strategy: str | None) -> frozenset[int]:
+        """``reach`` without those whose weight says never, as far as the strategies go by weights."""
+        key = (-1 if rule is None else rule.index, strategy)
+        found = self._usable.get(key)
+        if found is None:
+            positions: set[int] = set()
+            for part in parts_of(self.profile, rule):
+                idle = self._idle(part, self.snapshot.asked(part.choice, strategy))
+                positions.update(c.position for c in self.members(part) if c.position not in idle)
+            found = self._usable[key] = frozenset(positions)
+        return found
+
+    def _idle(self, part: Part, choice: Choice) -> frozenset[int]:
+        """Who is never used in a part for a weight of 0. Unless all of it have that: then it says nothing. What
+        dropped out counts here, so that nobody who is never to be used steps in when the others are in trouble."""
+        members = self.members(part)
+        if not choice.strategy.leaf(choice.params).by_weight or not any(c.weight > 0 for c in members):
+            return NOBODY
+        return frozenset(c.position for c in members if c.weight <= 0)
+
     def plan(self, rule: Rule | None, strategy: str | None, dropped: frozenset[int]) -> Plan:
         """What is left to rank when ``rule`` (or none) matched and the targets at ``dropped`` are out.
 
@@ -305,7 +327,7 @@ class CandidateSet:
         for part in parts:
             members = [c for c in self.members(part) if c.position not in dropped and c.position not in ranked]
             of_part = self.snapshot.asked(part.choice, strategy)
-            pools, others = _pools(self._keys[part.key], members, part, of_part)
+            pools, others = _pools(self._keys[part.key], members, part, of_part, self._idle(part, of_part))
             if pools and not steps:
                 lead, choice = part, of_part
             seen.update(c.position for c in members)
@@ -348,15 +370,14 @@ def parts_of(profile: Profile, rule: Rule | None) -> tuple[Part, ...]:
     return (rule.part, profile.base) if rule.fallback_to_profile else (rule.part,)
 
 
-def _pools(key: str, members: list[Candidate], part: Part, choice: Choice) -> tuple[tuple[Pool, ...], list[Exclusion]]:
+def _pools(
+    key: str, members: list[Candidate], part: Part, choice: Choice, idle: frozenset[int]
+) -> tuple[tuple[Pool, ...], list[Exclusion]]:
     """(what the strategy ranks, by tier; the others as exclusions)"""
-    strategy = choice.strategy.leaf(choice.params)
-    if strategy.first_only:
+    if choice.strategy.leaf(choice.params).first_only:
         kept = [c for c in members if c.position == part.first]
         others = [Exclusion(c.target, "load_balancer", "not_first") for c in members if c.position != part.first]
-    elif strategy.by_weight and any(c.weight > 0 for c in members):  # weight 0 = never, unless all have it
-        kept = [c for c in members if c.weight > 0]
-        others = [Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in members if c.weight <= 0]
     else:
-        kept, others = members, []
+        kept = [c for c in members if c.position not in idle]
+        others = [Exclusion(c.target, "load_balancer", "weight_zero", 0.0) for c in members if c.position in idle]
     return group(key, kept), others

@@ -76,9 +76,7 @@ def apply(run: Run, steps: Sequence[Step]) -> None:
     """Rearrange what the strategy ranked from the pools of ``steps``."""
     mode = run.profile.mode
     if mode.kind == "cost":
-        run.tail = _cheapest_first(run, steps, run.ranked[0])
-        del run.ranked[1:]
-        run.replayable = False
+        by_cost(run, steps)
         return
     stream, now, stats = run.request.stream, run.now, run.live.stats
     leader = run.ranked[0]
@@ -100,6 +98,13 @@ def apply(run: Run, steps: Sequence[Step]) -> None:
         before.append(entry)
         passed.append(entry._replace(code=code, value=number))
     run.ranked, run.tail = before, None  # all are bad: none is to be preferred for it
+
+
+def by_cost(run: Run, steps: Sequence[Step]) -> None:
+    """Whoever leads, the cheapest of the others stand behind it."""
+    run.tail = _cheapest_first(run, steps, run.ranked[0])
+    del run.ranked[1:]
+    run.replayable = False
 
 
 def _cheapest_first(run: Run, steps: Sequence[Step], leader: Ranked) -> Iterator[Ranked]:

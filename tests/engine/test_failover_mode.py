@@ -211,6 +211,13 @@ def test_by_cost_the_leader_stays_and_the_cheapest_are_its_backups() -> None:
     assert not decision.replayable
 
 
+def test_behind_a_pinned_session_the_cheapest_follow_too() -> None:
+    line = bench("cost", "abc", affinity=PINNED, strategy="round_robin", b=priced(9), c=priced(1))
+    assert line.visit("s") == "a"
+    assert line.codes(session="s") == ["pinned", "usd_per_million", "usd_per_million"]
+    assert line.ranking(session="s") == ["a", "c", "b"]
+
+
 def test_tiers_bind_backups_by_cost() -> None:
     line = bench("cost", "abcd", "0011", b=priced(9), c=priced(4), d=priced(1))
     assert line.ranking() == ["a", "b", "d", "c"]

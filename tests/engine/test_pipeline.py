@@ -389,7 +389,25 @@ def test_weight_zero_means_never_in_trouble_too() -> None:
     line.open("b")
     decision = line.decide()
     assert [e.target.provider.slug for e in decision.full_ranking()] == ["a"]
+    assert why(decision) == {"b": "health.circuit_open"}
+
+
+def test_weight_zero_means_never_when_the_others_dropped_out() -> None:
+    line = Bench(snapshot([provider("a"), provider("b", weight=0)], strategy="weighted"))
+    line.set_states(a="disabled")
+    decision = line.decide()
+    assert decision.place(0) is None
+    assert why(decision) == {"a": "admission.disabled", "b": "load_balancer.weight_zero"}
+
+
+def test_who_is_never_used_is_no_reason_to_leave_an_open_circuit_alone() -> None:
+    line = Bench(snapshot([provider("a"), provider("b", weight=0)], strategy="weighted"))
+    line.open("a")
+    decision = line.decide()
+    assert decision.degraded
+    assert [e.target.provider.slug for e in decision.full_ranking()] == ["a"]
     assert why(decision) == {"b": "load_balancer.weight_zero"}
+    assert not line.decide(strategy="failover").degraded, "which goes by no weights"
 
 
 # -- slow start ------------------------------------------------------------------------------------
@@ -434,6 +452,21 @@ def test_the_gate_opens_when_nothing_else_is_left() -> None:
     line.open("b")
     assert share(line, 0) == 1.0
     assert not line.decide().degraded
+
+
+@pytest.mark.parametrize(("strategy", "weight"), [("single", 1), ("weighted", 0)])
+def test_the_gate_opens_when_the_strategy_has_nobody_else(strategy: str, weight: int) -> None:
+    line = Bench(snapshot([provider("a"), provider("b", weight=weight)], strategy=strategy))
+    line.open("a")
+    line.recover("a")
+    assert share(line, 0) == 1.0
+
+
+def test_the_gate_is_open_for_who_goes_on_with_a_response() -> None:
+    line = recovered()
+    assert share(line, 0) < 0.2
+    origin = line.target("a").id
+    assert {line.first(route_id=f"{number:032x}", origin=origin) for number in range(30)} == {"a"}
 
 
 def test_gates_of_two_targets_are_independent() -> None:

@@ -260,6 +260,14 @@ def test_weight_zero_in_a_rule_leaves_the_target_to_the_profile() -> None:
 # -- a rule's targets are out --------------------------------------------------------------------------
 
 
+def test_weight_zero_means_never_behind_a_rule_too() -> None:
+    own = [provider("a"), provider("b", weight=0)]
+    line = Bench(snapshot(own, strategy="weighted", rules=[rule("all", {"all": []}, [target("a")])]))
+    decision = line.decide()
+    assert [entry.target.provider.slug for entry in decision.full_ranking()] == ["a"]
+    assert why(decision) == {"b": "load_balancer.weight_zero"}
+
+
 def test_a_dead_partition_falls_back_to_the_profile_as_if_no_rule_had_matched() -> None:
     line = bench("ab", [gold("c")], strategy="round_robin")
     line.open("c")

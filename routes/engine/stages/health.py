@@ -64,7 +64,7 @@ def apply(run: Run) -> None:
     for candidate, code, value in out:
         if candidate.position not in readmitted:
             run.drop(candidate, NAME, code, value)
-    if len(gated) < left:  # slow start gives way when nothing else is left
+    if gated and _others_left(run, gated):  # slow start gives way when nothing else is left
         for candidate, admitted in gated:
             run.gated.add(candidate.id)
             run.drop(candidate, NAME, "slow_start", 100.0 * admitted)
@@ -82,6 +82,15 @@ def _suspected(run: Run, suspects: Collection[str]) -> list[Candidate]:
             for candidate in base.by_provider.get(key, ()):
                 found[candidate.position] = candidate
     return [found[position] for position in sorted(found.keys() - run.dropped)]
+
+
+def _others_left(run: Run, gated: list[tuple[Candidate, float]]) -> bool:
+    """Whether the strategies have anybody to rank without those that slow start would leave out. ``single`` has
+    nobody but its first, and a response's origin is the only one that has it."""
+    if run.request.origin is not None:
+        return False
+    without = frozenset(run.dropped.union(candidate.position for candidate, _ in gated))
+    return bool(run.base.plan(run.rule, run.request.strategy, without).steps)
 
 
 def _nothing_left(

@@ -85,9 +85,13 @@ def _rank_pinned(run: Run, plan: Plan, pin: PinPlan) -> None:
     run.source = "affinity"
     run.ranked.append(Ranked(candidate.target, candidate.model, "pinned", run.now - pin.pinned_at))
     run.variant = _variant(run, plan, candidate.id)
-    if not plan.lone:
-        draw = run.inputs["aside"] = run.rng.random()
-        run.tail = _aside(plan.steps, run, draw, candidate.id)
+    if plan.lone:
+        return
+    if run.profile.mode.kind == "cost":  # the only mode that is about the others and not about who leads
+        failover_mode.by_cost(run, plan.steps)
+        return
+    draw = run.inputs["aside"] = run.rng.random()
+    run.tail = _aside(plan.steps, run, draw, candidate.id)
 
 
 def _with_backups(tail: Iterator[Ranked] | None, steps: Sequence[Step], run: Run, draw: float) -> Iterator[Ranked]:

@@ -55,10 +55,10 @@ def rule_of(run: Run) -> Rule | None:
 
 
 def reach_of(run: Run) -> Set[int]:
-    """Positions of the candidates this request may reach."""
+    """Positions of the candidates this request may reach, without those that no strategy ever uses."""
     if run.request.origin is not None:
         return {candidate.position for candidate in run.base.candidates}
-    return run.base.reach(rule_of(run))
+    return run.base.usable(rule_of(run), run.request.strategy)
 
 
 class Partition:
