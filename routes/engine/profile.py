@@ -123,6 +123,7 @@ class Profile:
         "accounting",
         "affinity",
         "base",
+        "estimates",
         "failover",
         "id",
         "index",
@@ -163,6 +164,11 @@ class Profile:
         builder = _Builder(snapshot, document, path, self.id)
         self.base = builder.base
         self.rules = tuple(builder.rule(entry, number) for number, entry in enumerate(document["rules"]))
+        #: whether a strategy here asks for an estimate of input tokens
+        self.estimates = any(
+            part.choice.strategy.leaf(part.choice.params).estimates
+            for part in (self.base, *(rule.part for rule in self.rules))
+        )
         #: all targets a request may reach, by position: the profile's own, then those only rules use
         self.targets = tuple(builder.targets.values())
         #: position -> name of the first rule that has the target

@@ -64,7 +64,6 @@ def build(asker: Asker, exchange: Exchange, head: BodyHead, index: dict[bytes, b
     )
     request.region = exchange.region
     request.max_output_tokens = head.output_limit
-    request.estimate_tokens = partial(_expected_tokens, asker, exchange)
     if b"x-route-tags" in index:
         request.tags = exchange.tags = intake.find_tags(exchange.headers)
     params = profile.base.choice.params
@@ -74,6 +73,10 @@ def build(asker: Asker, exchange: Exchange, head: BodyHead, index: dict[bytes, b
         request.origin = sessions.origin(asker.live, key, profile, head.previous_response_id, asker.clock())
     if b"x-route-strategy" in index or b"x-route-provider" in index:
         _override(request, index, allowed=key.overrides)
+    if profile.estimates or (request.strategy is not None and strategies.REGISTRY[request.strategy].estimates):
+        # Nothing that leads back to the exchange, which holds the decision, which holds the request: what ends in a
+        # circle is only found by the garbage collector.
+        request.estimate_tokens = partial(_expected_tokens, asker.calibration, facts_of(asker.live, exchange))
     return request
 
 
@@ -122,9 +125,9 @@ def estimate_tokens(live: LiveState, exchange: Exchange) -> int:
     return facts_of(live, exchange).tokens or 0
 
 
-def _expected_tokens(asker: Asker, exchange: Exchange) -> int:
+def _expected_tokens(calibration: Calibration, facts: Facts) -> int:
     """The same, corrected by what answers to such requests have reported: for what a request will cost."""
-    return asker.calibration.read(exchange.model, estimate_tokens(asker.live, exchange))
+    return calibration.read(facts.model or "", facts.tokens or 0)
 
 
 def _override(request: RouteRequest, index: dict[bytes, bytes], *, allowed: bool) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import gc
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pytest
 
+from routes.engine.explain import pack_decision
 from routes.engine.facts import Calibration
 from routes.engine.local_live import LocalLiveState
+from routes.engine.pipeline import decide
 from routes.engine.snapshot import Snapshot
 from routes.gateway import intake, route_request, sessions
 from routes.gateway.auth import AccessKey
@@ -48,14 +53,52 @@ def ask(asker: Asker, exchange: Exchange) -> Any:
     return route_request.build(asker, exchange, head, {})
 
 
-def test_without_rules_there_are_no_facts_until_a_strategy_asks_for_tokens() -> None:
+def test_without_rules_and_estimates_there_are_no_facts() -> None:
     exchange = an_exchange()
     request = ask(Asker(), exchange)
+    assert (request.facts, request.estimate_tokens, exchange.facts) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "of_profile", [{"strategy": "least_cost"}, {"strategy": "tiered", "params": {"within": "least_cost"}}]
+)
+def test_a_strategy_that_goes_by_cost_reads_the_body_when_it_asks(of_profile: dict[str, Any]) -> None:
+    exchange = an_exchange(**of_profile)
+    request = ask(Asker(), exchange)
     assert request.facts is None
-    assert exchange.facts is None
-    assert 1000 <= request.estimate_tokens() <= 1010
     assert exchange.facts is not None
+    assert not exchange.facts.has_read_body
+    assert 1000 <= request.estimate_tokens() <= 1010
     assert exchange.facts.has_read_body
+
+
+@pytest.mark.parametrize(
+    "of_profile", [{}, {"strategy": "least_cost"}, {"rules": [BY_TOKENS]}, {"rules": [BY_SCENARIO]}]
+)
+def test_a_request_leaves_nothing_for_the_garbage_collector(of_profile: dict[str, Any]) -> None:
+    """What ends in a circle stays in memory until a collection, which stops every request for milliseconds."""
+    exchange = an_exchange(**of_profile)
+    asker = Asker()
+    assert exchange.profile is not None
+    assert exchange.snapshot is not None
+
+    def one() -> None:
+        again = replace(exchange)
+        request = ask(asker, again)
+        assert exchange.snapshot is not None
+        assert exchange.profile is not None
+        again.decision = decide(exchange.snapshot, exchange.profile, request, asker.live, 1000.0, Random(1))
+        pack_decision(again.decision)
+
+    one()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            one()
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
 
 
 def test_with_rules_the_body_is_read_when_one_of_them_asks() -> None:
@@ -68,23 +111,22 @@ def test_with_rules_the_body_is_read_when_one_of_them_asks() -> None:
 def test_what_answers_report_corrects_the_expected_cost_and_no_condition() -> None:
     asker = Asker()
     for _ in range(3):
-        exchange = an_exchange()
+        exchange = an_exchange(strategy="least_cost")
         request = ask(asker, exchange)
         exchange.usage = Usage(input=request.estimate_tokens() * 2, output=1)
         sessions.learn_usage(asker.calibration, exchange)
-    exchange = an_exchange(rules=[BY_TOKENS])
+    exchange = an_exchange(rules=[BY_TOKENS], strategy="least_cost")
     request = ask(asker, exchange)
     assert request.facts.tokens < 1500 < request.estimate_tokens()
 
 
 def test_an_estimate_teaches_nothing_and_no_body_is_read_to_learn() -> None:
     asker = Asker()
-    exchange = an_exchange()
-    ask(asker, exchange)
+    exchange = an_exchange(strategy="least_cost")
+    request = ask(asker, exchange)
     exchange.usage = Usage(input=10_000, output=1)
     sessions.learn_usage(asker.calibration, exchange)  # nobody had asked for tokens
-    assert exchange.facts is None
-    request = ask(asker, exchange)
+    assert asker.calibration.ratio("gpt-4o") == 1.0
     request.estimate_tokens()
     exchange.usage = Usage(input=10_000, output=1, estimated=True)
     sessions.learn_usage(asker.calibration, exchange)

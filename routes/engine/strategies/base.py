@@ -54,6 +54,8 @@ class Strategy(ABC):
     #: the ranking follows from the snapshot, the exclusions and ``run.inputs`` alone, so a record of it need not
     #: list it
     replayable: ClassVar[bool] = False
+    #: ranks by what the request will cost: asks ``request.estimate_tokens``
+    estimates: ClassVar[bool] = False
     #: what the policy can switch off as a whole; None = never
     family: ClassVar[Family | None] = None
 

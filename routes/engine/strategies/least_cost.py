@@ -28,6 +28,7 @@ ASSUMED_OUTPUT_TOKENS = 250
 class LeastCost(Strategy):
     name: ClassVar[str] = "least_cost"
     description: ClassVar[str] = "The target on which this request is expected to cost least."
+    estimates: ClassVar[bool] = True
 
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         inputs = run.inputs
