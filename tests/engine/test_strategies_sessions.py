@@ -208,6 +208,17 @@ def test_when_no_target_of_any_variant_is_left_the_others_serve() -> None:
     assert decision.variant is None
 
 
+def test_who_leads_without_any_variant_leads_like_others() -> None:
+    params = {"variants": [{"name": "old", "share": 1, "targets": ["a"]}]}
+    line = Bench(
+        snapshot([provider(slug) for slug in "abc"], strategy="ab_test", params=params, failover={"mode": "cost"})
+    )
+    line.set_states(a="disabled")
+    decision = line.decide()
+    assert (decision.source, decision.strategy, decision.variant) == ("load_balancer", "ab_test", None)
+    assert line.first() == "b"
+
+
 def test_a_target_of_two_variants_is_ranked_once() -> None:
     line = trial([{"name": "x", "targets": ["a", "b"]}, {"name": "y", "targets": ["b", "c", "d"]}])
     for session in SESSIONS[:20]:

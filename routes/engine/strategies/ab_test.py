@@ -76,7 +76,8 @@ class AbTest(Strategy):
     def rank(self, pool: Pool, run: Run, params: BaseModel, backup: bool) -> Ranking:
         test = self._experiment(pool, params)
         if not test.arms:
-            return (), _told_outside(test.outside)
+            rest = _told_outside(test.outside)
+            return (next(rest),), rest
         key = run.inputs["hash"] = _key(run)
         scores = scored(key, test.seeds, test.shares)
         chosen = scores.index(max(scores))
