@@ -13,6 +13,7 @@ from tests.control import samples
 from tests.control.api import Api
 
 if TYPE_CHECKING:
+    from routes.engine.live import PinEntry
     from tests.decisions.conftest import Desk
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -181,6 +182,52 @@ def test_a_session_stays_where_it_was_sent_until_that_fails(desk: Desk) -> None:
     assert desk.decide(session="talk-1")["source"] == "load_balancer"
 
 
+def pins(desk: Desk) -> list[PinEntry]:
+    return list(desk.live.pins(desk.clock.now))
+
+
+def test_the_pin_of_a_decision_names_its_session_and_use_does_not_extend_it(desk: Desk) -> None:
+    desk.publish(samples.provider("alpha"), affinity={"enabled": True, "ttl": 100})
+    desk.report(desk.decide(session="talk-1")["id"])
+    (pin,) = pins(desk)
+    assert (pin.session, pin.pinned_at, pin.expires) == ("talk-1", desk.clock.now, desk.clock.now + 100)
+    for _ in range(5):
+        desk.report(desk.decide()["id"], "failed")
+    desk.clock.now += 50
+    again = desk.decide(session="talk-1")
+    assert (again["degraded"], again["source"]) == (True, "load_balancer"), "not by the pin, though it says the same"
+    assert pins(desk) == [pin]
+
+
+def test_use_extends_a_sliding_pin_of_a_decision_and_keeps_its_age(desk: Desk) -> None:
+    desk.publish(affinity={"enabled": True, "ttl": 100, "sliding": True})
+    desk.decide(session="talk-1")
+    began = desk.clock.now
+    desk.clock.now += 50
+    desk.decide(session="talk-1")
+    (pin,) = pins(desk)
+    assert (pin.pinned_at, pin.expires) == (began, began + 150)
+
+
+def test_a_late_failure_leaves_alone_where_the_session_has_gone_since(desk: Desk) -> None:
+    desk.publish(affinity={"enabled": True})
+    late, second = desk.decide(session="talk-1"), desk.decide(session="talk-1")
+    desk.report(second["id"], "failed")
+    moved = desk.decide(session="talk-1")
+    assert moved["provider"] != late["provider"]
+    desk.report(late["id"], "failed")
+    assert desk.decide(session="talk-1")["provider"] == moved["provider"]
+
+
+def test_rules_about_text_see_the_text_a_caller_gives(desk: Desk) -> None:
+    when = {"fact": "latest_user_text", "op": "contains", "value": "zebra"}
+    desk.publish(strategy="failover", rules=[{"name": "zebra", "when": when, "targets": [{"provider": "beta"}]}])
+    assert desk.decide()["matched_rule"] is None
+    decision = desk.decide(facts={"latest_user_text": "a zebra"})
+    assert (decision["provider"], decision["matched_rule"]) == ("beta", "zebra")
+    assert "a zebra" not in str(desk.row(decision["id"]).routing_decision)
+
+
 def test_rules_see_the_facts_a_caller_gives(desk: Desk) -> None:
     rule = {"name": "long", "when": {"fact": "tokens", "op": "gte", "value": 1000}, "targets": [{"provider": "beta"}]}
     desk.publish(strategy="failover", rules=[rule])
@@ -247,6 +294,11 @@ def test_deciding_needs_the_scope(desk: Desk, scopes: tuple[str, ...]) -> None:
         ({"facts": {"nope": 1}}, "facts.nope"),
         ({"facts": {"tokens": "many"}}, "facts.tokens"),
         ({"facts": {"key.name": "boss"}}, "facts.key.name"),
+        ({"facts": {"model": "x" * 1001}}, "facts.model"),
+        ({"facts": {"tag": ["x"] * 101}}, "facts.tag"),
+        ({"facts": {"tag": ["x" * 1001]}}, "facts.tag"),
+        ({"tags": [f"tag-{number}" for number in range(33)]}, "tags"),
+        ({"requirements": {"capabilities": [f"tag-{number}" for number in range(33)]}}, "requirements.capabilities"),
         ({"session": ""}, "session"),
     ],
 )

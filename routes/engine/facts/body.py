@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-#: Operations whose bodies carry prompts. Text facts are read for these and never for embeddings, images, audio.
-TEXT_OPERATIONS: Final = frozenset({"chat", "completion", "responses", "messages", "count_tokens"})
+#: Operations with a prompt: in their bodies, or, for decisions without a body, told as facts. Text facts are read for
+#: these and never for embeddings, images, audio.
+TEXT_OPERATIONS: Final = frozenset({"chat", "completion", "responses", "messages", "count_tokens", "decision"})
 
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _TEXT_BLOCKS: Final = frozenset({"text", "input_text", "output_text"})

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _LATEST: Final = 253_402_000_000.0
 _LARGEST: Final = 1e15
 _MAX_FACTS: Final = 200
+#: Characters of what is kept with a record, and entries of a set; texts, headers and metadata are never kept.
+_MAX_KEPT: Final = 1_000
+_MAX_ENTRIES: Final = 100
 
 
 def fits(spec: FactSpec, value: Any) -> bool:
@@ -69,6 +72,8 @@ def _convert(spec: FactSpec, value: Any) -> Any:
         raise ValueError(f"must be {_MUST_BE[spec.kind]}")
     if type(value) is str:
         _require_text(value)
+        if len(value) > _MAX_KEPT and not spec.secretive:
+            raise ValueError(f"must not be longer than {_MAX_KEPT} characters")
         if spec.kind == "network":
             ip_address(value)  # its message names the value
         if spec.choices:
@@ -92,6 +97,8 @@ _MUST_BE: Final = {
 def _set(value: Any) -> frozenset[str]:
     if type(value) is not list or not all(type(entry) is str for entry in value):
         raise ValueError("must be a list of strings")
+    if len(value) > _MAX_ENTRIES or sum(map(len, value)) > _MAX_KEPT:
+        raise ValueError(f"must not have more than {_MAX_ENTRIES} entries or {_MAX_KEPT} characters in all")
     for entry in value:
         _require_text(entry)
     return frozenset(value)

@@ -15,6 +15,8 @@ from routes.engine.errors import EngineError
 #: Facts come from callers and are kept with the record.
 MAX_FACTS = 50
 MAX_METRICS = 50
+#: As many as a request's ``x-route-tags`` may have; they are kept too.
+MAX_LABELS = 32
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
 
 
@@ -47,7 +49,7 @@ class DecisionRequirements(Strict):
 
     version: Label | None = None
     model_size: Label | None = None
-    capabilities: Labels = Field(default_factory=list)
+    capabilities: Labels = Field(default_factory=list, max_length=MAX_LABELS)
 
 
 class DecisionSource(Strict):
@@ -68,7 +70,7 @@ class DecisionRequest(Strict):
     region: Label | None = None
     session: str | None = Field(default=None, min_length=1, max_length=256)
     strategy: Annotated[str, AfterValidator(_strategy)] | None = None
-    tags: Labels = Field(default_factory=list)
+    tags: Labels = Field(default_factory=list, max_length=MAX_LABELS)
     requirements: DecisionRequirements | None = None
     facts: dict[str, Any] = Field(default_factory=dict, max_length=MAX_FACTS)
     source: DecisionSource = Field(default_factory=DecisionSource)

@@ -25,6 +25,7 @@ from routes.engine.explain import describe, pack_decision
 from routes.engine.facts import Facts, KeyFacts, check_given
 from routes.engine.live import CLAIM_LEASE
 from routes.engine.pipeline import decide
+from routes.engine.stages import affinity
 from routes.engine.types import DECISION, Outcome, Ranked, Requirements, RouteRequest
 from routes.models import ConfigRevision, Provider
 from routes.snapshots import snapshot_of
@@ -191,18 +192,17 @@ class Decisions:
         while (place := decision.place(index)) is not None:
             claim = live.claim(place.target, now, decision.panic, lease)
             if claim is not None:
-                pin = self._pin(decision, place.target, live, profile, now)
+                pin = self._pin(decision, place.target, live, now)
                 self.claims.keep(route, Held(claim, live, place, profile, caller.key_id, pin, now + lease))
                 return place
             index += 1
         return None
 
-    def _pin(self, decision: Decision, target: Target, live: LiveState, profile: Profile, now: float) -> bytes | None:
+    def _pin(self, decision: Decision, target: Target, live: LiveState, now: float) -> bytes | None:
         plan = decision.pin
         if plan is None or plan.keep:
             return None
-        if not (plan.honoured and plan.target_id == target.id) or plan.sliding:
-            live.set_pin(plan.key, target.id, now, plan.ttl, profile_id=profile.id)
+        affinity.answered(plan, live, target.id, now)
         return plan.key
 
     def _record(
@@ -301,7 +301,9 @@ class Decisions:
         retry.keep_away(live, target, held.place.model, ruling, None, now)
         held.release(now, outcome.output_tokens, outcome.input_tokens)
         if held.pin is not None and ruling.verdict == "failure":
-            live.set_pin(held.pin, target.id, now, 0.0, profile_id=held.profile.id)
+            pin = live.pin(held.pin, now)
+            if pin is not None and pin.target_id == target.id:  # else the session has moved on since
+                live.set_pin(held.pin, target.id, now, 0.0, profile_id=held.profile.id)
 
     def _taken_again(self, route: UUID) -> Held | None:
         """A decision whose hold is gone (its lease was over, or this process is a new one): its outcome still says
