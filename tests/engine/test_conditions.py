@@ -182,6 +182,13 @@ def test_networks(value: Any, held: bool) -> None:
     assert holds(leaf("client_ip", "in_cidr", "2001:db8::/32"), facts_of(client_ip="2001:db8::7"))
 
 
+@pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3"])
+def test_an_ipv4_network_written_as_an_ipv6_one_is_itself_like_addresses(address: str) -> None:
+    assert holds(leaf("client_ip", "in_cidr", "::ffff:10.0.0.0/104"), facts_of(client_ip=address))
+    assert not holds(leaf("client_ip", "in_cidr", "::ffff:11.0.0.0/104"), facts_of(client_ip=address))
+    assert not holds(leaf("client_ip", "in_cidr", "2001:db8::7/128"), facts_of(client_ip=address))
+
+
 # -- smart rules as they were promised -----------------------------------------------------------------------
 
 
@@ -504,6 +511,7 @@ def test_an_expression_that_takes_others_for_ever_takes_no_longer_here() -> None
         (leaf("header.X-Team", "eq", "A"), leaf("header.x-team", "eq", "A")),
         (leaf("model", "in", ["b", "a", "b"]), leaf("model", "in", ["b", "a"])),
         (leaf("client_ip", "in_cidr", "10.0.0.1"), leaf("client_ip", "in_cidr", "10.0.0.1/32")),
+        (leaf("client_ip", "in_cidr", "::ffff:10.0.0.1"), leaf("client_ip", "in_cidr", "10.0.0.1/32")),
         (leaf("client_ip", "in_cidr", ["::/0", "::/0"]), leaf("client_ip", "in_cidr", ["::/0"])),
         (window("09:00", "17:00"), window("09:00", "17:00", timezone="UTC")),
         (

@@ -10,7 +10,7 @@ import fnmatch
 import math
 import re
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ from routes.engine.facts.scenario import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from ipaddress import IPv4Address, IPv4Network, IPv6Network
+    from ipaddress import IPv4Address
 
     from routes.engine.facts.catalogue import FactSpec
 
@@ -34,6 +34,8 @@ T = TypeVar("T")
 MAX_STRING: Final = 1_000
 MAX_LIST: Final = 1_000
 MAX_NUMBER: Final = 1e12
+#: Bits before an IPv4 address written as an IPv6 one (``::ffff:10.0.0.1``).
+MAPPED_PREFIX: Final = 96
 #: Memory of one expression, its program and its automaton: what does not fit is refused, or runs without the latter.
 REGEX_MEMORY: Final = 1 << 20
 #: Strings that short are likely to come again: results of costly tests are kept for some of them.
@@ -253,10 +255,15 @@ def _networks(value: Any) -> Checked:
 
 def _network(value: Any, path: str = "") -> IPv4Network | IPv6Network:
     try:
-        return ip_network(value if type(value) is str else "")
+        network = ip_network(value if type(value) is str else "")
     except ValueError as error:
         hint = "; there are bits set behind the prefix" if "host bits" in str(error) else ""
         raise Refused((path, f"must be a network such as 10.0.0.0/8 or 2001:db8::/32{hint}")) from None
+    if isinstance(network, IPv6Network) and network.prefixlen >= MAPPED_PREFIX:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:  # as addresses are read
+            return IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX))
+    return network
 
 
 def _is_in(actual: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
