@@ -76,6 +76,15 @@ def test_an_empty_window_says_so() -> None:
     assert stats.means_s(False, MAX_AGE + 0.1) == (None, 0, None, 0)
 
 
+def test_what_grows_too_old_leaves_the_means_although_nothing_is_added() -> None:
+    stats = Books()
+    stats.succeeded(False, 1.0, 10, 0.0)
+    stats.succeeded(False, 3.0, 10, 1000.0)
+    assert stats.mean_latency_s(False, 2000.0) == (2.0, 2)
+    assert stats.mean_latency_s(False, MAX_AGE + 1.0) == (3.0, 1)
+    assert stats.percentile_s(False, 50, MAX_AGE + 1.0) == (3.0, 1)
+
+
 def test_what_failed_after_all_is_counted_once_and_as_its_timeout() -> None:
     stats = Books()
     sample = stats.succeeded(True, 0.2, None, 1.0)

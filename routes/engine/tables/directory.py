@@ -79,13 +79,17 @@ class Directory:
         held = guard(index)
         held.also()
         try:
-            # Whoever is killed in here leaves a record without an id, which is worth nothing: the next to go.
+            # Whoever is killed in here leaves a record that nobody uses under its old id, and without one in the
+            # end: worth nothing, the next to go. The generation changes twice, because between the first time and
+            # the loss of its key somebody may have found it again.
             offset, cells = section.offset(index), memory.part(section, index)
-            memory.raw[offset : offset + KEY] = _NOBODY
-            memory.changed(MOVED)
             cells[GENERATION] += 1
+            memory.changed(MOVED)
+            memory.raw[offset : offset + KEY] = _NOBODY
             memory.raw[offset + HEAD * CELL : offset + section.size] = bytes(section.size - HEAD * CELL)
+            cells[GENERATION] += 1
             memory.raw[offset : offset + KEY] = key
+            memory.changed(MOVED)
         finally:
             held.not_also()
         self._refresh()
