@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from routes.engine.local_live import LocalLiveState
 from routes.engine.tables.layout import Layout
@@ -21,6 +21,8 @@ from routes.live.file import HostFile, attaching, boot_id
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from routes.engine.types import Transition
 
 #: How often somebody looks for processes that are gone, and at most.
 TEND_SECONDS = 1.0
@@ -102,10 +104,17 @@ class SharedLiveState(TableState):
         return found
 
     def close(self) -> None:
-        """Leave in good order: what this process has in flight is nobody's any more."""
+        """Leave in good order: what this process has in flight is nobody's any more, and an attempt that ends after
+        this (cancelled by the shutdown itself) is not counted."""
         if self.file.open:
+            for late in ("settle", "release", "finish"):
+                setattr(self, late, _not_counted)
             self._records.forget_owner(self.file.owner)
             self.file.close()
+
+
+def _not_counted(*_: Any, **__: Any) -> list[Transition]:
+    return []
 
 
 def open_host_state(path: Path, name: str) -> TableState:

@@ -14,6 +14,7 @@ from routes.engine.circuit import OWNERS
 from routes.engine.local_live import LocalLiveState
 from routes.engine.tables.layout import Layout
 from routes.engine.tables.memory import TARGETS
+from routes.engine.types import Outcome
 from routes.live import SharedLiveState, current, open_host_state
 from routes.live.locks import FileLocks
 from routing_project.env import get_env
@@ -241,6 +242,20 @@ def test_a_lock_that_fails_leaves_the_mutex_free() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         locks.take(0)
     assert not locks.mutex.locked()
+
+
+def test_an_attempt_that_ends_after_its_process_has_left_is_not_counted(path: Path) -> None:
+    with closing(SharedLiveState(path, "stays")) as other:
+        live = SharedLiveState(path, "leaves")
+        live.published(REVISION)
+        claim = live.claim(A, NOW)
+        assert claim is not None
+        assert other.stats(A.id).in_flight == 1
+        live.close()
+        assert live.settle(claim, A, Outcome("failure"), NOW) == []
+        live.release(claim, NOW)
+        assert other.stats(A.id).in_flight == 0
+        assert other.stats(A.id).consecutive_failures == 0
 
 
 def test_leaving_twice_is_leaving_once(path: Path) -> None:
