@@ -285,6 +285,18 @@ class LiveState(Rotation, Protocol):
         Tokens of a complete answer, where known."""
         ...
 
+    def finish(
+        self,
+        claim: Claim,
+        target: Target,
+        outcome: Outcome,
+        now: float,
+        output_tokens: int | None = None,
+        input_tokens: int | None = None,
+    ) -> list[Transition]:
+        """``settle`` and ``release`` at once, for an attempt that is over when it is reported: half the locking."""
+        ...
+
     # -- quarantines -------------------------------------------------------------------------------
     def quarantine(
         self, target: Target, model: str | None, seconds: float, cause: str, now: float, told: bool = False

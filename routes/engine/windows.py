@@ -68,15 +68,19 @@ class SampleWindow:
         """``seconds``: first event (streams) or latency; the time-out if it failed, and ``tokens`` -1 then.
         The serial number of the sample."""
         cells = self.cells
-        while cells[COUNT] and (cells[COUNT] >= SAMPLES or cells[_AT + self._oldest()] < at - MAX_AGE):
-            self._count(self._oldest(), -1)
         serial = int(cells[TOTAL])
         place = serial % SAMPLES
+        if cells[COUNT] >= SAMPLES:
+            self._sum(place, -1)  # the oldest sample is where the new one goes
+        else:
+            cells[COUNT] += 1
         cells[_AT + place] = at
         cells[_SECONDS + place] = seconds
         cells[_TOKENS + place] = tokens
+        self._sum(place, 1)
         cells[TOTAL] = serial + 1
-        self._count(place, 1)
+        while cells[_AT + self._oldest()] < at - MAX_AGE:
+            self._count(self._oldest(), -1)
         return serial
 
     def fail(self, serial: int, seconds: float) -> None:
@@ -252,12 +256,18 @@ class Use:
 
     def add(self, requests: int, tokens: int, began: float, now: float) -> None:
         """The attempt began then and its answer is complete now: tokens count now, the request when it began."""
-        for scale, width in enumerate((1.0, 60.0)):
-            self._advance(scale, now // width)
-            newest = self.cells[_NEWEST[scale]]
-            if began // width > newest - USE:
-                self.cells[_REQUESTS[scale] + int(began // width) % USE] += requests
-            self.cells[_USED[scale] + int(newest) % USE] += tokens
+        cells = self.cells
+        if now // 1.0 > cells[0]:
+            self._advance(0, now // 1.0)
+            self._advance(1, now // 60.0)
+        second, minute = cells[0], cells[1]
+        if began // 1.0 > second - USE:
+            cells[_REQUESTS[0] + int(began) % USE] += requests
+        if began // 60.0 > minute - USE:
+            cells[_REQUESTS[1] + int(began // 60.0) % USE] += requests
+        if tokens:
+            cells[_USED[0] + int(second) % USE] += tokens
+            cells[_USED[1] + int(minute) % USE] += tokens
 
     def requests(self, seconds: float, now: float) -> int:
         return self._sum(_REQUESTS, seconds, now)

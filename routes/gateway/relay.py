@@ -93,8 +93,7 @@ class Relay:
         if usage.output is None and exchange.operation != "count_tokens":
             estimate(self.state.live, exchange, len(body))
         measured = None if usage.estimated else usage.output
-        trial.commit(measured, answer.id)
-        trial.close("success", received=reply.received, output_tokens=measured)
+        trial.complete(measured, answer.id, reply.received)
         await self._send_whole(body, "routed", None, "")
 
     async def surface(self, body: bytes, whole: bool, error_class: str | None, message: str) -> None:

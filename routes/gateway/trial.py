@@ -61,9 +61,38 @@ class Trial:
             self.record.ttfb_us = int(elapsed * 1e6)
         exchange.ttfb_us = int((now - exchange.accepted) * 1e6)
         self._settle(Outcome("success", None, elapsed, first_event, output_tokens, exchange.stream, self._limit), now)
-        live, target_id = self._state.live, self.place.target.id
+        self._keep_session(answer_id, now)
+
+    def complete(self, output_tokens: int | None, answer_id: str, received: int) -> None:
+        """``commit`` and ``close`` at once: the whole answer is here, and it is a good one."""
+        exchange, live, now = self._exchange, self._state.live, self._state.clock()
+        self.committed = self._closed = True
+        elapsed = now - self.began
+        exchange.ttfb_us = int((now - exchange.accepted) * 1e6)
+        self.record.bytes = received
+        self.record.latency_us = int(elapsed * 1e6)
+        outcome = Outcome("success", None, elapsed, None, output_tokens, exchange.stream, self._limit)
+        live.finish(self._claim, self.place.target, outcome, now, output_tokens, self._other_tokens(output_tokens, now))
+        self._keep_session(answer_id, now)
+        self._note_transitions()
+
+    def _keep_session(self, answer_id: str, now: float) -> None:
+        exchange, live, target_id = self._exchange, self._state.live, self.place.target.id
         sessions.answered(live, exchange, target_id, now)
         sessions.learn_response(live, exchange, target_id, answer_id, now)
+
+    def _other_tokens(self, output_tokens: int | None, now: float) -> int:
+        """Tokens used beside ``output_tokens``, which were measured: what the upstream did not report is not measured,
+        but it was used. What the answer says of the request is learned."""
+        exchange = self._exchange
+        sessions.remember_input(self._state.live, exchange, now)
+        sessions.learn_usage(self._state.calibration, exchange)
+        usage = exchange.usage
+        return (usage.input or 0) + (usage.output or 0) - (output_tokens or 0)
+
+    def _note_transitions(self) -> None:
+        if self._claim.transitions:
+            self.record.transitions = [(each.before, each.after, each.reason) for each in self._claim.transitions]
 
     def surface(self) -> None:
         """An error answer goes to the client as it is: committed, and no word about the target."""
@@ -92,16 +121,9 @@ class Trial:
         record.latency_us = int(elapsed * 1e6)
         if verdict == "failure":
             self._settle(Outcome("failure", error_class, elapsed, None, None, self._exchange.stream, self._limit), now)
-        used: int | None = None
-        if verdict == "success":
-            usage = self._exchange.usage
-            # What the upstream did not report is not measured, but it was used.
-            used = (usage.input or 0) + (usage.output or 0) - (output_tokens or 0)
-            sessions.remember_input(self._state.live, self._exchange, now)
-            sessions.learn_usage(self._state.calibration, self._exchange)
+        used = self._other_tokens(output_tokens, now) if verdict == "success" else None
         self._state.live.release(self._claim, now, output_tokens, used)
-        if self._claim.transitions:
-            record.transitions = [(each.before, each.after, each.reason) for each in self._claim.transitions]
+        self._note_transitions()
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         self._state.live.settle(self._claim, self.place.target, outcome, now)

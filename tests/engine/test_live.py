@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -242,3 +243,23 @@ def test_new_circuit_settings_act_on_a_circuit_that_is_open() -> None:
     line.live.published(line.snapshot)
     line.recover("a")
     assert line.state("a") == "closed"
+
+
+@pytest.mark.parametrize("verdict", ["success", "failure", "neutral"])
+def test_finishing_an_attempt_is_settling_and_releasing_it(verdict: Any) -> None:
+    def after(at_once: bool) -> tuple[Any, ...]:
+        bench = Bench(snapshot([provider("a", circuit={"failure_threshold": 1})]))
+        target, stats = bench.target("a"), bench.live.stats(bench.target("a").id)
+        claim = bench.claim("a")
+        assert claim is not None
+        outcome = Outcome(verdict, None, 0.5, None, 20)
+        if at_once:
+            caused = bench.live.finish(claim, target, outcome, bench.now, 20, 30)
+        else:
+            caused = bench.live.settle(claim, target, outcome, bench.now)
+            bench.live.release(claim, bench.now, 20, 30)
+        bench.live.release(claim, bench.now, 20, 30)  # idempotent either way
+        used = stats.tokens_in(60, bench.now), stats.requests_in(60, bench.now)
+        return stats.in_flight, used, stats.means_s(False, bench.now), bench.state("a"), [each.after for each in caused]
+
+    assert after(at_once=True) == after(at_once=False)

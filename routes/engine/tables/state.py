@@ -107,14 +107,13 @@ class TableState:
                 found.add(record.id)
             if record.flag & TROUBLED and record.target is not None:
                 settings = record.target.provider.circuit
-                if record.circuit.view(settings, now) is not CLOSED:
+                with record.guard:  # or somebody could open it before its flag is cleared
+                    if record.circuit.view(settings, now) is CLOSED:
+                        record.clear_flag(TROUBLED)
+                        continue
                     found.add(record.id)
                     if record.circuit.closed:  # slow start ends by the clock
                         holds = min(holds, (record.circuit.since or now) + settings.slow_start)
-                elif record.circuit.closed:
-                    with record.guard:
-                        if record.circuit.view(settings, now) is CLOSED:
-                            record.clear_flag(TROUBLED)
         self._suspects = found or ()
         self._holds_until = holds
         return self._suspects
@@ -294,58 +293,86 @@ class TableState:
 
     def settle(self, claim: Claim, target: Target, outcome: Outcome, now: float) -> list[Transition]:
         assert isinstance(claim, TableClaim)
-        verdict = outcome.verdict
-        transition: Transition | None = None
-        record = claim.record
-        with record.guard:
-            if claim.settled is not None and (claim.settled, verdict) != ("success", "failure"):
-                return []
-            claim.settled = verdict
-            claim.settled_at = now
-            claim.stream = outcome.stream
-            if record.given_away:
-                return []
-            settings, circuit, stats = target.provider.circuit, record.circuit, record.stats
-            if claim.token:
-                circuit.free_slot(claim.token)
-            if verdict == "success":
-                first = outcome.first_event_s if outcome.stream else None
-                seconds = outcome.latency_s if first is None else first
-                claim.sample = stats.succeeded(outcome.stream, seconds, outcome.output_tokens, now)
-                transition = circuit.succeeded(settings, claim.period, now)
-            elif verdict == "failure":
-                stats.failed(outcome.stream, outcome.timeout_s or outcome.latency_s, now, claim.sample)
-                transition = circuit.failed(settings, claim.period, now, self._rng.random())
-            if transition is not None:
-                if transition.after == "closed":
-                    stats.recovered()
-                record.set_flag(TROUBLED)
-        if verdict == "success":
-            self._credential_works(claim.provider)
-        if transition is None:
-            return []
-        claim.transitions.append(transition)
-        return [transition]
+        with claim.record.guard:
+            transition = self._hear(claim, target, outcome, now)
+        return self._told(claim, outcome, transition)
 
     def release(
         self, claim: Claim, now: float, output_tokens: int | None = None, input_tokens: int | None = None
     ) -> None:
         assert isinstance(claim, TableClaim)
+        with claim.record.guard:
+            self._end(claim, now, output_tokens or 0, input_tokens or 0)
+
+    def finish(
+        self,
+        claim: Claim,
+        target: Target,
+        outcome: Outcome,
+        now: float,
+        output_tokens: int | None = None,
+        input_tokens: int | None = None,
+    ) -> list[Transition]:
+        assert isinstance(claim, TableClaim)
+        with claim.record.guard:
+            transition = self._hear(claim, target, outcome, now)
+            self._end(claim, now, output_tokens or 0, input_tokens or 0)
+        return self._told(claim, outcome, transition)
+
+    # Under the guard of the claim's record:
+    def _hear(self, claim: TableClaim, target: Target, outcome: Outcome, now: float) -> Transition | None:
+        """Count what an attempt came to."""
+        verdict, record = outcome.verdict, claim.record
+        if claim.settled is not None and (claim.settled, verdict) != ("success", "failure"):
+            return None
+        claim.settled = verdict
+        claim.settled_at = now
+        claim.stream = outcome.stream
+        if record.given_away:
+            return None
+        settings, circuit, stats = target.provider.circuit, record.circuit, record.stats
+        transition: Transition | None = None
+        if claim.token:
+            circuit.free_slot(claim.token)
+        if verdict == "success":
+            first = outcome.first_event_s if outcome.stream else None
+            seconds = outcome.latency_s if first is None else first
+            claim.sample = stats.succeeded(outcome.stream, seconds, outcome.output_tokens, now)
+            transition = circuit.succeeded(settings, claim.period, now)
+        elif verdict == "failure":
+            stats.failed(outcome.stream, outcome.timeout_s or outcome.latency_s, now, claim.sample)
+            transition = circuit.failed(settings, claim.period, now, self._rng.random())
+        if transition is not None:
+            if transition.after == "closed":
+                stats.recovered()
+            record.set_flag(TROUBLED)
+        return transition
+
+    def _end(self, claim: TableClaim, now: float, output_tokens: int, input_tokens: int) -> None:
+        """Count it out."""
+        if claim.released:
+            return
+        claim.released = True
         record, provider = claim.record, claim.provider
-        with record.guard:
-            if claim.released:
-                return
-            claim.released = True
-            if not provider.given_away:
-                provider.in_flight.add(-1)
-            if record.given_away:
-                return
-            record.in_flight.add(-1)
-            if claim.token and claim.settled is None:
-                record.circuit.free_slot(claim.token)
-            record.stats.ended(claim.began, output_tokens or 0, input_tokens or 0, now)
-            if output_tokens and claim.stream and claim.settled == "success" and now > claim.settled_at:
-                record.stats.streamed(output_tokens / (now - claim.settled_at), now)
+        if not provider.given_away:
+            provider.in_flight.add(-1)
+        if record.given_away:
+            return
+        record.in_flight.add(-1)
+        if claim.token and claim.settled is None:
+            record.circuit.free_slot(claim.token)
+        record.stats.ended(claim.began, output_tokens, input_tokens, now)
+        if output_tokens and claim.stream and claim.settled == "success" and now > claim.settled_at:
+            record.stats.streamed(output_tokens / (now - claim.settled_at), now)
+
+    def _told(self, claim: TableClaim, outcome: Outcome, transition: Transition | None) -> list[Transition]:
+        """Without the guard: what else follows from an outcome."""
+        if outcome.verdict == "success" and claim.settled == "success":
+            self._credential_works(claim.provider)
+        if transition is None:
+            return []
+        claim.transitions.append(transition)
+        return [transition]
 
     # -- quarantines -------------------------------------------------------------------------------
     def quarantine(
