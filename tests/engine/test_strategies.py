@@ -72,6 +72,10 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         ("failover", {"x": 1}, "x"),
         ("least_latency", {"min_samples": 0}, "min_samples"),
         ("least_latency", {"cold_start": "first"}, "cold_start"),
+        ("least_latency", {"min_samples": True}, "min_samples"),
+        ("least_used", {"window": "60"}, "window"),
+        ("ab_test", {"variants": [{"name": "a", "share": True, "targets": ["a"]}]}, "variants.0.share"),
+        ("ab_test", {"variants": [{"name": "a\nb", "targets": ["a"]}]}, "variants.0.name"),
     ],
 )
 def test_wrong_params_are_refused_with_their_path(name: str, params: dict[str, Any], path: str) -> None:

@@ -127,7 +127,9 @@ def test_a_fact_that_was_not_recorded_is_not_guessed() -> None:
     assert told(line, session="s", facts=recorded)[0][1] == "hash_session"
 
 
-@pytest.mark.parametrize("fact", ["colour", "partition.utilisation", "time", "headers"])
+@pytest.mark.parametrize(
+    "fact", ["colour", "partition.utilisation", "time", "headers", "header.", "header.Authorization", "metadata."]
+)
 def test_a_fact_that_cannot_be_hashed_is_refused(fact: str) -> None:
     with pytest.raises(SnapshotError, match="fact"):
         bench("consistent_hash", params={"fact": fact})

@@ -6,7 +6,7 @@
 from routes.engine.conditions.condition import Condition
 from routes.engine.conditions.errors import ConditionError
 from routes.engine.conditions.nodes import Clause, Partition
-from routes.engine.conditions.parse import parse
+from routes.engine.conditions.parse import fact_named, parse
 from routes.engine.conditions.schema import json_schema
 from routes.engine.facts.catalogue import CATALOGUE, OPERATORS, FactSpec, Operator
 
@@ -19,6 +19,7 @@ __all__ = [
     "FactSpec",
     "Operator",
     "Partition",
+    "fact_named",
     "json_schema",
     "parse",
 ]

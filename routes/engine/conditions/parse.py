@@ -40,6 +40,15 @@ def parse(tree: Any, path: str = "when", *, owner: str = "") -> Condition:
     return Condition(root)
 
 
+def fact_named(name: str) -> tuple[FactSpec, str]:
+    """The fact that a condition may ask for under that name, and its full name. Raises ConditionError."""
+    reader = _Reader("")
+    found = reader.fact(name, "fact")
+    if found is None:
+        raise ConditionError(reader.errors)
+    return found
+
+
 class _Reader:
     """One pass over a tree. Methods return None after writing down why."""
 
@@ -107,7 +116,7 @@ class _Reader:
             if name not in tree:
                 self.refuse(f"{path}.{name}", "missing")
                 complete = False
-        found = self._fact(tree["fact"], f"{path}.fact") if "fact" in tree else None
+        found = self.fact(tree["fact"], f"{path}.fact") if "fact" in tree else None
         if found is None:
             return None
         spec, fact = found
@@ -125,7 +134,7 @@ class _Reader:
             return None
         return Clause(spec, fact, op, value, test, self._owner)
 
-    def _fact(self, name: Any, path: str) -> tuple[FactSpec, str] | None:
+    def fact(self, name: Any, path: str) -> tuple[FactSpec, str] | None:
         """The fact and its full name in canonical form."""
         if type(name) is not str:
             self.refuse(path, "must be the name of a fact")

@@ -31,12 +31,21 @@ class Variant(Params):
     share: float = Field(
         1, ge=0, le=1_000_000, allow_inf_nan=False, description="Its part of the sessions, in proportion to the others."
     )
-    targets: tuple[str, ...] = Field(min_length=1, description="Providers by slug, or provider/model.")
+    targets: tuple[str, ...] = Field(min_length=1, strict=False, description="Providers by slug, or provider/model.")
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        if not name.strip() or not name.isprintable():
+            raise ValueError("must not be empty or hold control characters")
+        return name
 
 
 class AbTestParams(Params):
     variants: tuple[Variant, ...] = Field(
-        (), description="Named variants with their share and targets; none: each target is one, by its weight."
+        (),
+        strict=False,
+        description="Named variants with their share and targets; none: each target is one, by its weight.",
     )
 
     @field_validator("variants")

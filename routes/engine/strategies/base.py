@@ -32,9 +32,9 @@ _MASK = (1 << 64) - 1
 
 
 class Params(BaseModel):
-    """Base of params models: unknown params are refused, like every unknown field of the document."""
+    """Base of params models: unknown params are refused and nothing is coerced, as in all of the document."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class NoParams(Params):

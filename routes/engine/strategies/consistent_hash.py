@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field, field_validator
 
+from routes.engine.conditions import ConditionError, fact_named
 from routes.engine.facts import UNKNOWN
-from routes.engine.facts.catalogue import find
 from routes.engine.strategies.base import Params, Ranking, Strategy
 from routes.engine.types import Ranked
 
@@ -43,12 +43,13 @@ class ConsistentHashParams(Params):
     def _known(cls, name: str | None) -> str | None:
         if not name:
             return None
-        spec = find(name)
-        if spec is None:
-            raise ValueError("there is no such fact")
+        try:
+            spec, full = fact_named(name)
+        except ConditionError as error:
+            raise ValueError(error.errors[0][1]) from None
         if spec.kind in ("partition", "time"):
             raise ValueError("not a fact that stays the same for a client")
-        return name.lower() if name.lower().startswith("header.") else name
+        return full
 
 
 class ConsistentHash(Strategy):
