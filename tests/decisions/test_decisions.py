@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from history.render import detail
+from routes.engine.types import ERROR_CLASSES
 from tests.control import samples
 from tests.control.api import Api
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+#: What our own attempts do not count against a target: refusals of the client, and what quarantines are for.
+NEUTRAL = {
+    *("cancelled", "client_error", "content_filter", "context_length", "internal"),
+    *("auth_failed", "quota_exhausted", "rate_limited"),
+}
 ANSWER = {
     *("id", "status", "head_id", "endpoint", "provider", "model", "region", "strategy_used", "source", "reason"),
     *(
@@ -130,6 +136,20 @@ def test_refusals_that_are_the_clients_own_fault_say_nothing_about_the_target(de
     assert desk.decide()["provider"] == "alpha"
 
 
+def test_an_error_class_teaches_what_it_does_in_our_own_attempts(desk: Desk) -> None:
+    desk.publish(samples.provider("alpha"))
+    counted = set()
+    for code in ERROR_CLASSES:
+        decision = desk.decide()
+        before = desk.live.stats(decision["ranking"][0]["target"]).consecutive_failures
+        desk.report(decision["id"], "failed", error_code=code)
+        if desk.live.stats(decision["ranking"][0]["target"]).consecutive_failures > before:
+            counted.add(code)
+        desk.clock.now += 10_000  # past every quarantine
+        desk.report(desk.decide()["id"])
+    assert set(ERROR_CLASSES) - counted == NEUTRAL
+
+
 def test_a_reported_429_keeps_traffic_away_like_our_own(desk: Desk) -> None:
     desk.publish(strategy="failover")
     decision = desk.decide(model="gpt-4o")
@@ -193,7 +213,7 @@ def test_the_pin_of_a_decision_names_its_session_and_use_does_not_extend_it(desk
     assert (pin.session, pin.pinned_at, pin.expires) == ("talk-1", desk.clock.now, desk.clock.now + 100)
     for _ in range(5):
         desk.report(desk.decide()["id"], "failed")
-    desk.clock.now += 50
+    desk.clock.now += 30
     again = desk.decide(session="talk-1")
     assert (again["degraded"], again["source"]) == (True, "load_balancer"), "not by the pin, though it says the same"
     assert pins(desk) == [pin]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -39,6 +39,19 @@ if TYPE_CHECKING:
     from routes.engine.snapshot import Profile, Snapshot, Target
     from routes.engine.types import Decision
     from routing_project.console.decisions.documents import DecisionRequest, OutcomeReport
+
+
+#: Error classes that come of a status, for callers that report the class alone.
+STATUS_OF_CLASS: Final = {
+    "rate_limited": 429,
+    "auth_failed": 401,
+    "quota_exhausted": 402,
+    "upstream_5xx": 500,
+    "overloaded": 529,
+    "upstream_redirect": 302,
+}
+#: Classes that say nothing of the target.
+NOT_THE_TARGETS_FAULT: Final = frozenset({"cancelled", "client_error", "content_filter", "context_length"})
 
 
 class Caller(NamedTuple):
@@ -340,8 +353,10 @@ def _ruling(outcome: OutcomeReport, profile: Profile) -> retry.Ruling:
     if outcome.http_status is not None and outcome.http_status >= 400:
         return retry.rule_on_status(outcome.http_status, None, profile.failover)
     code = outcome.error_code or ""
-    if code == "rate_limited":
-        return retry.rule_on_status(429, None, profile.failover)
+    if code in STATUS_OF_CLASS:
+        return retry.rule_on_status(STATUS_OF_CLASS[code], None, profile.failover)
+    if code in NOT_THE_TARGETS_FAULT:
+        return retry.Ruling(code, retry.Step.SURFACE, "neutral")
     if code in retry.FAILURES:
         return retry.rule_on_failure(code)
     return retry.rule_on_failure("timeout_first_byte" if outcome.status == "timeout" else "invalid_response")
