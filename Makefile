@@ -19,8 +19,10 @@ DJANGO_TEMPLATES = find templates -name '*.html'
 run: $(VENV)/.runtime ## set up what is missing, then run everything on http://127.0.0.1:8000 (SIGNALBOX_PORT)
 	@exec $(PY) manage.py serve --setup
 
+# Side by side what only computes; one after another what kills processes or puts load on the machine.
 test: lint ## the whole suite with its own PostgreSQL and Redis, after every static check
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 -m "not slow and not browser"
+	$(PY) -m pytest -m "slow or browser"
 
 test-fast: $(VENV)/.dev ## the suite without slow and browser tests
 	$(PY) -m pytest -n 2 -m "not slow and not browser"

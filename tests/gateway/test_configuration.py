@@ -17,6 +17,9 @@ from tests.gateways import ENCRYPTION_KEY, KEY, Gateways, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: They start and stop processes.
+pytestmark = pytest.mark.slow
+
 OTHER = "sbx_" + "other" * 8
 
 

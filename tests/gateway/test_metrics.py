@@ -157,6 +157,7 @@ def test_nothing_a_client_sends_makes_a_series(gateway: Gateways) -> None:
     assert len(new) < 30
 
 
+@pytest.mark.slow
 def test_counters_of_a_killed_process_are_kept(start_gateways: Callable[..., Gateways]) -> None:
     gateway = start_gateways()
     gateway.publish(document([provider("a", models={})]))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from tests.simulators import Simulator
 
+#: They start and stop processes.
+pytestmark = pytest.mark.slow
+
 STREAM = b'{"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": "hello"}]}'
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 

@@ -23,7 +23,7 @@ from tests.history.conftest import BOTH, OwnDatabase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = BOTH
+pytestmark = [BOTH, pytest.mark.slow]
 
 
 class Fleet:
@@ -107,7 +107,6 @@ def test_no_answered_request_is_lost_or_doubled_by_a_few_kills(own_database: Own
     survive(own_database, seconds=2.5, kills=6, per_second=400)
 
 
-@pytest.mark.slow
 def test_no_answered_request_is_lost_or_doubled_by_many_kills(own_database: OwnDatabase) -> None:
     survive(own_database, seconds=15, kills=40, per_second=1500)
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from tests.simulators import Simulator
 
+#: They start and stop processes.
+pytestmark = pytest.mark.slow
+
 UNANSWERED = {"pending", "started", ""}
 
 
@@ -98,7 +101,6 @@ async def test_every_answered_request_has_one_row_after_a_gateway_and_the_shippe
     await kill_under_load(stack, simulator, 150, ["gateway-1", "shipper"])
 
 
-@pytest.mark.slow
 async def test_every_answered_request_has_one_row_after_five_random_kills(tmp_path: Path, simulator: Simulator) -> None:
     draw = random.Random(20261120)
     victims = ["shipper", "gateway-1", *draw.choices(["gateway-1", "gateway-2", "shipper"], k=3)]
@@ -107,7 +109,6 @@ async def test_every_answered_request_has_one_row_after_five_random_kills(tmp_pa
         await kill_under_load(stack, simulator, 1000, victims)
 
 
-@pytest.mark.slow
 async def test_no_client_notices_that_the_chosen_provider_stops_and_it_comes_back_through_half_open(
     tmp_path: Path, simulator: Simulator
 ) -> None:

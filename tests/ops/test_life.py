@@ -33,6 +33,7 @@ def printed(stack: Stack, pattern: str) -> str:
     return found[0].group(1)
 
 
+@pytest.mark.slow
 def test_a_first_start_ends_in_a_curl_that_works_a_second_keeps_everything_and_signals_end_both(tmp_path: Path) -> None:
     with Stack(tmp_path, demo=True, SIGNALBOX_ADMIN_PASSWORD="") as stack:
         password = printed(stack, r"Password\s+(\S+)\s+\(shown once\)")
