@@ -87,6 +87,15 @@ def test_a_recorded_decision_comes_out_the_same_by_its_own_revision(
     same(replay(line, decision).again(), decision)
 
 
+def test_a_degraded_decision_of_single_comes_out_the_same() -> None:
+    line = Bench(snapshot([provider("a"), provider("b")], strategy="single"))
+    line.open("b")
+    line.open("a")
+    decision = line.decide()
+    assert decision.degraded
+    same(replay(line, decision).again(), decision)
+
+
 RULES = [
     rule("off", {"fact": "stream", "op": "is", "value": False}, [target("c")], enabled=False),
     rule("long", {"all": [{"fact": "tokens", "op": "gte", "value": 1_000}]}, [target("d"), target("c")]),

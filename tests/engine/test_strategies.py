@@ -125,7 +125,7 @@ def test_a_degraded_single_still_means_the_first_target() -> None:
     decision = line.decide()
     assert [entry.target.provider.slug for entry in decision.full_ranking()] == ["a"]
     assert decision.degraded
-    assert why(decision) == {"b": "load_balancer.not_first"}
+    assert why(decision) == {"b": "health.circuit_open"}
 
 
 # -- all of them --

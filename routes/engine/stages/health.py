@@ -102,12 +102,20 @@ def _nothing_left(
     if failover.when_all_unhealthy != "try":
         return
     if opened:
-        run.readmitted = sorted(opened, key=lambda entry: entry[1])
+        run.readmitted = sorted((entry for entry in opened if _rankable(run, entry[0])), key=lambda entry: entry[1])
         run.panic = failover.panic_concurrency
     elif not any(quarantine.told for _, quarantine in quarantined):
-        candidate, quarantine = min(quarantined, key=lambda entry: entry[1].until)
-        run.readmitted = [(candidate, quarantine.until)]
+        due = [(candidate, quarantine.until) for candidate, quarantine in quarantined if _rankable(run, candidate)]
+        run.readmitted = sorted(due, key=lambda entry: entry[1])[:1]
         run.panic = 1
+
+
+def _rankable(run: Run, candidate: Candidate) -> bool:
+    """Whether the strategies would rank it: ``single`` leaves all but the first alone, in trouble too."""
+    if run.request.origin is not None:
+        return True
+    plan = run.base.plan(run.rule, run.request.strategy, frozenset(run.dropped))
+    return plan.find(candidate.id) is not None
 
 
 def fraction(route_id: str, target_id: str) -> float:

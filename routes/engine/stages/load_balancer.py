@@ -30,7 +30,7 @@ def apply(run: Run) -> None:
     if not steps:
         return
     if run.readmitted:
-        _rank_readmitted(run, plan)
+        _rank_readmitted(run)
         return
     if run.pin is not None and run.pin.honoured:
         _rank_pinned(run, plan, run.pin)
@@ -69,12 +69,11 @@ def _variant(run: Run, plan: Plan, target_id: str) -> str | None:
     return strategy.variant(pool, run, params, found[1])
 
 
-def _rank_readmitted(run: Run, plan: Plan) -> None:
-    """A degraded decision: by soonest next try, whatever the strategy; whom it never uses stays out."""
+def _rank_readmitted(run: Run) -> None:
+    """A degraded decision: by soonest next try, whatever the strategy; whom it never uses was left out."""
     for candidate, until in run.readmitted:
-        if plan.find(candidate.id) is not None:
-            wait = max(0.0, until - run.now)
-            run.ranked.append(Ranked(candidate.target, candidate.model, "next_try", wait))
+        wait = max(0.0, until - run.now)
+        run.ranked.append(Ranked(candidate.target, candidate.model, "next_try", wait))
 
 
 def _rank_pinned(run: Run, plan: Plan, pin: PinPlan) -> None:
