@@ -31,7 +31,7 @@ lint: $(VENV)/.dev ## ruff, mypy, import rules, migrations, templates
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-cache
 	DJANGO_SETTINGS_MODULE=tests.settings $(PY) -W error manage.py makemigrations --check --dry-run
 	$(DJANGO_TEMPLATES) -exec $(VENV)/bin/djade --check --target-version 5.2 {} +
 

@@ -8,9 +8,15 @@ class HistoryConfig(AppConfig):
 
     def ready(self) -> None:
         from history.queries import provider_traffic, rule_traffic
-        from history.recorded import recorded_route
-        from routes.ports import provide_recorded_routes, provide_rule_traffic, provide_traffic
+        from history.recorded import recent_routes, recorded_route
+        from routes.ports import (
+            provide_recent_routes,
+            provide_recorded_routes,
+            provide_rule_traffic,
+            provide_traffic,
+        )
 
         provide_traffic(provider_traffic)
         provide_rule_traffic(rule_traffic)
         provide_recorded_routes(recorded_route)
+        provide_recent_routes(recent_routes)

@@ -1,4 +1,5 @@
-"""A recorded request as the control plane explains it again: implements ``routes.ports.recorded_route``."""
+"""Recorded requests as the control plane explains them again: implements ``recorded_route`` and ``recent_routes`` of
+``routes.ports``."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from history.models import RouteHistory
 from routes.ports import RecordedRoute
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
 
@@ -30,3 +32,8 @@ def recorded_route(route: UUID) -> RecordedRoute | None:
         client_ip=source.get("client_ip") or "",
         path=source.get("path") or "",
     )
+
+
+def recent_routes(count: int) -> Sequence[UUID]:
+    """One query, by the newest ids; what was refused before a decision has no source."""
+    return list(RouteHistory.objects.exclude(source="").order_by("-id").values_list("id", flat=True)[:count])

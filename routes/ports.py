@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -67,6 +67,20 @@ def provide_recorded_routes(source: Callable[[UUID], RecordedRoute | None]) -> N
 def recorded_route(route: UUID) -> RecordedRoute | None:
     """A request of the history; None when there is none of that id. One query when wired."""
     return _recorded(route) if _recorded else None
+
+
+_recent: Callable[[int], Sequence[UUID]] | None = None
+
+
+def provide_recent_routes(source: Callable[[int], Sequence[UUID]]) -> None:
+    """Say where ``recent_routes`` gets its answer."""
+    global _recent
+    _recent = source
+
+
+def recent_routes(count: int) -> Sequence[UUID]:
+    """The last requests that were decided, newest first. One query when wired."""
+    return _recent(count) if _recent else ()
 
 
 class RuleTraffic(NamedTuple):

@@ -52,6 +52,22 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def review(told: Mapping[str, Any]) -> Iterator[str]:
+    """A recorded request in a few lines: what was chosen, whether it still would be, and why each other was not."""
+    recorded, ranking = told["recorded"], told["ranking"]
+    then = "nothing" if recorded["provider"] is None else _name(recorded)
+    now = _name(ranking[0]) if ranking else "nothing"
+    verdict = "the same" if recorded["same"] else f"now {now}"
+    why = f" because: {ranking[0]['reason']}" if ranking else ""
+    yield f"{recorded['id']}  chose {then}{why} ({verdict})"
+    for line in ranking[1:]:
+        yield f"    not {_name(line)}: number {line['rank']}, {line['reason']}"
+    for line in told["excluded"]:
+        yield f"    not {_name(line)}: {STAGES.get(line['stage'], line['stage'])}, {line['reason']}"
+    if told["undecidable"]:
+        yield f"    {told['undecidable']} undecidable: the record does not tell"
+
+
 def _whys(rule: Mapping[str, Any]) -> list[str]:
     if rule["note"]:
         return [rule["note"]]

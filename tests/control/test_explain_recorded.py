@@ -283,3 +283,22 @@ def test_the_command_ends_with_2_when_nothing_is_left_and_1_when_the_question_is
         assert err.startswith(expected)
     assert run("--file", str(tmp_path / "missing"))[0] == 1
     assert run("--id", "01890a5d-ac96-774b-bcce-b302099a8057")[0] == 1
+
+
+def test_the_command_runs_the_last_requests_again_and_counts_which_would_go_the_same_way(published: None) -> None:
+    gateway = Gateway()
+    for number in range(20):
+        gateway.send(gateway.decide(text="say please" if number % 3 else "Hello")[1])
+    status, out, err = run("--last", "20")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "20 of 20 would be tried at the same target first."
+    assert out.count("chose ") == out.count("(the same)") == 20
+    assert all(
+        line.startswith("    not ") for line in out.splitlines() if " chose " not in line[:60] and "20 of" not in line
+    )
+    assert out.count("    not claude: admission, speaks the anthropic format") == 20
+    document = configuration(profiles=[profile("default", "gamma"), profile("spare", "beta")])
+    actions.import_configuration(document, actor=actor("admin"), publish_now=True)
+    status, out, _ = run("--last", "20", "--revision", "live")
+    assert (status, "20 of 20" in out) == (2, False)
+    assert run("--last", "0")[0] == 1

@@ -1,7 +1,8 @@
-"""``explain_route (--id UUID | --file F | -) [--profile P] [--revision N|live|draft] [--draws N] [--json]``.
+"""``explain_route (--id UUID | --last N | --file F | -) [--profile P] [--revision N|live|draft] [--draws N] [--json]``.
 
 Prints where a request would go, or why a recorded one went where it did. Changes nothing. Ends with 0 when a target
-was found, 2 when none was, 1 when the question itself is wrong.
+was found, 2 when none was, 1 when the question itself is wrong. ``--last`` tells of the last N recorded requests
+whether they would go the same way, by their own revisions unless one is named; it ends with 2 when one would not.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from routes import explain
+from routes import explain, ports
 from routes.actions.errors import Invalid
 from routes.explain import text
 from routes.management.base import ControlCommand
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
 NOTHING_LEFT: Final = 2
+#: Requests that one call explains at most.
+MOST: Final = 1000
 #: Members of a whole explain document; anything else is a request, or the body of one.
 DOCUMENT: Final = frozenset({"request", "id", "overrides", "key"})
 REQUEST: Final = frozenset({"path", "headers", "body"})
@@ -34,6 +37,7 @@ class Command(ControlCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         source = parser.add_mutually_exclusive_group(required=True)
         source.add_argument("--id", metavar="UUID", help="a recorded request, explained from what was recorded")
+        source.add_argument("--last", metavar="N", type=int, help="the last N recorded requests, in a few lines each")
         source.add_argument("--file", metavar="FILE", help="a request as JSON")
         source.add_argument(
             "standard_input", metavar="-", nargs="?", choices=["-"], help="the same from standard input"
@@ -47,6 +51,7 @@ class Command(ControlCommand):
         self,
         *,
         id: str | None,  # noqa: A002 - the flag's name
+        last: int | None,
         file: str | None,
         profile: str | None,
         revision: str | None,
@@ -54,13 +59,31 @@ class Command(ControlCommand):
         json: bool,
         **_: Any,
     ) -> None:
+        flags = {"profile": profile, "revision": revision, "draws": draws}
+        given = {name: value for name, value in flags.items() if value is not None}
+        if last is not None:
+            self._review(last, given, json)
+            return
         wanted: dict[str, Any] = {"id": id} if id is not None else self._document(file)
-        given = {"profile": profile, "revision": revision, "draws": draws}
-        wanted |= {name: value for name, value in given.items() if value is not None}
-        told = explain.explain(explain.parse(wanted))
+        told = explain.explain(explain.parse(wanted | given))
         for line in [_dump(told)] if json else text.lines(told):
             self.stdout.write(line)
         if told["status"] == "rejected":
+            sys.exit(NOTHING_LEFT)
+
+    def _review(self, count: int, given: dict[str, Any], as_json: bool) -> None:
+        """Explain the last requests, one after the other."""
+        if not 1 <= count <= MOST:
+            self.refuse(f"--last: must be from 1 to {MOST}")
+        same = 0
+        routes = ports.recent_routes(count)
+        for route in routes:
+            told = explain.explain(explain.parse({"id": str(route), **given}))
+            same += told["recorded"]["same"]
+            for line in [_dump(told)] if as_json else text.review(told):
+                self.stdout.write(line)
+        self.stdout.write(f"{same} of {len(routes)} would be tried at the same target first.")
+        if same < len(routes):
             sys.exit(NOTHING_LEFT)
 
     def _document(self, file: str | None) -> dict[str, Any]:
