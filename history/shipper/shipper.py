@@ -148,10 +148,12 @@ class Shipper:
                     return
                 record = _decode(payload)
                 if isinstance(record, Announced):
-                    key = f"{segment.file_name}:{start}"
-                    self.open[record.id] = Open(
-                        bytes(payload), segment.name.writer, segment.file_name, key, parked=False
-                    )
+                    # Parked already if the shipper before was killed between that and removing the segment.
+                    if record.id not in self.open:
+                        key = f"{segment.file_name}:{start}"
+                        self.open[record.id] = Open(
+                            bytes(payload), segment.name.writer, segment.file_name, key, parked=False
+                        )
                 elif isinstance(record, Finished):
                     self.open.pop(record.id, None)
             if chunk.end == offset:

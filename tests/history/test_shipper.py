@@ -314,6 +314,32 @@ def test_a_request_that_began_in_one_segment_and_ended_in_a_later_one_is_not_int
     assert not ParkedRecord.objects.using(alias).exists()
 
 
+def test_a_shipper_killed_before_it_removes_a_segment_leaves_no_parked_record_behind(
+    alias: str, journal_dir: Path, new_shipper: Callable[..., Shipper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = journal.JournalWriter(journal_dir, 1 << 30, segment_bytes=2000)
+    try:
+        began = samples.started()
+        writer.append(began)
+        while len(journal.list_segments(journal_dir)) < 2:
+            writer.append(samples.finished())
+        killed = new_shipper()
+        monkeypatch.setattr(killed.folder, "remove", _die)
+        with pytest.raises(KeyboardInterrupt):
+            drain(killed)
+        assert ParkedRecord.objects.using(alias).count() == 1
+        writer.append(samples.finished(began.id))
+        drain(new_shipper())
+        assert rows(alias)[began.id].status == "routed"
+        assert not ParkedRecord.objects.using(alias).exists()
+    finally:
+        writer.close()
+
+
+def _die(_segment: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_restart_between_beginning_and_end_remembers_who_is_open(
     alias: str, writer: JournalWriter, new_shipper: Callable[..., Shipper]
 ) -> None:
