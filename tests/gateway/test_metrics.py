@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
+#: Counters are flushed once a second, and some processes are killed.
+pytestmark = pytest.mark.slow
+
 
 def scrape(gateway: Gateways) -> Series:
     """All series of all processes, as the console's /metrics sums them."""
@@ -157,7 +160,6 @@ def test_nothing_a_client_sends_makes_a_series(gateway: Gateways) -> None:
     assert len(new) < 30
 
 
-@pytest.mark.slow
 def test_counters_of_a_killed_process_are_kept(start_gateways: Callable[..., Gateways]) -> None:
     gateway = start_gateways()
     gateway.publish(document([provider("a", models={})]))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from tests.gateway.lab import Lab
 
+#: The whole client library, and processes to talk to.
+pytestmark = pytest.mark.slow
+
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 
 

@@ -101,6 +101,7 @@ CUTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", FORMATS)
 @pytest.mark.parametrize("after_events", [1, 5])
 @pytest.mark.parametrize("how", CUTS)
