@@ -10,13 +10,11 @@ machine; compare only what one run printed.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import statistics
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bench.micro import measure
 from routes.engine import conditions
 from routes.engine.facts import Facts, KeyFacts, ScenarioSettings, record
 
@@ -53,23 +51,10 @@ SINGLE: tuple[tuple[str, list[dict[str, Any]]], ...] = (
 )
 
 
-def measure(call: Callable[[], object], batches: int, batch: int) -> str:
-    """``p50 / p99`` microseconds per call over batches."""
-    for _ in range(batch):
-        call()
-    times = []
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(batches):
-            began = time.perf_counter_ns()
-            for _ in range(batch):
-                call()
-            times.append((time.perf_counter_ns() - began) / batch / 1000)
-    finally:
-        gc.enable()
-    cuts = statistics.quantiles(times, n=100)
-    return f"{cuts[49]:.2f} / {cuts[98]:.2f}"
+def _figures(call: Callable[[], object], batches: int, batch: int) -> str:
+    """``p50 / p99`` microseconds per call."""
+    p50, p99 = measure(call, batches, batch)
+    return f"{p50:.2f} / {p99:.2f}"
 
 
 def chat(kilobytes: int) -> bytes:
@@ -115,10 +100,10 @@ def warm(batches: int) -> None:
     for count in (1, 3, 10):
         condition = conditions.parse({"all": list(CLAUSES[:count])})
         assert condition.matches(facts, None)
-        figures = measure(partial(condition.matches, facts, None), batches, 200)
+        figures = _figures(partial(condition.matches, facts, None), batches, 200)
         print(f"| {count} clause{'s' if count > 1 else ''} | {figures} |")
     rules = conditions.parse({"all": list(CLAUSES)}).tree
-    print(f"| parse and compile 10 clauses | {measure(partial(conditions.parse, rules), batches // 5, 10)} |")
+    print(f"| parse and compile 10 clauses | {_figures(partial(conditions.parse, rules), batches // 5, 10)} |")
 
 
 def cold(batches: int) -> None:
@@ -132,7 +117,7 @@ def cold(batches: int) -> None:
     rows.append(("record, body not read", lambda body: record(request(body))))
     rows.append(("record, body read", lambda body: record(request(body), cheap=len(body))))
     for label, call in rows:
-        cells = [measure(partial(call, body), batches, max(1, 20_000 // len(body))) for body in bodies]
+        cells = [_figures(partial(call, body), batches, max(1, 20_000 // len(body))) for body in bodies]
         print(f"| {label} | {' | '.join(cells)} |")
 
 

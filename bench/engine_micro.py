@@ -11,13 +11,12 @@ attempt. Figures move with the machine; compare only what one run printed.
 from __future__ import annotations
 
 import argparse
-import gc
-import statistics
 import time
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from bench.micro import measure
 from routes.engine import strategies
 from routes.engine.candidates import NOBODY
 from routes.engine.explain import pack_decision
@@ -35,26 +34,6 @@ if TYPE_CHECKING:
     from routes.engine.types import Decision
 
 SIZES = (2, 10, 100, 1000)
-BATCH = 20
-
-
-def measure(call: Callable[[], object], batches: int) -> tuple[float, float]:
-    """(p50, p99) microseconds per call over batches."""
-    for _ in range(200):
-        call()
-    times = []
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(batches):
-            began = time.perf_counter_ns()
-            for _ in range(BATCH):
-                call()
-            times.append((time.perf_counter_ns() - began) / BATCH / 1000)
-    finally:
-        gc.enable()
-    cuts = statistics.quantiles(times, n=100)
-    return cuts[49], cuts[98]
 
 
 ROUTE_ID = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from routes.admin import preview
 from routes.document import DocumentError
 from routes.engine.types import OPERATION_WIRE
-from routes.explain.host import copied
+from routes.host import copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -34,7 +34,7 @@ def ranked(code: str, value: Value, rank: int) -> str:
         case "only_candidate":
             return "the only candidate left"
         case "turn":
-            return f"its turn (count {number:.0f})"
+            return f"its turn (count {number:.0f})" if rank == 1 else "next in turn"
         case "weight":
             return f"weighted {number:.1f} %"
         case "smooth":

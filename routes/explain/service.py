@@ -10,14 +10,14 @@ import time
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from routes import ports, snapshots
+from routes import host, ports, snapshots
 from routes.actions.errors import Invalid, Missing
 from routes.document import DocumentError
 from routes.engine.explain import Replay, WhatIf, describe, report, request_of
 from routes.engine.facts import Facts, KeyFacts, record
 from routes.engine.pipeline import decide
 from routes.engine.stages.smart_routing import Partition
-from routes.explain import answer, host, requests
+from routes.explain import answer, requests
 from routes.explain.draws import EvenRandom
 from routes.models import AccessKey
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from routes.engine.snapshot import Target
     from routes.gateway.overlay import Credential
 
+#: Endpoints kept ready; revisions and heads come and go.
+MAX_ENDPOINTS: Final = 4096
 #: Servers on uvicorn and many others close idle connections after 5 s: stay below it.
 KEEP_ALIVE_SECONDS: Final = 4.0
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -266,6 +268,8 @@ class Upstream:
         pool = self._pools.get(allowed)
         if pool is None:
             pool = self._pools[allowed] = _Pool(allowed)
+        if len(self._endpoints) >= MAX_ENDPOINTS:
+            self._endpoints.clear()  # mostly of targets that are gone; what is in use comes back at once
         endpoint = self._endpoints[target.id] = Endpoint(target, credential, pool)
         return endpoint
 

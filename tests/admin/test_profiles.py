@@ -251,7 +251,7 @@ def test_what_the_host_has_measured_counts_and_nothing_of_it_is_touched(
         assert claim is not None
         host.settle(claim, target, Outcome("success", latency_s=latency), now)
         host.release(claim, now)
-    monkeypatch.setattr("routes.explain.host._fork", host.fork)
+    monkeypatch.setattr("routes.host._fork", host.fork)
     shares = viewer.get(page_of(site.default)).context["shares"]
     assert "measured" not in shares.note
     assert [row.share for row in shares.rows] == [0, 1, 0]

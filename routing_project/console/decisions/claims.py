@@ -35,8 +35,8 @@ class Held(NamedTuple):
     pin: bytes | None  # the session's pin, if this decision wrote it
     lapses: float
 
-    def release(self, now: float, output_tokens: int | None = None, input_tokens: int | None = None) -> None:
-        self.live.release(self.claim, now, output_tokens, input_tokens)
+    def release(self, now: float) -> None:
+        self.live.release(self.claim, now)
 
 
 class Claims:

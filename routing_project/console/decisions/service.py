@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
-from django.utils import timezone
 
 from history.ids import new_id
 from history.models import RouteHistory
@@ -27,8 +26,9 @@ from routes.engine.live import CLAIM_LEASE
 from routes.engine.pipeline import decide
 from routes.engine.stages import affinity
 from routes.engine.types import DECISION, Outcome, Ranked, Requirements, RouteRequest
-from routes.models import ConfigRevision, Provider
-from routes.snapshots import snapshot_of
+from routes.host import tell_admin_states
+from routes.models import Provider
+from routes.snapshots import live_snapshot
 from routing_project.console.decisions.claims import Claims, Held
 from routing_project.console.metrics import count_decision
 
@@ -119,9 +119,9 @@ class Decisions:
         )
         return _answer(route, decision, place)
 
-    def _snapshot(self) -> Snapshot:
-        number = ConfigRevision.objects.values_list("number", flat=True).first()
-        snapshot = snapshot_of(number) if number is not None else None
+    @staticmethod
+    def _snapshot() -> Snapshot:
+        snapshot = live_snapshot()
         if snapshot is None:
             raise Conflict("no configuration has been published yet")
         return snapshot
@@ -138,11 +138,7 @@ class Decisions:
                 for key, generation in Provider.with_deleted.values_list("pk", "credential_generation")
             }
         )
-        states = {
-            str(row.pk): (row.admin_state, row.admin_until.timestamp() if row.admin_until else None)
-            for row in Provider.with_deleted.exclude(admin_state=Provider.AdminState.ACTIVE)
-        }
-        live.set_admin_states(states, self._clock(), timezone.now().timestamp())  # type: ignore[arg-type]
+        tell_admin_states(live, self._clock())
         return live
 
     def _profile(self, snapshot: Snapshot, wanted: DecisionRequest, caller: Caller) -> Profile:
@@ -297,7 +293,7 @@ class Decisions:
         ruling = _ruling(outcome, held.profile)
         first_event = None if outcome.ttfb_ms is None else outcome.ttfb_ms / 1000
         timeouts = held.profile.timeouts
-        live.settle(
+        live.finish(
             held.claim,
             target,
             Outcome(
@@ -310,9 +306,10 @@ class Decisions:
                 timeouts.first_byte if first_event is None else timeouts.first_event,
             ),
             now,
+            outcome.output_tokens,
+            outcome.input_tokens,
         )
         retry.keep_away(live, target, held.place.model, ruling, None, now)
-        held.release(now, outcome.output_tokens, outcome.input_tokens)
         if held.pin is not None and ruling.verdict == "failure":
             pin = live.pin(held.pin, now)
             if pin is not None and pin.target_id == target.id:  # else the session has moved on since

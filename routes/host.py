@@ -1,4 +1,8 @@
-"""The host's live state as explaining sees it: a private copy that nobody else notices. Must not import history."""
+"""The host's live state as the console uses it: told what people decided, or copied so that nobody notices.
+
+Admin states are in the database and not in the shared file, so whoever decides in the console hands them over first.
+Must not import history.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,17 @@ if TYPE_CHECKING:
 def copied(now: float) -> LiveState:
     """A fork of the host's state, told the admin states of the moment. One query and a copy of the tables."""
     fork = _fork()
+    tell_admin_states(fork, now)
+    return fork
+
+
+def tell_admin_states(state: LiveState, now: float) -> None:
+    """One query. ``now`` is the clock of ``state``."""
     states: dict[str, Any] = {
         str(row.pk): (row.admin_state, row.admin_until.timestamp() if row.admin_until else None)
         for row in Provider.with_deleted.exclude(admin_state=Provider.AdminState.ACTIVE)
     }
-    fork.set_admin_states(states, now, time.time())
-    return fork
+    state.set_admin_states(states, now, time.time())
 
 
 def _fork() -> LiveState:
