@@ -13,7 +13,7 @@ from routes.document import DocumentError, Profile
 from routes.document.access_key import format_time
 from routes.engine.errors import SnapshotError
 from routes.engine.snapshot import FORMAT, Snapshot
-from routes.pricing import builtin_prices
+from routes.pricing import builtin_context, builtin_prices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +47,11 @@ def compile_configuration(
         "installation": installation,
         "number": number,
         "published_at": format_time(published_at),
+        "translates": True,
         "policy": tree["policy"],
         "prices": tree["prices"],
         "builtin_prices": builtin_prices(published_at),
+        "builtin_context": builtin_context(),
         "providers": [_provider(entry, provider_ids[entry["slug"]]) for entry in tree["providers"]],
         "profiles": [_profile(entry, profile_ids[entry["slug"]], weights) for entry in tree["profiles"]],
         "unnamed": _profile(_unnamed(tree), UNNAMED_ID, weights),

@@ -1,4 +1,5 @@
-"""The built-in price table: genai-prices' figures as plain numbers, offline. Its updater is never started.
+"""The built-in tables of prices and context windows: genai-prices' figures as plain numbers, offline. Its updater is
+never started.
 
 A model is priced by whoever makes it: the first of ``MAKERS`` that lists it. Resellers' own prices belong into a
 provider's ``prices``. Prices in tiers count with their first tier. Imports nothing of the project.
@@ -10,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
 MAKERS = (
@@ -23,17 +25,34 @@ def builtin_prices(at: datetime) -> dict[str, dict[str, float]]:
     return _table(at.replace(hour=12, minute=0, second=0, microsecond=0))
 
 
-@lru_cache(maxsize=2)
-def _table(at: datetime) -> dict[str, dict[str, float]]:
+@lru_cache(maxsize=1)
+def builtin_context() -> dict[str, int]:
+    """Model -> context window in tokens."""
+    table: dict[str, int] = {}
+    for model in _models():
+        if window := getattr(model, "context_window", None):
+            for name in {model.id, *_names(model.match)}:
+                table.setdefault(name, int(window))
+    return dict(sorted(table.items()))
+
+
+def _models() -> Iterator[Any]:
+    """All models, the makers' own before those of resellers."""
     from genai_prices.data import providers  # half a second and 40 MB, so only where revisions are compiled
 
     by_id = {provider.id: provider for provider in providers}
-    table: dict[str, dict[str, float]] = {}
     for maker in MAKERS:
-        for model in by_id[maker].models if maker in by_id else ():
-            price = _price(model.get_prices(at))
-            for name in {model.id, *_names(model.match)} if price else ():
-                table.setdefault(name, price)
+        if maker in by_id:
+            yield from by_id[maker].models
+
+
+@lru_cache(maxsize=2)
+def _table(at: datetime) -> dict[str, dict[str, float]]:
+    table: dict[str, dict[str, float]] = {}
+    for model in _models():
+        price = _price(model.get_prices(at))
+        for name in {model.id, *_names(model.match)} if price else ():
+            table.setdefault(name, price)
     return dict(sorted(table.items()))
 
 

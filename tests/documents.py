@@ -200,6 +200,8 @@ def document(
         "policy": POLICY | given.pop("policy", {}),
         "prices": {},
         "builtin_prices": {},
+        "builtin_context": {},
+        "translates": True,
         "providers": providers,
         "profiles": profiles,
         **given,

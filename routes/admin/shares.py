@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.admin import preview
 from routes.document import DocumentError
-from routes.engine.types import OPERATION_WIRE
+from routes.engine.types import SERVICE, TRANSLATED_WIRES
 from routes.host import copied
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ MEASURED = frozenset({"least_latency", "peak_ewma", "speed"})
 #: Slugs of the profiles beside the one that is asked about, one for each of its rules.
 PREVIEW = "rule-preview-"
 
-OPERATIONS = {"openai": "chat", "anthropic": "messages"}
-WIRE_WORDS = {"openai": "OpenAI", "anthropic": "Anthropic"}
+#: What is asked for, and of which targets: conversations go to both formats, service requests to generic providers.
+OPERATIONS = ("chat", SERVICE)
+OPERATION_WORDS = {"chat": "chat", SERVICE: "service routing"}
 
 
 class Probe(NamedTuple):
@@ -49,8 +50,10 @@ class Probe(NamedTuple):
 
     @property
     def word(self) -> str:
-        name = "any other model" if self.model == OTHER_MODEL else self.model or "any model"
-        return f"{name}, {WIRE_WORDS[OPERATION_WIRE[self.operation]]} API"
+        word = OPERATION_WORDS[self.operation]
+        if self.operation == SERVICE:
+            return word
+        return f"{'any other model' if self.model == OTHER_MODEL else self.model or 'any model'}, {word}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +161,14 @@ def _probe(profile: Profile, providers: Sequence[Provider], wanted: str) -> tupl
 
 
 def probes_of(profile: Profile, providers: Sequence[Provider]) -> list[Probe]:
-    """Requests worth asking about: per wire format, the model names its targets know."""
+    """Requests worth asking about: the model names that targets for conversations know, and service requests."""
     maps = {provider.slug: provider.model_map for provider in providers}
     probes: list[Probe] = []
-    for wire, operation in OPERATIONS.items():
-        targets = [target for target in profile.targets if target.provider.wire == wire]
+    for operation in OPERATIONS:
+        targets = [target for target in profile.targets if target.provider.wire in TRANSLATED_WIRES[operation]]
+        if operation == SERVICE:
+            probes += [Probe(operation, "")] if targets else []
+            continue
         open_targets = [target for target in targets if target.model is None]
         names = dict.fromkeys(
             name for target in open_targets for name in maps[target.provider.slug] or () if not set(name) & set("*?[")

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.engine.cost import price_for
-from routes.engine.types import DECISION, OPERATION_WIRE, Exclusion, Ranked
+from routes.engine.types import MODEL_OPTIONAL, OPERATION_WIRES, SERVICE, TRANSLATED_WIRES, Exclusion, Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -213,15 +213,19 @@ class CandidateSet:
     def __init__(self, snapshot: Snapshot, profile: Profile, operation: str, model: str) -> None:
         self.snapshot = snapshot
         self.profile = profile
-        wire = OPERATION_WIRE.get(operation)
+        wires = (TRANSLATED_WIRES if snapshot.translates else OPERATION_WIRES).get(operation)
+        no_model = not model and operation in MODEL_OPTIONAL
         candidates: list[Candidate] = []
         excluded: list[Exclusion] = []
         for target in profile.targets:
             provider = target.provider
-            if wire is not None and provider.wire != wire:
+            if wires is not None and provider.wire not in wires:
                 excluded.append(Exclusion(target, "admission", "wire_unsupported", provider.wire))
                 continue
-            names = target.models(model) if model or target.model or operation != DECISION else ("", "")
+            if operation == SERVICE or (no_model and not target.model):
+                names: tuple[str, str] | None = ("", "")
+            else:
+                names = target.models(model)
             if names is None:
                 excluded.append(Exclusion(target, "admission", "model_not_served", None))
                 continue

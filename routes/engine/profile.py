@@ -159,6 +159,7 @@ class Profile:
             f"{path}.failover",
             timeouts=self.timeouts,
             retry_statuses=frozenset(failover["retry_statuses"]),
+            non_idempotent=failover.get("non_idempotent", False),
         )
         self.mode = parse_mode(failover["mode"], f"{path}.failover.mode")
         builder = _Builder(snapshot, document, path, self.id)

@@ -68,6 +68,7 @@ class Provider:
         "base_url",
         "capacity",
         "circuit",
+        "context",
         "headers",
         "heads",
         "id",
@@ -81,6 +82,7 @@ class Provider:
         "query",
         "region",
         "slug",
+        "stream_usage",
         "tags",
         "weight",
         "wire",
@@ -103,7 +105,11 @@ class Provider:
         self.tags = frozenset(document["tags"])
         self.weight = float(document["weight"])
         self.models = ModelMap(document["models"]) if document["models"] is not None else None
+        #: tokens a model takes in, by its name
+        self.context: dict[str, int] = dict(document.get("context") or {})
         self.prices = prices(document["prices"])
+        #: whether streams may be asked to report what they used
+        self.stream_usage: bool = document.get("stream_usage", True)
         #: seats; None = not known
         self.capacity = _number(document["capacity"])
         #: attempts in flight over all processes of a host; 0 = any number

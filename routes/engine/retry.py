@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BACKOFF_BASE: Final = 0.1
 BACKOFF_CAP: Final = 2.0
+#: An answer like any other, without a body: what the client has is still right.
+NOT_MODIFIED: Final = 304
 #: A 429 that asks for more patience than this is not waited for inside a request.
 MAX_RATE_LIMIT_WAIT: Final = 5.0
 
@@ -33,6 +35,7 @@ class Step(Enum):
 
     DELIVER = "deliver"  # the answer, once its body proved to be one
     NEXT = "next"  # another target
+    LARGER = "larger"  # a target that takes in more, else like SURFACE
     SURFACE = "surface"  # the upstream's answer goes to the client as it is
     REFUSE = "refuse"  # our own error: the credential is ours, not the client's
 
@@ -106,7 +109,7 @@ def rule_on_failure(error_class: str) -> Ruling:
 def rule_on_status(status: int, cause: str | None, failover: Failover) -> Ruling:
     """For an answer with ``status``; ``cause`` is what its body says where the status does not:
     ``context_length``, ``content_filter``, ``billing`` or None."""
-    if 200 <= status < 300:
+    if 200 <= status < 300 or status == NOT_MODIFIED:
         return _OK
     if status < 400:
         return _REDIRECT
@@ -116,7 +119,9 @@ def rule_on_status(status: int, cause: str | None, failover: Failover) -> Ruling
         step = Step.NEXT if failover.auth_errors == "failover" else Step.REFUSE
         error_class = "auth_failed" if status == 401 else "quota_exhausted"
         return Ruling(error_class, step, "neutral", Again.NO, Keep.ACCOUNT)
-    if cause in ("context_length", "content_filter"):
+    if cause == "context_length":
+        return Ruling(cause, Step.LARGER, "neutral")
+    if cause == "content_filter":
         return Ruling(cause, Step.SURFACE, "neutral")
     if status == 403:
         return _FORBIDDEN
@@ -210,6 +215,10 @@ class Walk:
 
     def began(self) -> None:
         self.attempts += 1
+
+    def stop(self) -> None:
+        """No further attempt, whatever is left."""
+        self.max_attempts = self.attempts
 
     def failed(self, index: int, again: Again, now: float, wait: float | None = None) -> None:
         """An attempt at ``index`` failed. ``wait`` is the ``Retry-After`` of a rate limit."""

@@ -63,6 +63,7 @@ class Failover:
     auth_errors: Literal["failover", "surface"]
     when_all_unhealthy: Literal["try", "reject"]
     panic_concurrency: int
+    non_idempotent: bool  # service requests of any method may be sent twice
     timeouts: Timeouts
 
 

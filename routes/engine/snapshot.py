@@ -47,6 +47,7 @@ class Snapshot:
 
     __slots__ = (
         "_asked",
+        "builtin_context",
         "builtin_prices",
         "default_strategy",
         "installation",
@@ -57,6 +58,7 @@ class Snapshot:
         "profiles",
         "providers",
         "published_at",
+        "translates",
         "unnamed",
     )
 
@@ -66,6 +68,8 @@ class Snapshot:
         self.installation: str = document["installation"]
         self.number = int(document["number"])
         self.published_at: str = document["published_at"]
+        #: conversations go to providers of the other wire format too; revisions of older releases kept them apart
+        self.translates: bool = document.get("translates", False)
         policy = document["policy"]
         try:
             self.default_strategy = strategies.get(policy["default_strategy"])
@@ -79,6 +83,8 @@ class Snapshot:
         }
         self.prices = prices(document["prices"])
         self.builtin_prices = prices(document["builtin_prices"])
+        #: context windows in tokens that everybody knows, by model
+        self.builtin_context: dict[str, int] = dict(document.get("builtin_context") or {})
         self.providers: dict[str, Provider] = {}
         for index, entry in enumerate(document["providers"]):
             provider = Provider(entry, f"providers[{index}]")

@@ -20,11 +20,33 @@ if TYPE_CHECKING:
 
 Wire = Literal["openai", "anthropic", "generic"]
 
-#: What a request asks an upstream to do; also the ``model_type`` metric label (see ``MODEL_TYPES``).
-Operation = Literal["chat", "completion", "responses", "embedding", "messages", "count_tokens", "decision"]
+#: What a request asks an upstream to do; also what decides its ``model_type`` metric label (see ``MODEL_TYPES``).
+Operation = Literal[
+    "chat",
+    "completion",
+    "responses",
+    "embedding",
+    "moderation",
+    "rerank",
+    "image",
+    "image_edit",
+    "image_variation",
+    "speech",
+    "transcription",
+    "translation",
+    "messages",
+    "count_tokens",
+    "realtime",
+    "service",
+    "decision",
+]
 
 #: A request that its caller sends itself: any wire format will do, and it need not name a model.
 DECISION = "decision"
+#: A request that is passed through to a ``generic`` provider, whatever it is; models mean nothing to it.
+SERVICE = "service"
+#: Operations whose requests may leave the model to whoever serves them.
+MODEL_OPTIONAL = frozenset({DECISION, SERVICE, "image", "image_edit", "image_variation", "moderation"})
 
 #: Operation -> ``model_type`` label of ``routing_decisions_total``.
 MODEL_TYPES: dict[str, str] = {
@@ -34,17 +56,29 @@ MODEL_TYPES: dict[str, str] = {
     "completion": "completion",
     "responses": "responses",
     "embedding": "embedding",
+    "moderation": "moderation",
+    "rerank": "rerank",
+    "image": "image",
+    "image_edit": "image",
+    "image_variation": "image",
+    "speech": "audio",
+    "transcription": "audio",
+    "translation": "audio",
+    "realtime": "realtime",
+    "service": "service",
 }
 
-#: Operation -> the wire format a provider must speak to serve it (translation: a later stage); absent = any.
-OPERATION_WIRE: dict[str, Wire] = {
-    "chat": "openai",
-    "completion": "openai",
-    "responses": "openai",
-    "embedding": "openai",
-    "messages": "anthropic",
-    "count_tokens": "anthropic",
+_OPENAI: frozenset[Wire] = frozenset({"openai"})
+_ANTHROPIC: frozenset[Wire] = frozenset({"anthropic"})
+#: Operation -> the wire formats a provider may speak to serve it; absent = any.
+OPERATION_WIRES: dict[str, frozenset[Wire]] = {
+    **dict.fromkeys(MODEL_TYPES, _OPENAI),
+    "messages": _ANTHROPIC,
+    "count_tokens": _ANTHROPIC,
+    "service": frozenset({"generic"}),
 }
+#: The same in revisions that let conversations be translated into the other format. Older ones are told as they were.
+TRANSLATED_WIRES = OPERATION_WIRES | dict.fromkeys(("chat", "messages"), _OPENAI | _ANTHROPIC)
 
 #: Closed list: history column, filter and metric label.
 ERROR_CLASSES = (

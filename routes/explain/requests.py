@@ -15,7 +15,7 @@ from uuid_utils import uuid7
 
 from routes.actions.errors import Invalid
 from routes.engine.facts import Calibration
-from routes.gateway import endpoints, intake, route_request
+from routes.gateway import admission, endpoints, intake, route_request
 from routes.gateway.auth import AccessKey
 from routes.gateway.errors import Refusal
 from routes.gateway.exchange import Exchange
@@ -98,7 +98,9 @@ def read(given: ImaginedRequest, snapshot: Snapshot, key: AccessKey, slug: str |
     if problem := intake.fault(headers, index | {b"host": b""}, "1.1"):
         raise _wrong("request.headers", problem)
     body = given.body.encode() if isinstance(given.body, str) else orjson.dumps(given.body)
-    if given.body is None or not body:
+    if given.body is None:
+        body = b""
+    if endpoint.body in ("json", "form") and (given.body is None or not body):
         raise _wrong("request.body", "required")
     exchange = Exchange(
         id=b"",
@@ -107,11 +109,11 @@ def read(given: ImaginedRequest, snapshot: Snapshot, key: AccessKey, slug: str |
         accepted_ms=0,
         method=endpoint.method,
         path=given.path,
-        query=b"",
+        query=given.path.partition("?")[2].encode(),
         headers=headers,
         client_ip=_address(index),
         operation=endpoint.operation,
-        resource=endpoint.resource,
+        resource=endpoint.resource + match.rest,
         wire=endpoint.wire,
         key=key,
         snapshot=snapshot,
@@ -119,14 +121,10 @@ def read(given: ImaginedRequest, snapshot: Snapshot, key: AccessKey, slug: str |
         body=body,
     )
     try:
-        head = intake.parse_body(body)
-        exchange.model = head.model
-        exchange.stream = head.stream is True and endpoint.operation not in ("embedding", "count_tokens")
+        head = admission.understand(exchange, endpoint, index)
         exchange.session = route_request.session_of(exchange, head, index, match.session)
     except Refusal as refusal:
         raise _invalid(refusal) from None
-    if not key.may_use_model(exchange.model):
-        raise _wrong("key", f"this access key may not use model '{exchange.model}'")
     return Reading(exchange, head, index)
 
 

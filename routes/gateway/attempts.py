@@ -3,7 +3,8 @@
 Takes a claim per attempt, sends, rules on what came (``routes.engine.retry`` is the table), tells the live state, and
 either lets the relay deliver or goes on. Failing over costs the client nothing but time until the relay has committed.
 Raises the Refusal that ends a request, its row already written. Cancelled at any await by a client that leaves, a
-shutdown, or a time limit of ours; only the last is caught here.
+shutdown, or a time limit of ours; only the last is caught here. ``Route`` is the loop itself, whatever an attempt is:
+``_Request`` makes HTTP requests of it, ``websocket`` connections.
 """
 
 from __future__ import annotations
@@ -14,22 +15,28 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from routes.engine import retry
+from routes.engine.context import context_window
 from routes.engine.live import CLAIM_LEASE
-from routes.engine.retry import Keep, Ruling, Step, Walk
+from routes.engine.retry import NOT_MODIFIED, Keep, Ruling, Step, Walk
+from routes.engine.types import SERVICE
+from routes.gateway.admission import RETRY_SOON, any_is_busy
 from routes.gateway.deadlines import SOFT
 from routes.gateway.errors import AllTargetsFailed, BadRequest, NoTargetAvailable, RateLimited, Refusal, TotalTimeout
+from routes.gateway.prepare import prepare
 from routes.gateway.relay import Relay, after, as_failure
+from routes.gateway.route_request import estimate_tokens
 from routes.gateway.stream import StreamRelay
 from routes.gateway.trial import Trial
 from routes.gateway.upstream import Reply, UpstreamError
 from routes.gateway.wire import problems
-from routes.gateway.wire.body import replace_model
+from routes.gateway.wire.translate import Untranslatable
 
 if TYPE_CHECKING:
     from routes.engine.live import Claim
     from routes.engine.types import Decision, Ranked
     from routes.gateway.deadlines import Watch
     from routes.gateway.exchange import Exchange
+    from routes.gateway.prepare import Outgoing
     from routes.gateway.relay import Send
     from routes.gateway.state import GatewayState
 
@@ -37,8 +44,8 @@ if TYPE_CHECKING:
 THINKING_FACTOR: Final = 6
 #: How long the body of an error answer may take; its status alone says enough.
 ERROR_BODY_SECONDS: Final = 5.0
-#: Soonest moment at which a client may come back when nobody knows better.
-RETRY_SOON: Final = 1.0
+#: Methods of service requests that may be sent twice.
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 #: Errors that mean the same whichever target they came from: they name the refusal when no other kind occurred.
 _TELLING: Final = frozenset({"upstream_redirect", "upstream_framing", "auth_failed", "quota_exhausted"})
 _TIMEOUTS: Final = frozenset({"connect_timeout", "timeout_first_byte", "timeout_first_event", "timeout_idle"})
@@ -49,27 +56,35 @@ async def run(state: GatewayState, exchange: Exchange, receive: Any, send: Send)
     client leaves."""
     watch = state.sweeper.watch()
     try:
-        await _Route(state, exchange, send, watch).run()
+        await _Request(state, exchange, watch, send).run()
     finally:
         watch.close()
 
 
-def any_is_busy(decision: Decision) -> bool:
-    """Whether somebody was left out only for having as many requests as it takes at once: that may end any moment."""
-    return any(exclusion.code == "at_capacity" for exclusion in decision.excluded)
+class Route:
+    """One request on its way through its ranking; what an attempt is, a subclass says (``attempt``)."""
 
+    __slots__ = (
+        "_index",
+        "_refused",
+        "_told",
+        "_window",
+        "_windows",
+        "decision",
+        "exchange",
+        "failover",
+        "state",
+        "timeouts",
+        "trial",
+        "walk",
+        "watch",
+    )
 
-class _Route:
-    """One request on its way through its ranking."""
-
-    __slots__ = ("_index", "decision", "exchange", "failover", "send", "state", "timeouts", "trial", "walk", "watch")
-
-    def __init__(self, state: GatewayState, exchange: Exchange, send: Send, watch: Watch) -> None:
+    def __init__(self, state: GatewayState, exchange: Exchange, watch: Watch) -> None:
         assert exchange.decision is not None
         assert exchange.profile is not None
         self.state = state
         self.exchange = exchange
-        self.send = send
         self.watch = watch
         self.decision: Decision = exchange.decision
         self.failover = exchange.profile.failover
@@ -77,6 +92,18 @@ class _Route:
         self.walk = Walk(self.failover, single=self.decision.panic > 0)
         self.trial: Trial | None = None
         self._index = -1
+        self._window = 0  # a target said that this request needs a larger one
+        self._windows: set[str] = set()  # models that said so
+        self._refused: Untranslatable | None = None  # why no target so far could be told the request
+        self._told = False  # one could
+
+    async def attempt(self, place: Ranked, claim: Claim) -> bool:
+        """True when the client was answered. False = go on with the next."""
+        raise NotImplementedError
+
+    def ready(self, place: Ranked) -> bool:
+        """Whether a place can be tried at all; False = it is passed over, and that is no attempt."""
+        return True
 
     async def run(self) -> None:
         state, walk, watch = self.state, self.walk, self.watch
@@ -94,6 +121,8 @@ class _Route:
                 await self._pause(pause)
                 index = -1
                 continue
+            if (self._window and not self._is_larger(place)) or not self.ready(place):
+                continue
             claim = self._claim(place, index)
             if claim is None:
                 continue
@@ -102,9 +131,9 @@ class _Route:
                 break
             walk.began()
             self._index = index
-            if await self._try(place, claim):
+            if await self.attempt(place, claim):
                 return
-        self._refuse(self._nothing_left())
+        self.refuse(self._nothing_left())
 
     def _claim(self, place: Ranked, index: int) -> Claim | None:
         """Permission to try a place now; None = its circuit, its slots or a quarantine say no."""
@@ -125,24 +154,159 @@ class _Route:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError as error:
             as_failure(error, self.exchange, self.watch)
-            self._refuse(TotalTimeout(attempts=self._tried()))
+            self.refuse(TotalTimeout(attempts=self.tried()))
 
-    # -- one attempt -----------------------------------------------------------------------------------------
-    async def _try(self, place: Ranked, claim: Claim) -> bool:
-        """True when the client was answered. False = go on with the next."""
-        state, exchange = self.state, self.exchange
+    # -- larger context windows --------------------------------------------------------------------------------
+    def _is_larger(self, place: Ranked) -> bool:
+        window = self._window_of(place)
+        return window is not None and window > self._window and place.model not in self._windows
+
+    def _window_of(self, place: Ranked) -> int | None:
+        exchange, target = self.exchange, place.target
+        assert exchange.snapshot is not None
+        return context_window(exchange.snapshot, target.provider, target.model or exchange.model, place.model)
+
+    def needs_larger(self, place: Ranked) -> bool:
+        """A target said that the request is too long for it: from now on only larger ones count. Whether one of them is
+        left."""
+        self._windows.add(place.model)
+        self._window = max(self._window, self._window_of(place) or estimate_tokens(self.state.live, self.exchange), 1)
+        if self.walk.exhausted or not self.walk.first_pass:
+            return False
+        return any(self._is_larger(other) for other in self.decision.full_ranking()[self._index + 1 :])
+
+    # -- what became of an attempt -------------------------------------------------------------------------------
+    def redacted(self, message: str) -> str:
+        """Some providers repeat the credential they refuse."""
+        assert self.trial is not None
+        credential = self.state.credential(self.trial.place.target.provider.id)
+        return message.replace(credential.value, "***") if credential is not None else message
+
+    def failed(self, ruling: Ruling, message: str, reply: Reply | None) -> None:
+        """Write an attempt off: record, circuit, quarantine, and whether it may be tried again."""
+        trial, state = self.trial, self.state
+        assert trial is not None
+        trial.close(ruling.verdict, ruling.error_class, message, reply.received if reply is not None else 0)
+        now = state.clock()
+        wait = (
+            retry.retry_after(reply.headers, time.time())
+            if reply is not None and ruling.keep is not Keep.NONE
+            else None
+        )
+        retry.keep_away(state.live, trial.place.target, trial.place.model, ruling, wait, now)
+        self.walk.failed(self._index, ruling.again, now, wait)
+        if ruling.step is Step.REFUSE:
+            if ruling.error_class == "timeout_total":
+                self.refuse(TotalTimeout(attempts=self.tried()))
+            message = "the provider does not accept the gateway's credential"
+            self.refuse(AllTargetsFailed(message, code="auth_failed", attempts=self.tried()))
+
+    # -- the end ---------------------------------------------------------------------------------------------
+    def _nothing_left(self) -> Refusal:
+        """What to tell the client when no attempt brought an answer."""
+        attempts = self.exchange.attempts
+        if not attempts and self._refused is not None and not self._told:
+            refused = self._refused
+            return BadRequest(f"{refused.param}: {refused.message}", code="unsupported_field", param=refused.param)
+        if not attempts:
+            limited = self.decision.all_rate_limited
+            return (RateLimited if limited else NoTargetAvailable)(retry_after=self._soonest())
+        classes = {attempt.error_class for attempt in attempts}
+        count = len(attempts)
+        if classes == {"rate_limited"}:
+            return RateLimited(retry_after=self._soonest(), attempts=self.tried())
+        told = "; ".join(f"{attempt.provider}: {attempt.error_class}" for attempt in attempts)
+        message = f"no answer after {count} attempt{'s' if count > 1 else ''} ({told})"
+        only = next(iter(classes)) if len(classes) == 1 else None
+        return AllTargetsFailed(message, code=only if only in _TELLING else None, attempts=self.tried())
+
+    def tried(self) -> list[dict[str, object]]:
+        """The attempts as the client may read them: nothing of hosts and messages."""
+        return [
+            {
+                "provider": attempt.provider,
+                "model": attempt.model,
+                "error_class": attempt.error_class,
+                "http_status": attempt.http_status,
+            }
+            for attempt in self.exchange.attempts
+        ]
+
+    def _soonest(self) -> float:
+        """Seconds until some target of this ranking, or one left out of it, may serve again."""
+        live, decision, now = self.state.live, self.decision, self.state.clock()
+        if any_is_busy(decision):
+            return RETRY_SOON
+        moments = [] if decision.retry_at is None else [decision.retry_at]
+        for place in decision.full_ranking():
+            quarantine = live.quarantined_until(place.target, place.model, now)
+            if quarantine is not None:
+                moments.append(quarantine.until)
+            elif not self.exchange.attempts:
+                return RETRY_SOON  # nothing but its seats or half-open slots refused us
+        return max(RETRY_SOON, min(moments) - now) if moments else RETRY_SOON
+
+    def refuse(self, refusal: Refusal) -> NoReturn:
+        """Write the row and raise."""
+        attempts = self.exchange.attempts
+        error_code: str | None
+        if not attempts or refusal.status == 400:
+            status, error_code = "rejected", refusal.code
+        elif refusal.status == 504:
+            status, error_code = "timeout", refusal.code
+        else:
+            all_timed_out = all(attempt.error_class in _TIMEOUTS for attempt in attempts)
+            status, error_code = "timeout" if all_timed_out else "failed", attempts[-1].error_class
+        self.state.recorder.finish(
+            self.exchange,
+            status=status,
+            http_status=refusal.status,
+            error_code=error_code,
+            message=refusal.message,
+        )
+        raise refusal
+
+
+class _Request(Route):
+    """An HTTP request: an attempt sends it and hands its answer on."""
+
+    __slots__ = ("_outgoing", "_sent", "send")
+
+    def __init__(self, state: GatewayState, exchange: Exchange, watch: Watch, send: Send) -> None:
+        super().__init__(state, exchange, watch)
+        self.send = send
+        self._outgoing: Outgoing | None = None
+        self._sent = False
+
+    def ready(self, place: Ranked) -> bool:
+        try:
+            self._outgoing = prepare(self.exchange, place)
+        except Untranslatable as error:
+            self._refused = self._refused or error
+            exchange, slug = self.exchange, place.target.provider.slug
+            exchange.note = f"{slug} was passed over: {error.param}: {error.message}"[:500]
+            return False
+        except BadRequest as refusal:
+            self.refuse(refusal)
+        self._told = True
+        return True
+
+    async def attempt(self, place: Ranked, claim: Claim) -> bool:
+        state, exchange, outgoing = self.state, self.exchange, self._outgoing
+        assert outgoing is not None
         limit = self._first_event() if exchange.stream else self.timeouts.first_byte
+        self._sent = False
         self.trial = trial = Trial(state, exchange, place, claim, limit)
         reply: Reply | None = None
         try:
             state.recorder.started(exchange, place)
-            reply = await self._ask(place)
+            reply = await self._ask(place, outgoing)
             trial.answered(reply.status)
-            if 200 <= reply.status < 300:
+            if 200 <= reply.status < 300 or reply.status == NOT_MODIFIED:
                 kind = StreamRelay if exchange.stream else Relay
-                await kind(state, exchange, self.send, self.watch, trial, reply).deliver()
+                await kind(state, exchange, self.send, self.watch, trial, reply, outgoing).deliver()
                 return True
-            return await self._ruled_on_status(reply)
+            return await self._ruled_on_status(reply, outgoing)
         except (UpstreamError, asyncio.CancelledError) as error:
             try:
                 failure = as_failure(error, exchange, self.watch)
@@ -153,30 +317,43 @@ class _Route:
                 return True  # the client does not take its answer in time; it ends here, cut
             soft = failure.error_class == SOFT
             ruling = retry.TOO_SLOW_SO_FAR if soft else retry.rule_on_failure(failure.error_class)
-            self._failed(ruling, failure.message, reply)
+            self.failed(ruling, failure.message, reply)
             return False
         finally:
             trial.close("neutral", "internal")  # closed already, unless something of ours failed
             if reply is not None:
                 reply.close()
 
-    async def _ask(self, place: Ranked) -> Reply:
+    def failed(self, ruling: Ruling, message: str, reply: Reply | None) -> None:
+        super().failed(ruling, message, reply)
+        exchange = self.exchange
+        if (
+            self._sent
+            and exchange.operation == SERVICE
+            and exchange.method not in _IDEMPOTENT
+            and not self.failover.non_idempotent
+        ):
+            self.walk.stop()  # it may have done something already, and must not do it twice
+
+    async def _ask(self, place: Ranked, outgoing: Outgoing) -> Reply:
         """Send the request to a place and wait for the head of an answer."""
-        state, exchange = self.state, self.exchange
-        target = place.target
+        state, exchange, target = self.state, self.exchange, place.target
         endpoint = state.upstream.endpoint(target, state.credential(target.provider.id))
-        body = exchange.body
-        if place.model != exchange.model:
-            try:
-                body = replace_model(body, place.model)
-            except ValueError as error:
-                self._refuse(BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json"))
-        head = endpoint.head(exchange.method, exchange.resource, exchange.query, exchange.headers, len(body))
+        head = endpoint.head(
+            exchange.method,
+            outgoing.resource,
+            exchange.query,
+            exchange.headers,
+            len(outgoing.body),
+            outgoing.dropped,
+            outgoing.added,
+        )
         self.watch.limit(after(state.clock(), self.timeouts.connect), "connect_timeout")
-        return await state.upstream.send(endpoint, head, body, self._connected)
+        return await state.upstream.send(endpoint, exchange.method, head, outgoing.body, self._connected)
 
     def _connected(self) -> None:
         """The request goes out: from now on its answer is waited for."""
+        self._sent = True
         now, watch, timeouts = self.state.clock(), self.watch, self.timeouts
         if not self.exchange.stream:
             watch.limit(after(now, timeouts.first_byte), "timeout_first_byte")
@@ -207,10 +384,11 @@ class _Route:
             index += 1
         return False
 
-    async def _ruled_on_status(self, reply: Reply) -> bool:
+    async def _ruled_on_status(self, reply: Reply, outgoing: Outgoing) -> bool:
         """An answer that is not a 2xx: to the client as it is, or on to the next target."""
-        assert self.trial is not None
-        relay = Relay(self.state, self.exchange, self.send, self.watch, self.trial, reply)
+        trial = self.trial
+        assert trial is not None
+        relay = Relay(self.state, self.exchange, self.send, self.watch, trial, reply, outgoing)
         body, whole, failure = b"", False, None
         self.watch.limit(self.state.clock() + ERROR_BODY_SECONDS, "timeout_idle")
         try:
@@ -222,100 +400,13 @@ class _Route:
         problem = problems.recognise(body) if whole else problems.Problem(None, "")
         ruling = retry.rule_on_status(reply.status, problem.cause, self.failover)
         message = f"HTTP {reply.status}: {problem.message}" if problem.message else f"HTTP {reply.status}"
-        message = self._redacted(message)
-        if ruling.step is Step.SURFACE:
+        message = self.redacted(message)
+        if ruling.step is Step.SURFACE or (ruling.step is Step.LARGER and not self.needs_larger(trial.place)):
             if failure is not None:
                 raise failure
             await relay.surface(body, whole, ruling.error_class, message)
             return True
         if whole:
             reply.release()
-        self._failed(ruling, message, reply)
+        self.failed(ruling, message, reply)
         return False
-
-    def _redacted(self, message: str) -> str:
-        """Some providers repeat the credential they refuse."""
-        assert self.trial is not None
-        credential = self.state.credential(self.trial.place.target.provider.id)
-        return message.replace(credential.value, "***") if credential is not None else message
-
-    def _failed(self, ruling: Ruling, message: str, reply: Reply | None) -> None:
-        """Write an attempt off: record, circuit, quarantine, and whether it may be tried again."""
-        trial, state = self.trial, self.state
-        assert trial is not None
-        trial.close(ruling.verdict, ruling.error_class, message, reply.received if reply is not None else 0)
-        now = state.clock()
-        wait = (
-            retry.retry_after(reply.headers, time.time())
-            if reply is not None and ruling.keep is not Keep.NONE
-            else None
-        )
-        retry.keep_away(state.live, trial.place.target, trial.place.model, ruling, wait, now)
-        self.walk.failed(self._index, ruling.again, now, wait)
-        if ruling.step is Step.REFUSE:
-            if ruling.error_class == "timeout_total":
-                self._refuse(TotalTimeout(attempts=self._tried()))
-            message = "the provider does not accept the gateway's credential"
-            self._refuse(AllTargetsFailed(message, code="auth_failed", attempts=self._tried()))
-
-    # -- the end ---------------------------------------------------------------------------------------------
-    def _nothing_left(self) -> Refusal:
-        """What to tell the client when no attempt brought an answer."""
-        attempts = self.exchange.attempts
-        if not attempts:
-            limited = self.decision.all_rate_limited
-            return (RateLimited if limited else NoTargetAvailable)(retry_after=self._soonest())
-        classes = {attempt.error_class for attempt in attempts}
-        count = len(attempts)
-        if classes == {"rate_limited"}:
-            return RateLimited(retry_after=self._soonest(), attempts=self._tried())
-        told = "; ".join(f"{attempt.provider}: {attempt.error_class}" for attempt in attempts)
-        message = f"no answer after {count} attempt{'s' if count > 1 else ''} ({told})"
-        only = next(iter(classes)) if len(classes) == 1 else None
-        return AllTargetsFailed(message, code=only if only in _TELLING else None, attempts=self._tried())
-
-    def _tried(self) -> list[dict[str, object]]:
-        """The attempts as the client may read them: nothing of hosts and messages."""
-        return [
-            {
-                "provider": attempt.provider,
-                "model": attempt.model,
-                "error_class": attempt.error_class,
-                "http_status": attempt.http_status,
-            }
-            for attempt in self.exchange.attempts
-        ]
-
-    def _soonest(self) -> float:
-        """Seconds until some target of this ranking, or one left out of it, may serve again."""
-        live, decision, now = self.state.live, self.decision, self.state.clock()
-        if any_is_busy(decision):
-            return RETRY_SOON
-        moments = [] if decision.retry_at is None else [decision.retry_at]
-        for place in decision.full_ranking():
-            quarantine = live.quarantined_until(place.target, place.model, now)
-            if quarantine is not None:
-                moments.append(quarantine.until)
-            elif not self.exchange.attempts:
-                return RETRY_SOON  # nothing but its seats or half-open slots refused us
-        return max(RETRY_SOON, min(moments) - now) if moments else RETRY_SOON
-
-    def _refuse(self, refusal: Refusal) -> NoReturn:
-        """Write the row and raise."""
-        attempts = self.exchange.attempts
-        error_code: str | None
-        if not attempts or refusal.status == 400:
-            status, error_code = "rejected", refusal.code
-        elif refusal.status == 504:
-            status, error_code = "timeout", refusal.code
-        else:
-            all_timed_out = all(attempt.error_class in _TIMEOUTS for attempt in attempts)
-            status, error_code = "timeout" if all_timed_out else "failed", attempts[-1].error_class
-        self.state.recorder.finish(
-            self.exchange,
-            status=status,
-            http_status=refusal.status,
-            error_code=error_code,
-            message=refusal.message,
-        )
-        raise refusal

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 KEY_PATTERN = re.compile(rb"sbx_[A-Za-z0-9_-]{32,}")
 
 
+_USAGE_LIMITS = ("tpm", "usd_day", "usd_week", "usd_month")
+
+
 @dataclass(frozen=True, slots=True)
 class AccessKey:
     """One access key as the gateway knows it. ``models`` None = any model; ``profiles`` None = any profile."""
@@ -42,6 +45,7 @@ class AccessKey:
     debug: bool
     overrides: bool
     facts: KeyFacts  # what rules may know of it
+    counts_usage: bool  # tokens or money are limited: what streams used must be known
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> AccessKey:
@@ -63,6 +67,7 @@ class AccessKey:
             debug="debug" in allow,
             overrides="overrides" in allow,
             facts=KeyFacts(document["name"], frozenset(document.get("tags") or ())),
+            counts_usage=any((document.get("limits") or {}).get(name) for name in _USAGE_LIMITS),
         )
 
     def may_use_model(self, model: str) -> bool:

@@ -1,13 +1,15 @@
 """What the gateway refuses, and how a refusal is written in the client's wire format. Pure: no I/O.
 
     Refusal
-    ├── BadRequest 400            invalid_request · invalid_json · missing_field · invalid_field
+    ├── BadRequest 400            invalid_request · invalid_json · invalid_form · missing_field · invalid_field
+    │                             unsupported_field
     ├── Unauthenticated 401       invalid_api_key
     ├── Forbidden 403             permission_denied
     ├── NotFound 404              not_found · profile_not_found · model_not_found
     ├── MethodNotAllowed 405      method_not_allowed
     ├── RequestTimeout 408        request_timeout
     ├── BodyTooLarge 413          request_too_large
+    ├── UpgradeRequired 426       upgrade_required
     ├── RateLimited 429           rate_limited
     ├── HeadersTooLarge 431       headers_too_large (in ``protocol``)
     ├── AllTargetsFailed 502      all_targets_failed · auth_failed · upstream_redirect …
@@ -105,6 +107,12 @@ class BodyTooLarge(Refusal):
     status = 413
     code = "request_too_large"
     default_message = "the request body is too large"
+
+
+class UpgradeRequired(Refusal):
+    status = 426
+    code = "upgrade_required"
+    default_message = "this address takes WebSockets only"
 
 
 class RateLimited(Refusal):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from routes.engine.snapshot import Profile, Snapshot
     from routes.engine.types import Decision, Ranked
     from routes.gateway.auth import AccessKey
+    from routes.gateway.endpoints import Answers
+    from routes.gateway.wire.form import Form
 
 
 @dataclass(slots=True)
@@ -55,6 +57,9 @@ class Exchange:
     profile: Profile | None = None
     debug: bool = False  # asked for with ``x-route-debug`` by a key that may
     body: bytes = b""
+    form: Form | None = None  # where the fields of an upload are
+    answers: Answers = "document"  # what a whole answer is
+    asked_for_usage: bool = False  # the client wants its stream to say what was used
     received: float = 0.0  # when the body was complete; our own overhead counts from here
     model: str = ""
     stream: bool = False

@@ -1,4 +1,4 @@
-"""Reads a request once: its headers in one pass, the head of its JSON body, the session it belongs to. Pure.
+"""Reads a request once: its headers in one pass, the head of its body, the session it belongs to. Pure.
 
 Nothing here looks at the text of prompts: that is ``routes.engine.facts``, for the rules and strategies that ask.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from routes.gateway.errors import BadRequest
+from routes.gateway.wire import form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +110,8 @@ class BodyHead(msgspec.Struct):
     prompt_cache_key: Any = None
     user: Any = None
     previous_response_id: Any = None
+    stream_options: Any = None
+    stream_format: Any = None
 
     @property
     def output_limit(self) -> int | None:
@@ -115,6 +119,16 @@ class BodyHead(msgspec.Struct):
             if type(value) is int and value > 0:
                 return value
         return None
+
+    @property
+    def streams(self) -> bool:
+        return self.stream is True or self.stream_format == "sse"
+
+    @property
+    def asks_for_usage(self) -> bool:
+        """Whether a stream is to end with what was used."""
+        options = self.stream_options
+        return type(options) is dict and options.get("include_usage") is True
 
     @property
     def thinks(self) -> bool:
@@ -130,24 +144,62 @@ class BodyHead(msgspec.Struct):
 _decode = msgspec.json.Decoder(BodyHead).decode
 
 
-def parse_body(body: bytes) -> BodyHead:
-    """The head of a JSON request body. Raises BadRequest naming what is wrong."""
+def parse_body(body: bytes, *, model_optional: bool = False) -> BodyHead:
+    """The head of a JSON request body; an optional model that is left out is "". Raises BadRequest naming what is
+    wrong."""
     try:
         head = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, msgspec.ValidationError):
             raise BadRequest("the request body is not a JSON object", code="invalid_json") from None
         raise BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
-    model = head.model
+    if model_optional and head.model in (msgspec.UNSET, None):
+        head.model = ""
+    else:
+        _check_model(head.model)
+    if head.stream is not None and type(head.stream) is not bool:
+        raise BadRequest("stream: must be true or false", code="invalid_field", param="stream")
+    return head
+
+
+def parse_form(body: bytes, content_type: bytes, *, model_optional: bool = False) -> tuple[BodyHead, form.Form]:
+    """The same of a form. Raises BadRequest."""
+    try:
+        found = form.read(body, content_type)
+        model, stream = found.text(body, "model"), found.text(body, "stream")
+    except form.FormError as error:
+        raise BadRequest(f"the request body is not a valid form: {error}", code="invalid_form") from None
+    head = BodyHead(model=msgspec.UNSET if model is None else model)
+    if model_optional and not model:
+        head.model = ""
+    else:
+        _check_model(head.model)
+    if stream is not None and stream.lower() not in _YES_OR_NO:
+        raise BadRequest("stream: must be true or false", code="invalid_field", param="stream")
+    head.stream = _YES_OR_NO[(stream or "false").lower()]
+    return head, found
+
+
+def parse_query(query: bytes) -> BodyHead:
+    """The same of a request that says everything in its address. Raises BadRequest."""
+    given = [value for name, value in parse_qsl(query.decode("latin-1"), encoding="utf-8") if name == "model"]
+    if len(given) > 1:
+        raise BadRequest("model: is given twice", code="invalid_field", param="model")
+    head = BodyHead(model=given[0] if given else msgspec.UNSET)
+    _check_model(head.model)
+    return head
+
+
+_YES_OR_NO: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _check_model(model: Any) -> None:
     if type(model) is not str:
         if model is msgspec.UNSET:
             raise BadRequest("model: this field is required", code="missing_field", param="model")
         raise BadRequest("model: must be a string", code="invalid_field", param="model")
     if not model or len(model) > MAX_MODEL_LENGTH:
         raise BadRequest(f"model: must have 1 to {MAX_MODEL_LENGTH} characters", code="invalid_field", param="model")
-    if head.stream is not None and type(head.stream) is not bool:
-        raise BadRequest("stream: must be true or false", code="invalid_field", param="stream")
-    return head
 
 
 def find_session(path: bytes | None, header: bytes | None, head: BodyHead, wire: str) -> str | None:

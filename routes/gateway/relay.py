@@ -24,12 +24,20 @@ if TYPE_CHECKING:
     from routes.engine.live import LiveState
     from routes.gateway.deadlines import Watch
     from routes.gateway.exchange import Exchange
+    from routes.gateway.headers import RawHeaders
+    from routes.gateway.prepare import Outgoing
     from routes.gateway.state import GatewayState
     from routes.gateway.trial import Trial
     from routes.gateway.upstream import Reply
 
     Send = Callable[[Any], Awaitable[None]]
 
+#: Operations whose answers are made of tokens.
+_GENERATING: Final = frozenset({"chat", "completion", "responses", "messages"})
+#: Operations that cost tokens; what is not reported of them is estimated.
+_COUNTED: Final = _GENERATING | {"embedding", "moderation", "rerank"}
+#: Answers of these statuses have no body, whatever length they name.
+_WITHOUT_BODY: Final = frozenset({204, 304})
 #: JSON answers up to this size are held whole and checked; larger ones commit when it is passed.
 MAX_HELD_BYTES: Final = 4 * 1024 * 1024
 
@@ -43,7 +51,14 @@ class Relay:
     """The relay of one reply: ``deliver`` for a 2xx, ``surface`` for an error the client is to see as it is."""
 
     def __init__(
-        self, state: GatewayState, exchange: Exchange, send: Send, watch: Watch, trial: Trial, reply: Reply
+        self,
+        state: GatewayState,
+        exchange: Exchange,
+        send: Send,
+        watch: Watch,
+        trial: Trial,
+        reply: Reply,
+        outgoing: Outgoing,
     ) -> None:
         assert exchange.profile is not None
         self.state = state
@@ -52,6 +67,7 @@ class Relay:
         self.watch = watch
         self.trial = trial
         self.reply = reply
+        self.outgoing = outgoing
         self.timeouts = exchange.profile.timeouts
 
     async def hold(self, *, paced: bool = True) -> tuple[bytes, bool]:
@@ -75,26 +91,49 @@ class Relay:
 
     async def deliver(self) -> None:
         """Check a successful answer and relay it. Raises UpstreamError only before the client got anything."""
-        exchange, reply, trial = self.exchange, self.reply, self.trial
+        exchange, reply, trial, outgoing = self.exchange, self.reply, self.trial, self.outgoing
+        if not self._is_document():
+            held = await reply.read()  # without a first byte another target may still do better
+            trial.commit()
+            await self._deliver_unread(held, "routed", None, "")
+            return
         body, whole = await self.hold()
+        if not whole and outgoing.translation is not None:
+            raise UpstreamError("too_large", "the answer is larger than 4 MB and would have to be translated")
         if not whole:
             trial.commit(answer_id=openai.long_answer_id(body) if exchange.operation == "responses" else "")
             await self._deliver_unread(body, "routed", None, "")
             return
         body = unpacked(reply, body)
         try:
-            answer = formats.read_answer(exchange.wire, body)
+            answer = formats.read_answer(outgoing.wire, body)
+            if answer.error is not None:
+                raise UpstreamError("error_in_200", answer.error)
+            size = len(body)
+            if outgoing.translation is not None:
+                body = outgoing.translation.answer(body)
         except InvalidAnswer as error:
-            raise UpstreamError("invalid_response", f"not a JSON object: {error}") from None
-        if answer.error is not None:
-            raise UpstreamError("error_in_200", answer.error)
+            raise UpstreamError("invalid_response", f"not an answer of this format: {error}") from None
         reply.release()
         exchange.usage = usage = answer.usage
-        if usage.output is None and exchange.operation != "count_tokens":
-            estimate(self.state.live, exchange, len(body))
+        if usage.output is None and exchange.operation in _COUNTED:
+            estimate(self.state.live, exchange, size if exchange.operation in _GENERATING else 0)
         measured = None if usage.estimated else usage.output
         trial.complete(measured, answer.id, reply.received)
         await self._send_whole(body, "routed", None, "")
+
+    def _is_document(self) -> bool:
+        """Whether the answer is JSON, to be held and checked. Raises UpstreamError for a web page where a text or a
+        file was asked for."""
+        answers = self.exchange.answers
+        if answers == "document":
+            return True
+        if answers == "anything":
+            return False
+        kind = (self.reply.header(b"content-type") or b"").lower()
+        if b"html" in kind:
+            raise UpstreamError("invalid_response", "a web page came instead of an answer")
+        return b"json" in kind
 
     async def surface(self, body: bytes, whole: bool, error_class: str | None, message: str) -> None:
         """Relay an error answer. ``body`` and ``whole`` as ``hold`` returned them."""
@@ -106,11 +145,13 @@ class Relay:
         body = unpacked(self.reply, body)
         self.reply.release()
         self.trial.close("neutral", error_class, message, self.reply.received)
+        if self.outgoing.translation is not None:
+            body = self.outgoing.translation.error(self.reply.status, body, self.exchange.route_id)
         await self._send_whole(body, status, error_class, message)
 
     async def _send_whole(self, body: bytes, status: str, error_class: str | None, message: str) -> None:
         recorder, exchange, http_status = self.state.recorder, self.exchange, self.reply.status
-        fields = headers.received(self.reply.headers)
+        fields = self._fields()
         fields.append((b"content-length", b"%d" % len(body)))
         fields += recorder.route_headers(exchange)
         self.watch.limit(inf, "")
@@ -119,14 +160,22 @@ class Relay:
         await self.send({"type": "http.response.start", "status": http_status, "headers": fields})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
+    def _fields(self) -> RawHeaders:
+        """The answer's headers without those about its length."""
+        fields = headers.received(self.reply.headers)
+        status = self.reply.status
+        if status >= 400 and status != 408 and len(self.exchange.attempts) >= 2:
+            fields.append((b"x-should-retry", b"false"))  # SDKs would try it all again
+        return fields
+
     async def _deliver_unread(self, held: bytes, status: str, error_class: str | None, message: str) -> None:
         """Send what is held and pass on the rest as it comes, packed or not."""
         state, reply, watch, exchange = self.state, self.reply, self.watch, self.exchange
-        fields = headers.received(reply.headers)
+        fields = self._fields()
         if (packing := reply.header(b"content-encoding")) is not None:
             fields.append((b"content-encoding", packing))
         declared = declared_length(reply)
-        if declared is not None:
+        if declared is not None and reply.status not in _WITHOUT_BODY:
             fields.append((b"content-length", b"%d" % declared))
         fields += state.recorder.route_headers(exchange)
         watch.ceiling = after(state.clock(), self.timeouts.stream_max)

@@ -13,7 +13,7 @@ from routes.engine import strategies
 from routes.engine.errors import EngineError
 from routes.engine.facts import Facts
 from routes.engine.strategies.consistent_hash import ConsistentHashParams
-from routes.engine.types import RouteRequest
+from routes.engine.types import SERVICE, RouteRequest
 from routes.gateway import intake, sessions
 from routes.gateway.errors import BadRequest, Forbidden
 
@@ -104,7 +104,7 @@ def facts_of(live: LiveState, exchange: Exchange) -> Facts:
             model=exchange.model,
             route_id=exchange.route_id,
             wall=exchange.accepted_ms / 1000,
-            body=exchange.body,
+            body=exchange.body if _is_json(exchange) else b"",
             stream=exchange.stream,
             session=session,
             region=exchange.region,
@@ -117,7 +117,14 @@ def facts_of(live: LiveState, exchange: Exchange) -> Facts:
             if session is None
             else partial(live.last_input, sessions.session_key(profile, key, session), exchange.received),
         )
+        if not _is_json(exchange):
+            exchange.facts.body_bytes = len(exchange.body) or None
     return exchange.facts
+
+
+def _is_json(exchange: Exchange) -> bool:
+    """Whether the body may be looked into: not an upload, and not what is passed through."""
+    return exchange.form is None and exchange.operation != SERVICE
 
 
 def estimate_tokens(live: LiveState, exchange: Exchange) -> int:

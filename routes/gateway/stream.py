@@ -3,7 +3,9 @@
 The stream commits at the first event a client would miss (text, reasoning, tool call, audio, a regular end); until
 then a failure raises UpstreamError and another target may take over unseen. After it a cut ends with an error
 event in the client's wire format and without the terminator, so that no SDK takes it for a success. Events that are
-none are dropped and counted. Memory is bounded: 64 KB held before the commit, 256 KB of one unfinished event after it.
+none are dropped and counted. Where target and client speak different formats, events are translated one by one on
+their way out; the reader sees them as the upstream wrote them. Memory is bounded: 64 KB held before the commit, 256 KB
+of one unfinished event after it.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ from routes.gateway.wire.reading import InvalidAnswer, Kind
 if TYPE_CHECKING:
     from routes.gateway.deadlines import Watch
     from routes.gateway.exchange import Exchange
+    from routes.gateway.prepare import Outgoing
     from routes.gateway.relay import Send
     from routes.gateway.state import GatewayState
     from routes.gateway.trial import Trial
     from routes.gateway.upstream import Reply
+    from routes.gateway.wire.translate import StreamTranslation
 
 #: Events without content are held up to this size; more than that commits a stream all the same.
 MAX_HELD_BYTES: Final = 64 * 1024
@@ -37,16 +41,27 @@ TAIL_SECONDS: Final = 1.0
 #: How long a client may take for the event that tells it about a cut.
 LAST_WORD_SECONDS: Final = 5.0
 
-_HELD, _CONTENT, _END, _MALFORMED = Kind.HELD, Kind.CONTENT, Kind.END, Kind.MALFORMED
+_HELD, _CONTENT, _END, _MALFORMED, _HIDDEN = Kind.HELD, Kind.CONTENT, Kind.END, Kind.MALFORMED, Kind.HIDDEN
 
 
 class StreamRelay(Relay):
     def __init__(
-        self, state: GatewayState, exchange: Exchange, send: Send, watch: Watch, trial: Trial, reply: Reply
+        self,
+        state: GatewayState,
+        exchange: Exchange,
+        send: Send,
+        watch: Watch,
+        trial: Trial,
+        reply: Reply,
+        outgoing: Outgoing,
     ) -> None:
-        super().__init__(state, exchange, send, watch, trial, reply)
-        self.reader = formats.reader_for(exchange.operation)
-        self.splitter = sse.Splitter(MAX_HELD_BYTES)
+        super().__init__(state, exchange, send, watch, trial, reply, outgoing)
+        self.reader = formats.reader_for(outgoing.operation)
+        self.reader.hides_usage = outgoing.hides_usage
+        self.translation: StreamTranslation | None = None
+        if outgoing.translation is not None:
+            self.translation = outgoing.translation.stream(exchange.body)
+        self.splitter = sse.Splitter(MAX_HELD_BYTES if self.translation is None else sse.MAX_EVENT_BYTES)
         self.idle = self.timeouts.idle or inf
         self.content = False  # there was an event that a client would miss
         self.held: list[bytes] = []
@@ -73,7 +88,7 @@ class StreamRelay(Relay):
         """A stream was asked for and a document came: at best it says why."""
         body, whole = await self.hold()
         try:
-            said = formats.read_answer(self.exchange.wire, unpacked(self.reply, body)).error if whole else None
+            said = formats.read_answer(self.outgoing.wire, unpacked(self.reply, body)).error if whole else None
         except InvalidAnswer:
             said = None
         if said is not None:
@@ -111,6 +126,8 @@ class StreamRelay(Relay):
         """(bytes that go to the client, how the stream ends if it does: END or ERROR). Notes whether there was
         content; leaves out malformed events and whatever follows the end."""
         read = self.reader.read
+        if self.translation is not None:
+            return self._sort_translated(events, self.translation)
         if len(events) == 1 and (event := events[0]).__class__ is bytes:
             kind = read(event)
             if kind is _CONTENT:
@@ -118,6 +135,8 @@ class StreamRelay(Relay):
                 return event, None
             if kind is _HELD:
                 return event, None
+            if kind is _HIDDEN:
+                return b"", None
             if kind is not _MALFORMED:
                 return event, kind
             self.dropped += 1
@@ -133,10 +152,32 @@ class StreamRelay(Relay):
             if kind is _MALFORMED:
                 self.dropped += 1
                 continue
+            if kind is _HIDDEN:
+                continue
             out.append(event)
             if kind is _CONTENT:
                 self.content = True
             elif kind is not _HELD:
+                return b"".join(out), kind
+        return b"".join(out), None
+
+    def _sort_translated(self, events: list[bytes], translation: StreamTranslation) -> tuple[bytes, Kind | None]:
+        """The same in the client's format. What ends the stream badly is told by our own error event."""
+        out: list[bytes] = []
+        for event in events:
+            if event.__class__ is sse.Fragment:
+                raise UpstreamError("too_large", "an event is too long to be translated")
+            kind = self.reader.read(event)
+            if kind is _MALFORMED:
+                self.dropped += 1
+                continue
+            if kind is Kind.ERROR:
+                return b"".join(out), kind
+            out.append(translation.feed(event))
+            if kind is _CONTENT:
+                self.content = True
+            elif kind is _END:
+                out.append(translation.finish())
                 return b"".join(out), kind
         return b"".join(out), None
 
@@ -146,7 +187,7 @@ class StreamRelay(Relay):
             self.reader.long_event(fragment)
         self.content = True
         self.mid_event = not fragment.endswith((b"\n", b"\r"))
-        return not self.mid_event and not self.reader.terminator and self.reader.complete()
+        return not self.mid_event and self.reader.ends_long and self.reader.complete()
 
     async def _hold(self, data: bytes) -> None:
         """Keep what comes before the content; with the content send all of it."""
@@ -178,6 +219,9 @@ class StreamRelay(Relay):
             if good:
                 raise UpstreamError("invalid_response", "the stream ended without content")
             raise UpstreamError("error_in_200", reader.error)
+        if self.translation is not None and not good:
+            refusal = AllTargetsFailed(reader.error or "the upstream's answer failed", code="error_in_200")
+            data += formats.error_event(self.exchange, refusal)
         # An upstream's error event is in the client's own format already; nothing may follow it, above all no
         # terminator.
         await self._finish(data, "error_in_200" if reader.error or not good else None, reader.error)
@@ -199,7 +243,8 @@ class StreamRelay(Relay):
                     return await self._ended(data, ending)
         if not self.reader.complete():
             raise UpstreamError("truncated", "the stream ended without its terminator")
-        await self._finish(data + self.reader.terminator, None, "")
+        terminator = self.reader.terminator if self.translation is None else self.translation.finish()
+        await self._finish(data + terminator, None, "")
         return True
 
     async def _finish(self, data: bytes, error_class: str | None, message: str) -> None:

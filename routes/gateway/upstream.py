@@ -48,6 +48,9 @@ MAX_HEADERS: Final = 256
 READ_BUFFER_BYTES: Final = 64 * 1024
 
 _NO_LIMIT: Final = ClientTimeout(total=None)
+_NO_HEADERS: Final[frozenset[bytes]] = frozenset()
+#: Methods whose requests say how long they are even when they are empty.
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class UpstreamError(Exception):
@@ -78,11 +81,12 @@ class _Protocol(ResponseHandler):
     folded = False
     _head: bytes | None = None
 
-    def begin(self) -> None:
+    def begin(self, method: str) -> None:
         """A request is about to be written."""
         self.heard = self.folded = False
         self._head = b""
         self.set_response_params(
+            skip_payload=method == "HEAD",
             read_until_eof=True,
             auto_decompress=False,
             read_bufsize=READ_BUFFER_BYTES,
@@ -198,20 +202,34 @@ class Endpoint:
         self._query = urlencode(provider.query, quote_via=quote).encode("ascii")
 
     def head(
-        self, method: str, resource: str, query: bytes, client_headers: list[tuple[bytes, bytes]], length: int
+        self,
+        method: str,
+        resource: str,
+        query: bytes,
+        client_headers: list[tuple[bytes, bytes]],
+        length: int,
+        dropped: frozenset[bytes] = _NO_HEADERS,
+        added: tuple[tuple[bytes, bytes], ...] = (),
     ) -> bytes:
-        """The head of a request. ``query`` is the client's, as it came; ``resource`` follows the base URL."""
+        """The head of a request. ``query`` is the client's, as it came; ``resource`` follows the base URL. ``dropped``
+        and ``added``: headers that belong to the format of one side only."""
         if self._query:
             query = b"%b&%b" % (query, self._query) if query else self._query
-        path = self._prefix + resource.encode("ascii")
+        path = self._prefix + resource.encode("ascii") or b"/"
+        if added:
+            dropped |= {name for name, _ in added}
+        lines = headers.forwarded(client_headers, self._dropped | dropped if dropped else self._dropped)
+        lines += [b"%b: %b\r\n" % header for header in added if header[0] not in self._dropped]
+        if length or method in _WITH_BODY:
+            lines.append(b"content-length: %d\r\n" % length)
         return b"".join(
             [
                 b"%b %b?%b HTTP/1.1\r\n" % (method.encode("ascii"), path, query)
                 if query
                 else b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), path),
                 self._lines,
-                *headers.forwarded(client_headers, self._dropped),
-                b"content-length: %d\r\n\r\n" % length,
+                *lines,
+                b"\r\n",
             ]
         )
 
@@ -273,7 +291,9 @@ class Upstream:
         endpoint = self._endpoints[target.id] = Endpoint(target, credential, pool)
         return endpoint
 
-    async def send(self, endpoint: Endpoint, head: bytes, body: bytes, connected: Callable[[], None]) -> Reply:
+    async def send(
+        self, endpoint: Endpoint, method: str, head: bytes, body: bytes, connected: Callable[[], None]
+    ) -> Reply:
         """Send a request and wait for the head of its answer. Raises UpstreamError. ``connected`` is called when
         there is a connection: the limit for connecting is over."""
         connection = await _connect(endpoint.connector, endpoint)
@@ -281,13 +301,13 @@ class Upstream:
         protocol = connection.protocol
         reused = protocol.used  # type: ignore[union-attr]
         try:
-            return await _ask(connection, head, body)
+            return await _ask(connection, method, head, body)
         except _Died as death:
             if not (reused and death.silent):
                 raise UpstreamError("reset_before_headers", death.message) from None
         connection = await _connect(endpoint.fresh, endpoint)
         try:
-            return await _ask(connection, head, body)
+            return await _ask(connection, method, head, body)
         except _Died as death:
             raise UpstreamError("reset_before_headers", death.message) from None
 
@@ -319,14 +339,14 @@ def _class_of(error: Exception) -> str:
     return "reset_before_headers" if gone else "connect_refused"
 
 
-async def _ask(connection: Connection, head: bytes, body: bytes) -> Reply:
+async def _ask(connection: Connection, method: str, head: bytes, body: bytes) -> Reply:
     """One request on one connection. Whatever goes wrong, the connection is closed."""
     protocol: Any = connection.protocol
     try:
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise _Died("closed before the request was sent", silent=True)
-        protocol.begin()
+        protocol.begin(method)
         protocol.used = True
         # Two writes of a large request cost less than copying it into one.
         if len(body) > READ_BUFFER_BYTES:

@@ -65,14 +65,14 @@ def test_wire_and_model_decide_who_can_serve() -> None:
         provider("openai-some", models={"gpt-4o": "acme-gpt-4o"}),
     ]
     line = Bench(snapshot(providers))
-    decision = line.decide(model="gpt-4o")
+    decision = line.decide(operation="responses", model="gpt-4o")
     assert why(decision) == {"anthropic": "admission.wire_unsupported"}
     assert [(e.target.provider.slug, e.model) for e in decision.full_ranking()] == [
         ("openai-any", "gpt-4o"),
         ("openai-some", "acme-gpt-4o"),
     ]
     assert why(line.decide(model="other"))["openai-some"] == "admission.model_not_served"
-    assert line.ranking(operation="messages", model="claude") == ["anthropic"]
+    assert line.ranking(operation="count_tokens", model="claude") == ["anthropic"]
 
 
 def test_a_model_that_nobody_serves_is_told_from_one_that_nobody_serves_now() -> None:

@@ -152,7 +152,7 @@ def test_the_data_plane_never_reaches_the_console(gateway: Gateways, path: str) 
 
 
 def test_refusals_on_messages_have_anthropics_shape(gateway: Gateways) -> None:
-    answer = gateway.post("/v1/messages", {"model": "gpt-4o", "messages": []})
+    answer = gateway.post("/v1/messages/count_tokens", {"model": "gpt-4o", "messages": []})
     assert answer.status == 404
     document = answer.json()
     assert document["type"] == "error"

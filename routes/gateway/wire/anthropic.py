@@ -92,11 +92,13 @@ class MessagesReader:
     """Streams of ``/messages``."""
 
     end_is_content: ClassVar[bool] = False
+    ends_long: ClassVar[bool] = False
     answer_id: ClassVar[str] = ""
 
-    __slots__ = ("error", "terminator", "text_bytes", "usage")
+    __slots__ = ("error", "hides_usage", "terminator", "text_bytes", "usage")
 
     def __init__(self) -> None:
+        self.hides_usage = False
         self.usage = Usage()
         self.text_bytes = 0
         self.error = ""

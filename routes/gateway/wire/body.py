@@ -3,6 +3,7 @@
 ``replace_model`` puts the upstream's name of the model in place of the client's, byte for byte otherwise. It never
 parses a body twice: a search for the key finds the only place in almost every body; where the key occurs more
 than once (a tool with a parameter called "model") the object is taken apart one level deep and put together again.
+``ask_for_usage`` adds the one member that makes a stream say what it used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from routes.gateway.wire.reading import NOT_JSON
 
+_STREAM_OPTIONS = re.compile(rb'"stream_options"')
 _KEY = re.compile(rb'"model"')  # a literal expression is searched twice as fast as ``bytes.find``
 # A quote inside a string is always escaped, so `"model"` after anything but a backslash is a whole string, and
 # before a colon it is a key.
@@ -33,14 +35,38 @@ def replace_model(body: bytes, model: str) -> bytes:
     value changes, unless the key appears more than once anywhere in the document: then white space between the
     top-level members and all but the last of equal top-level keys go too. Raises ValueError when it is no such body.
     """
-    span = _only_place(body)
+    return _replaced(body, model, add=False)
+
+
+def set_model(body: bytes, model: str) -> bytes:
+    """``replace_model`` for a body that may leave the model out: then it is added. Raises ValueError."""
+    return _replaced(body, model, add=True)
+
+
+def ask_for_usage(body: bytes) -> bytes:
+    """``body``, a JSON object, with ``stream_options.include_usage`` switched on. Raises ValueError."""
+    if _STREAM_OPTIONS.search(body) is None and b"\\u" not in body:
+        opening = body.index(b"{") + 1
+        return b"".join((body[:opening], b'"stream_options":{"include_usage":true},', body[opening:]))
+    try:
+        members = _members(body)
+        given = members.get("stream_options")
+        options = {} if given is None or bytes(given).strip() == b"null" else _members(given)
+    except NOT_JSON as error:
+        raise ValueError(str(error)) from None
+    members["stream_options"] = msgspec.Raw(_encode({**options, "include_usage": True}))
+    return _encode(members)
+
+
+def _replaced(body: bytes, model: str, *, add: bool) -> bytes:
+    span = None if add else _only_place(body)
     if span is not None:
         return b"".join((body[: span[0]], _encode(model), body[span[1] :]))
     try:
         members = _members(body)
     except NOT_JSON as error:
         raise ValueError(str(error)) from None
-    if "model" not in members:
+    if "model" not in members and not add:
         raise ValueError("no top-level member 'model'")
     members["model"] = msgspec.Raw(_encode(model))
     return _encode(members)

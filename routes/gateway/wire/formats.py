@@ -10,15 +10,21 @@ from routes.gateway.errors import document
 from routes.gateway.wire import anthropic, openai, sse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from routes.gateway.errors import Refusal
     from routes.gateway.exchange import Exchange
     from routes.gateway.wire.reading import Answer, StreamReader
 
-_READERS: Final[dict[str, type[openai.ChatReader | openai.ResponsesReader | anthropic.MessagesReader]]] = {
+_READERS: Final[dict[str, Callable[[], StreamReader]]] = {
     "chat": openai.ChatReader,
     "completion": openai.ChatReader,
     "responses": openai.ResponsesReader,
     "messages": anthropic.MessagesReader,
+    "image": openai.MediaReader,
+    "image_edit": openai.MediaReader,
+    "speech": openai.MediaReader,
+    "transcription": openai.MediaReader,
 }
 
 

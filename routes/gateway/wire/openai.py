@@ -70,6 +70,14 @@ class _ResponsesEvent(msgspec.Struct):
     message: Any = None
 
 
+class _MediaEvent(msgspec.Struct):
+    type: str = ""
+    delta: Any = None
+    usage: Any = None
+    error: Any = None
+    message: Any = None
+
+
 class _Document(msgspec.Struct):
     id: Any = None
     error: Any = None
@@ -78,6 +86,7 @@ class _Document(msgspec.Struct):
 
 _chunk = msgspec.json.Decoder(_Chunk).decode
 _responses_event = msgspec.json.Decoder(_ResponsesEvent).decode
+_media_event = msgspec.json.Decoder(_MediaEvent).decode
 _document = msgspec.json.Decoder(_Document).decode
 
 
@@ -128,11 +137,13 @@ class ChatReader:
     """Streams of ``/chat/completions`` and ``/completions``."""
 
     end_is_content: ClassVar[bool] = False
+    ends_long: ClassVar[bool] = False
     answer_id: ClassVar[str] = ""
 
-    __slots__ = ("_ended", "_open", "error", "terminator", "text_bytes", "usage")
+    __slots__ = ("_ended", "_open", "error", "hides_usage", "terminator", "text_bytes", "usage")
 
     def __init__(self) -> None:
+        self.hides_usage = False
         self.usage = Usage()
         self.text_bytes = 0
         self.error = ""
@@ -166,6 +177,8 @@ class ChatReader:
             return Kind.ERROR
         if chunk.usage is not None:
             usage_of(chunk.usage, self.usage)
+            if self.hides_usage and not chunk.choices:
+                return Kind.HIDDEN
         kind = Kind.HELD
         for choice in chunk.choices or ():
             if choice.finish_reason is not None:
@@ -241,10 +254,12 @@ class ResponsesReader:
     """Streams of ``/responses``."""
 
     end_is_content: ClassVar[bool] = True
+    ends_long: ClassVar[bool] = True
 
-    __slots__ = ("_ended_long", "_spoken", "answer_id", "error", "terminator", "text_bytes", "usage")
+    __slots__ = ("_ended_long", "_spoken", "answer_id", "error", "hides_usage", "terminator", "text_bytes", "usage")
 
     def __init__(self) -> None:
+        self.hides_usage = False
         self.usage = Usage()
         self.text_bytes = 0
         self.error = ""
@@ -298,3 +313,56 @@ class ResponsesReader:
 
     def complete(self) -> bool:
         return self._ended_long
+
+
+#: What ends a picture, a transcript or a piece of speech; several pictures end one by one.
+_ENDINGS = frozenset(
+    {"image_generation.completed", "image_edit.completed", "transcript.text.done", "speech.audio.done"}
+)
+
+
+class MediaReader:
+    """Streams of images and audio: typed events without a terminator, of which any that says something is content."""
+
+    end_is_content: ClassVar[bool] = False
+    ends_long: ClassVar[bool] = False
+    answer_id: ClassVar[str] = ""
+
+    __slots__ = ("_ended", "error", "hides_usage", "terminator", "text_bytes", "usage")
+
+    def __init__(self) -> None:
+        self.hides_usage = False
+        self.usage = Usage()
+        self.text_bytes = 0
+        self.error = ""
+        self.terminator = b""
+        self._ended = False
+
+    def read(self, event: bytes) -> Kind:
+        parsed = sse.fields(event)
+        if parsed is None:
+            return Kind.MALFORMED
+        data = parsed[1]
+        if data is None:
+            return Kind.HELD
+        if data == DONE:
+            return Kind.END
+        try:
+            message = _media_event(data)
+        except NOT_JSON:
+            return unknown_shape(data)
+        if message.type == "error" or message.error is not None:
+            self.error = error_message(message.error if message.error is not None else message.message)
+            return Kind.ERROR
+        if message.usage is not None:
+            usage_of(message.usage, self.usage)
+        self.text_bytes += size(message.delta)
+        self._ended = message.type in _ENDINGS
+        return Kind.CONTENT
+
+    def long_event(self, beginning: bytes) -> None:
+        # A picture is one event of megabytes, and says first what it is.
+        self._ended = any(ending.encode() in beginning[:200] for ending in _ENDINGS)
+
+    def complete(self) -> bool:
+        return self._ended

@@ -30,6 +30,7 @@ class Kind(IntEnum):
     END = 2  # the terminator: nothing may follow
     ERROR = 3  # the upstream says that it failed
     MALFORMED = 4  # not an event of this format: dropped
+    HIDDEN = 5  # what was used, which the client did not ask for: we did
 
 
 class InvalidAnswer(Exception):
@@ -50,14 +51,18 @@ class StreamReader(Protocol):
 
     ``text_bytes`` is the size of the text so far, for an estimate of the usage; ``error`` the message of an error
     event; ``answer_id`` as in ``Answer``; ``terminator`` what a complete stream may lack at its end;
-    ``end_is_content`` whether the end event alone is a regular answer (an empty one).
+    ``end_is_content`` whether the end event alone is a regular answer (an empty one); ``ends_long``
+    whether an event that is too long to be read may be the last one; ``hides_usage``: the event that
+    only says what was used is not for the client.
     """
 
     end_is_content: ClassVar[bool]
+    ends_long: ClassVar[bool]
     usage: Usage
     text_bytes: int
     error: str
     terminator: bytes
+    hides_usage: bool
 
     @property
     def answer_id(self) -> str: ...
