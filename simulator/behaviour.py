@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from simulator.faults import AnyFault, Fault
-from simulator.faults.base import Count, Seconds
+from simulator.faults.base import Count, Positive, Seconds
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -21,14 +21,38 @@ class BehaviourError(Exception):
     """A behaviour document that cannot be taken; the message names the field."""
 
 
+class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One call of a dictated answer; without `id` it gets one."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+    id: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a chat or a message answers, word for word, whatever was asked.
+
+    `finish_reason` is for chats, `stop_reason` for messages; without them, what fits the rest.
+    """
+
+    text: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+    stop_reason: str | None = None
+
+
 class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All defaults together are a provider that answers at once and never fails.
 
     `latency`: seconds before the first byte; `jitter`: up to so much more, drawn from `seed`. `first_event`: seconds
     from a stream's head to its first content. `tokens_per_second` 0: as fast as it goes. `output_tokens` or `text`:
-    what is said. `credential`: what callers must present. `models`: what is served and listed, null for anything.
-    `headers`: added to every answer. `chunk_bytes`: writes of that size at most, 0 for one an event.
-    `newline`: line ends inside streams. `log`: keep requests for reading.
+    what is said; `reply`: a whole answer, dictated. `credential`: what callers must present. `models`: what is served
+    and listed, null for anything. `context`: model, or `*`, to its window in tokens; longer prompts are refused.
+    `subprotocols`: what WebSockets may agree on, null for the wire's own. `headers`: added to every answer.
+    `chunk_bytes`: writes of that size at most, 0 for one an event. `newline`: line ends inside streams. `log`: keep
+    requests for reading.
     """
 
     latency: Seconds = 0.0
@@ -37,8 +61,11 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tokens_per_second: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 0.0
     output_tokens: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 16
     text: str | None = None
+    reply: Reply | None = None
     credential: str | None = None
     models: tuple[str, ...] | None = None
+    context: dict[str, Positive] = {}
+    subprotocols: tuple[str, ...] | None = None
     usage: bool = True
     cached_tokens: Count = 0
     headers: dict[str, str] = {}

@@ -1,7 +1,8 @@
 """One HTTP/1.1 connection: requests parsed by httptools, scripts played byte for byte.
 
 Shared by the simulated providers and the control endpoint: both are an `App` that turns a request into a `Script`.
-Owns timing, backpressure, keep-alive and the noticing of clients that hang up. Knows no wire format and no fault.
+Owns timing, backpressure, keep-alive and the noticing of clients that hang up. Knows no wire format and no fault. After
+a handshake it carries the bytes of a `Session` instead (simulator.websocket).
 """
 
 from __future__ import annotations
@@ -15,25 +16,44 @@ import termios
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Protocol, cast
+from urllib.parse import parse_qs
 
 import httptools
 
 from simulator.script import Ending, Piece, Script, head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from simulator.websocket import Session
 
 RESET_PATIENCE = 5.0  # seconds that a slow reader may take for what comes before a reset
 MAX_BODY = 256 * 1024 * 1024
+GONE_INTERVAL = 0.05  # seconds between looks for a peer that left while nothing is read
+_TCP_ESTABLISHED = 1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _numbers = count(1)
 
 
 class Request:
-    """A request as it arrived. `ordinal` counts the requests of its connection from 1; header names keep their case."""
+    """A request as it arrived. `ordinal` counts the requests of its connection from 1; header names keep their case.
 
-    __slots__ = ("body", "connection", "headers", "keep_alive", "method", "ordinal", "path", "query", "target")
+    `upgrade`: it asks for a WebSocket.
+    """
+
+    __slots__ = (
+        "body",
+        "connection",
+        "headers",
+        "keep_alive",
+        "method",
+        "ordinal",
+        "path",
+        "query",
+        "target",
+        "upgrade",
+    )
 
     def __init__(self, connection: int, ordinal: int) -> None:
         self.connection = connection
@@ -45,6 +65,7 @@ class Request:
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.keep_alive = True
+        self.upgrade = False
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header; `name` in lower case."""
@@ -52,6 +73,10 @@ class Request:
             if key.lower() == name:
                 return value
         return None
+
+    def parameter(self, name: str) -> str | None:
+        """The first value of a query parameter."""
+        return parse_qs(self.query.decode("latin-1")).get(name, [None])[0]
 
 
 class App(Protocol):
@@ -85,6 +110,9 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._broken = False
         self._over = False
+        self._upgrading = False
+        self._held = b""
+        self._session: Session | None = None
         self.transport: asyncio.Transport
 
     # -- asyncio -----------------------------------------------------------------------------
@@ -93,11 +121,23 @@ class Connection(asyncio.Protocol):
         self._app.connected(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._session is not None:
+            self._session.receive(data)
+            return
+        if self._upgrading:
+            self._held += data  # frames, or the next request: the answer to the handshake decides
+            return
         if self._broken:
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade as upgrade:
+            # The parser stops here; whoever reads on depends on what is answered, or was already.
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self.data_received(rest)
+        except httptools.HttpParserError:
             self._broken = True
             self.transport.write(head(400, [(b"content-length", b"0"), (b"connection", b"close")]))
             self.transport.close()
@@ -105,6 +145,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         # A client that will send nothing more has gone: asyncio closes the transport after this.
         self._note_disconnect()
+        if self._session is not None:
+            self._session.ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._note_disconnect()
@@ -112,6 +154,8 @@ class Connection(asyncio.Protocol):
         self._cancel_timer()
         self._pieces = iter(())
         self._waiting.clear()
+        if self._session is not None:
+            self._session.ended()
         self._app.disconnected(self)
 
     def pause_writing(self) -> None:
@@ -119,7 +163,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
-        if self._script is not None and self._timer is None:
+        if self._session is not None:
+            self._session.pump()
+        elif self._script is not None and self._timer is None:
             self._due = max(self._due, self._loop.time())
             self._advance()
 
@@ -156,6 +202,8 @@ class Connection(asyncio.Protocol):
         request.path = target.decode("latin-1")
         parts = self._parts
         request.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        request.upgrade = self._parser.should_upgrade() and (request.header(b"upgrade") or b"").lower() == b"websocket"
+        self._upgrading = request.upgrade
         if self._script is None:
             self._play(request)
         else:
@@ -205,6 +253,9 @@ class Connection(asyncio.Protocol):
         assert script is not None
         if script.ending is Ending.HANG:
             return
+        if script.session is not None:
+            self._become(script.session)
+            return
         if script.record is not None:
             script.record.finished = True
         self._script = None
@@ -216,8 +267,84 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         elif self._waiting:
             self._play(self._waiting.popleft())
+        elif self._upgrading:
+            self._refused_upgrade()
         elif script.close_after is not None:
             self._timer = self._loop.call_later(script.close_after, self.transport.close)
+
+    # -- WebSockets (simulator.websocket.Link) -----------------------------------------------
+    def _become(self, session: Session) -> None:
+        """The handshake is sent: from here on the session speaks."""
+        self._session = session
+        self._upgrading = False
+        session.begin(self)
+        held, self._held = self._held, b""
+        if held:
+            session.receive(held)
+
+    def _refused_upgrade(self) -> None:
+        """What came after the handshake is the next request after all."""
+        self._upgrading = False
+        held, self._held = self._held, b""
+        if held:
+            self.data_received(held)
+
+    @property
+    def congested(self) -> bool:
+        return self._write_paused
+
+    def write(self, data: bytes) -> None:
+        if not self._over:
+            self._send(Piece(data))
+
+    def count(self, *, received: int = 0, sent: int = 0, close_code: int | None = None) -> None:
+        record = self._script.record if self._script is not None else None
+        if record is not None:
+            record.messages_received += received
+            record.messages_sent += sent
+            record.close_code = record.close_code if close_code is None else close_code
+
+    def finish(self) -> None:
+        self._finished()
+        self.transport.close()
+
+    def reset_when_read(self) -> None:
+        self._finished()
+        self._reset_when_taken(self._loop.time() + RESET_PATIENCE)
+
+    def _finished(self) -> None:
+        self._over = True
+        self._cancel_timer()
+        if self._script is not None and self._script.record is not None:
+            self._script.record.finished = True
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the socket. Who leaves is then not told by it, so it is asked now and then."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._watch()
+
+    def _watch(self) -> None:
+        if self._peer_gone():
+            self._note_disconnect()
+            self.transport.abort()
+        else:
+            self._timer = self._loop.call_later(GONE_INTERVAL, self._watch)
+
+    def _peer_gone(self) -> bool:
+        raw = self.transport.get_extra_info("socket")
+        option = getattr(socket, "TCP_INFO", None)  # Linux; elsewhere the connection ends with the provider
+        if raw is None or option is None or raw.fileno() < 0:
+            return False
+        return bool(raw.getsockopt(socket.IPPROTO_TCP, option, 1)[0] != _TCP_ESTABLISHED)
+
+    def read_on(self) -> None:
+        self._cancel_timer()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def later(self, seconds: float, act: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_later(seconds, act)
 
     def _reset_when_taken(self, deadline: float) -> None:
         """RST once the other side has all that was written: it makes both ends drop what is still on its way."""

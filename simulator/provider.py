@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from simulator import behaviour as behaviours
+from simulator import multipart
 from simulator.behaviour import Behaviour
 from simulator.connection import Connection, Request
 from simulator.faults.base import Fault, Scene
 from simulator.faults.connections import Refused, ResetOnConnect
+from simulator.multipart import MultipartError
 from simulator.record import Record, RequestLog
 from simulator.reshape import reshaped
-from simulator.script import Answer, Script
+from simulator.script import Answer, Script, without_body
+from simulator.websocket import HandshakeError, handshake
 from simulator.wire import WIRES
 from simulator.wire.base import JSON_TYPE, ApiError, Voice
 
@@ -33,7 +36,7 @@ _BACKLOG = 2048
 
 
 class Provider:
-    """`base_url` ends where resources begin (`…/v1`); the port stays taken while the provider is stopped."""
+    """`base_url` ends where resources begin (`…/v1`, but for generic ones); a stopped provider keeps its port."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class Provider:
     # -- listening ---------------------------------------------------------------------------
     @property
     def base_url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}/v1"
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}{self._wire.prefix}"
 
     @property
     def listening(self) -> bool:
@@ -187,17 +190,14 @@ class Provider:
     def respond(self, request: Request) -> Script:
         """The bytes for one request: a fault's, or the honest answer's."""
         behaviour = self.behaviour
-        document: Any = None
-        if request.body:
-            try:
-                document = orjson.loads(request.body)
-            except orjson.JSONDecodeError:
-                document = None  # the wire refuses what is no object
+        document = _document(request)
         model: str | None = None
         stream = False
-        if isinstance(document, dict):
+        if request.upgrade:
+            model = request.parameter("model")
+        elif isinstance(document, dict):
             model = document.get("model")
-            stream = bool(document.get("stream"))
+            stream = document["stream"] = document.get("stream") in (True, "true")  # a form has texts only
         fault = self._struck_by(request, model, stream) if behaviour.faults else None
         voice = Voice(
             self.name,
@@ -215,6 +215,8 @@ class Provider:
             script = reshaped(answer, behaviour)
         else:
             script = fault.play(Scene(self._wire, headers, answering))
+        if request.method == "HEAD":
+            script.pieces = without_body(script.pieces)
         if behaviour.log:
             self._note(request, script, fault)
         else:
@@ -244,7 +246,14 @@ class Provider:
             if stream is not None and isinstance(document, dict):
                 document = {**document, "stream": stream}
             path = request.path.removeprefix("/v1")
-            answer = self._wire.answer(request, path, document, voice)
+            if request.upgrade:
+                talker = self._wire.converse(request, path, voice)
+                answer = handshake(request, talker, self._wire.subprotocols(voice.behaviour))
+                answer.delay = voice.head_delay()
+            else:
+                answer = self._wire.answer(request, path, document, voice)
+        except HandshakeError as error:
+            answer = Answer(400, [JSON_TYPE], body=self._wire.error(400, str(error)), delay=voice.head_delay())
         except ApiError as error:
             body = self._wire.error(error.status, error.message, code=error.code, param=error.param)
             answer = Answer(error.status, [JSON_TYPE], body=body, delay=voice.head_delay())
@@ -275,3 +284,14 @@ class Provider:
         if left is not None:
             self._left[index] = left - 1
         return True
+
+
+def _document(request: Request) -> Any:
+    """The body as JSON or as a form; None when it is neither, which the wire refuses where it needs one."""
+    if not request.body:
+        return None
+    mark = multipart.boundary(request.header(b"content-type"))
+    try:
+        return orjson.loads(request.body) if mark is None else multipart.read(request.body, mark)
+    except (orjson.JSONDecodeError, MultipartError):
+        return None

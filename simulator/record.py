@@ -18,15 +18,21 @@ KEPT_BYTES = 64 * 1024 * 1024
 
 
 class Record:
-    """One request and what became of it. Durations are seconds since the request was complete."""
+    """One request and what became of it. Durations are seconds since the request was complete.
+
+    A WebSocket is one record, with the messages that went through it and the code of the peer's close frame.
+    """
 
     __slots__ = (
         "bytes_sent",
+        "close_code",
         "disconnected",
         "disconnected_after",
         "events_sent",
         "fault",
         "finished",
+        "messages_received",
+        "messages_sent",
         "number",
         "received_at",
         "request",
@@ -46,6 +52,9 @@ class Record:
         self.finished = False
         self.disconnected = False
         self.disconnected_after: float | None = None
+        self.messages_received = 0
+        self.messages_sent = 0
+        self.close_code: int | None = None
 
     def as_document(self) -> dict[str, Any]:
         """What the control endpoint shows. A body that is not UTF-8 comes as `body_base64`."""
@@ -66,6 +75,9 @@ class Record:
             "finished": self.finished,
             "disconnected": self.disconnected,
             "disconnected_after": self.disconnected_after,
+            "messages_received": self.messages_received,
+            "messages_sent": self.messages_sent,
+            "close_code": self.close_code,
         }
         try:
             document["body"] = request.body.decode()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from simulator.record import Record
+    from simulator.websocket import Session
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -57,9 +58,13 @@ class Piece(NamedTuple):
 
 
 class Answer:
-    """An honest answer: either `body` or `events`. `delay` is the seconds before the first byte."""
+    """An honest answer: either `body` or `events`. `delay` is the seconds before the first byte.
 
-    __slots__ = ("body", "delay", "events", "headers", "status")
+    With `block` the body goes out in chunks of so many bytes, as a server sends what it makes as it goes. With
+    `session` the answer is a handshake, after whose head the connection is a WebSocket.
+    """
+
+    __slots__ = ("block", "body", "delay", "events", "headers", "session", "status")
 
     def __init__(
         self,
@@ -69,21 +74,25 @@ class Answer:
         body: bytes = b"",
         events: Iterable[Event] | None = None,
         delay: float = 0.0,
+        block: int = 0,
+        session: Session | None = None,
     ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
         self.events = events
         self.delay = delay
+        self.block = block
+        self.session = session
 
 
 class Script:
     """Bytes to send and what to do then. `close_after`: seconds a kept connection stays open, None for ever.
 
-    `status` is for the log: 0 when no head is sent.
+    `status` is for the log: 0 when no head is sent. With `session` the connection is a WebSocket from then on.
     """
 
-    __slots__ = ("close_after", "ending", "pieces", "record", "status")
+    __slots__ = ("close_after", "ending", "pieces", "record", "session", "status")
 
     def __init__(
         self,
@@ -97,6 +106,7 @@ class Script:
         self.status = status
         self.close_after: float | None = None
         self.record: Record | None = None
+        self.session: Session | None = None
 
 
 def head(status: int, headers: Headers) -> bytes:
@@ -113,8 +123,40 @@ def chunked_head(answer: Answer) -> bytes:
     return head(answer.status, [*answer.headers, (b"transfer-encoding", b"chunked")])
 
 
+def own_head(answer: Answer) -> bytes:
+    """The head that the answer has when nothing is wrong with it, framing included."""
+    if answer.session is not None:
+        return head(answer.status, answer.headers)
+    if answer.events is not None or answer.block:
+        return chunked_head(answer)
+    return sized_head(answer, len(answer.body))
+
+
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def blocks(body: bytes, size: int) -> Iterator[Piece]:
+    """A body in chunks of `size` bytes, without the last, empty one."""
+    for at in range(0, len(body), size):
+        yield Piece(chunk(body[at : at + size]))
+
+
+def without_body(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same pieces up to the end of the last head, as HEAD is answered; interim heads (1xx) are passed on."""
+    seen = b""
+    for piece in pieces:
+        start = len(seen)
+        seen += piece.data
+        end = seen.find(b"\r\n\r\n")
+        while end >= 0 and seen.startswith(b"HTTP/1.1 1"):
+            seen = seen[end + 4 :]
+            start -= end + 4
+            end = seen.find(b"\r\n\r\n")
+        if end >= 0:
+            yield piece._replace(data=piece.data[: end + 4 - start])
+            return
+        yield piece
 
 
 def event_pieces(events: Iterable[Event]) -> Iterator[Piece]:
@@ -125,8 +167,16 @@ def event_pieces(events: Iterable[Event]) -> Iterator[Piece]:
 
 def honest(answer: Answer) -> Script:
     """The answer as a well-behaved server sends it: Content-Length for a body, chunks for events."""
+    if answer.session is not None:
+        script = Script((Piece(own_head(answer), answer.delay),), status=answer.status)
+        script.session = answer.session
+        return script
     if answer.events is None:
-        return Script((Piece(sized_head(answer, len(answer.body)) + answer.body, answer.delay),), status=answer.status)
+        first = own_head(answer)
+        if answer.block:
+            pieces = chain((Piece(first, answer.delay),), blocks(answer.body, answer.block), (Piece(LAST_CHUNK),))
+            return Script(pieces, status=answer.status)
+        return Script((Piece(first + answer.body, answer.delay),), status=answer.status)
     return streamed(answer, answer.events)
 
 

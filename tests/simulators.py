@@ -39,7 +39,10 @@ START_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as a provider logged it. `headers` keeps order and case; `header()` finds by lower-case name."""
+    """One request as a provider logged it. `headers` keeps order and case; `header()` finds by lower-case name.
+
+    A WebSocket is one too: `messages_*` count whole messages, `close_code` is what the peer's close frame said.
+    """
 
     number: int
     connection: int
@@ -57,6 +60,9 @@ class Received:
     finished: bool
     disconnected: bool
     disconnected_after: float | None
+    messages_received: int
+    messages_sent: int
+    close_code: int | None
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key.lower() == name), None)

@@ -6,7 +6,7 @@ against and what the table in the documentation is checked against.
 
 from __future__ import annotations
 
-from simulator.faults import bodies, connections, framing, statuses, streams
+from simulator.faults import bodies, connections, framing, sockets, statuses, streams
 from simulator.faults.base import Fault, Scene
 
 AnyFault = (
@@ -21,6 +21,7 @@ AnyFault = (
     | connections.SlowDrip
     | bodies.ResetMidBody
     | bodies.CutMidBody
+    | bodies.StallMidBody
     | bodies.CutJson
     | bodies.InvalidJson
     | bodies.HtmlIn200
@@ -45,6 +46,13 @@ AnyFault = (
     | statuses.Redirect
     | statuses.EarlyHints
     | framing.Framing
+    | sockets.BadAccept
+    | sockets.WrongSubprotocol
+    | sockets.Close
+    | sockets.Reset
+    | sockets.Stall
+    | sockets.NoPong
+    | sockets.HalfClose
 )
 
 CATALOGUE: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in AnyFault.__args__}

@@ -63,6 +63,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     model: str | None = None
     stream: bool | None = None
 
+    # Whether it can strike ordinary requests, and requests to upgrade to a WebSocket.
+    on_requests = True
+    on_upgrades = True
     # The content filter's second form leaves the answer whole but has the model refuse in it.
     refuses = False
 
@@ -80,7 +83,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
     def matches(self, request: Request, model: str | None, stream: bool) -> bool:
         return (
-            (self.path is None or request.path.endswith(self.path))
+            (self.on_upgrades if request.upgrade else self.on_requests)
+            and (self.path is None or request.path.endswith(self.path))
             and (self.model is None or self.model == model)
             and (self.stream is None or self.stream == stream)
         )

@@ -6,7 +6,7 @@ On a stream the byte-counting ones count the bytes of its events.
 from __future__ import annotations
 
 import gzip
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from simulator.faults.base import Count, Fault, Positive, Scene, Seconds
@@ -17,9 +17,11 @@ from simulator.script import (
     Piece,
     Role,
     Script,
+    blocks,
     chunk,
     chunked_head,
     honest,
+    own_head,
     sized_head,
     streamed,
 )
@@ -54,12 +56,17 @@ def _cut(answer: Answer, after_bytes: int | None, ending: Ending) -> Script:
         return streamed(answer, _first_bytes(answer.events, limit), ending)
     limit = len(answer.body) // 2 if after_bytes is None else after_bytes
     part = answer.body[: min(limit, max(0, len(answer.body) - 1))]
-    return Script((Piece(sized_head(answer, len(answer.body)) + part, answer.delay),), ending, status=answer.status)
+    first = own_head(answer)
+    if answer.block:
+        pieces = chain((Piece(first, answer.delay),), blocks(part, answer.block))
+        return Script(pieces, ending, status=answer.status)
+    return Script((Piece(first + part, answer.delay),), ending, status=answer.status)
 
 
 class ResetMidBody(Fault, tag="reset_mid_body", frozen=True):
     """RST after `after_bytes` of the body (default: half of it)."""
 
+    on_upgrades = False
     after_bytes: Count | None = None
 
     def play(self, scene: Scene) -> Script:
@@ -69,15 +76,27 @@ class ResetMidBody(Fault, tag="reset_mid_body", frozen=True):
 class CutMidBody(Fault, tag="cut_mid_body", frozen=True):
     """FIN after `after_bytes` of the body (default: half of it), short of its Content-Length or last chunk."""
 
+    on_upgrades = False
     after_bytes: Count | None = None
 
     def play(self, scene: Scene) -> Script:
         return _cut(scene.answer(), self.after_bytes, Ending.CLOSE)
 
 
+class StallMidBody(Fault, tag="stall_mid_body", frozen=True):
+    """Silence after `after_bytes` of the body (default: half of it), the connection open."""
+
+    on_upgrades = False
+    after_bytes: Count | None = None
+
+    def play(self, scene: Scene) -> Script:
+        return _cut(scene.answer(), self.after_bytes, Ending.HANG)
+
+
 class CutJson(Fault, tag="cut_json", frozen=True):
     """Only the first `after_bytes` of the body (default: half), framed as if that were all."""
 
+    on_upgrades = False
     after_bytes: Count | None = None
 
     def play(self, scene: Scene) -> Script:
@@ -117,12 +136,16 @@ class ErrorIn200(Fault, tag="error_in_200", frozen=True):
 class IgnoreStream(Fault, tag="ignore_stream", frozen=True):
     """A JSON answer where a stream was asked for."""
 
+    on_upgrades = False
+
     def play(self, scene: Scene) -> Script:
         return honest(scene.answer(stream=False))
 
 
 class Gzip(Fault, tag="gzip", frozen=True):
     """The honest body packed with gzip, asked for or not."""
+
+    on_upgrades = False
 
     def play(self, scene: Scene) -> Script:
         answer = scene.answer()
@@ -138,15 +161,21 @@ class Gzip(Fault, tag="gzip", frozen=True):
 
 
 class HugeBody(Fault, tag="huge_body", frozen=True):
-    """A valid answer of `bytes`: a JSON document padded in a field of its own, a stream with one huge content event."""
+    """A valid answer of `bytes`: a JSON document padded in a field of its own, other bodies at their end; in a stream,
+    one huge content event.
+    """
 
+    on_upgrades = False
     bytes: Positive = 64 * 1024 * 1024
 
     def play(self, scene: Scene) -> Script:
         answer = scene.answer()
         if answer.events is None:
-            # {"padding":"xxx…", then the document's own fields.
-            start, end = b'{"padding":"', b'",' + answer.body[1:]
+            if answer.body.startswith(b"{"):
+                # {"padding":"xxx…", then the document's own fields.
+                start, end = b'{"padding":"', b'",' + answer.body[1:]
+            else:
+                start, end = answer.body, b""
             padding = max(0, self.bytes - len(start) - len(end))
             pieces = [Piece(sized_head(answer, len(start) + padding + len(end)) + start, answer.delay)]
             whole, rest = divmod(padding, _BLOCK)
@@ -170,6 +199,7 @@ class HugeBody(Fault, tag="huge_body", frozen=True):
 class EndlessBody(Fault, tag="endless_body", frozen=True):
     """A body that never ends, as fast as it is read or one block per `seconds`; on a stream, one event without end."""
 
+    on_upgrades = False
     seconds: Seconds = 0.0
 
     def play(self, scene: Scene) -> Script:

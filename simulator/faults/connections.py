@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from simulator.faults.base import Fault, Positive, Scene, Seconds
-from simulator.script import Ending, Piece, Script, chunked_head, honest, sized_head
+from simulator.script import Ending, Piece, Script, honest, own_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +70,7 @@ class HangAfterHeaders(Fault, tag="hang_after_headers", frozen=True):
 
     def play(self, scene: Scene) -> Script:
         answer = scene.answer()
-        head = sized_head(answer, len(answer.body)) if answer.events is None else chunked_head(answer)
-        return Script((Piece(head, answer.delay),), Ending.HANG, status=answer.status)
+        return Script((Piece(own_head(answer), answer.delay),), Ending.HANG, status=answer.status)
 
 
 class KeepaliveRace(Fault, tag="keepalive_race", frozen=True):
@@ -92,6 +91,7 @@ class KeepaliveRace(Fault, tag="keepalive_race", frozen=True):
 class IdleClose(Fault, tag="idle_close", frozen=True):
     """The honest answer, and the connection closed `seconds` later although it was to be kept."""
 
+    on_upgrades = False
     seconds: Seconds = 0.0
 
     def play(self, scene: Scene) -> Script:

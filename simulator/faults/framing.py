@@ -45,6 +45,7 @@ Kind = Literal[
 class Framing(Fault, tag="framing", frozen=True):
     """The honest answer in a broken frame; `bytes` sizes `huge_header`, `count` numbers `many_headers`."""
 
+    on_upgrades = False
     kind: Kind = "cl_and_te"
     bytes: Positive = 128 * 1024
     count: Positive = 1000

@@ -11,6 +11,7 @@ import msgspec
 
 from simulator.faults.base import Fault, HttpStatus, Positive, Scene, Seconds
 from simulator.script import Answer, Piece, Script, honest
+from simulator.wire.base import too_long
 
 RetryForm = Literal["seconds", "http-date", "ms", "none"]
 _MESSAGES = {
@@ -89,21 +90,14 @@ class Billing(Fault, tag="billing", frozen=True):
 
 
 class ContextLength(Fault, tag="context_length", frozen=True):
-    """The refusal of a prompt longer than the model's window of `window` tokens."""
+    """The refusal of a prompt, whatever its length, as longer than a window of `window` tokens."""
 
     window: Positive = 8192
     status: HttpStatus = 400
 
     def play(self, scene: Scene) -> Script:
         asked = self.window + 1808
-        if scene.wire.name == "anthropic":
-            message = f"prompt is too long: {asked} tokens > {self.window} maximum"
-        else:
-            message = (
-                f"This model's maximum context length is {self.window} tokens. However, your messages resulted in "
-                f"{asked} tokens. Please reduce the length of the messages."
-            )
-        return scene.refuse(self.status, message, code="context_length_exceeded")
+        return scene.refuse(self.status, too_long(scene.wire.name, self.window, asked), code="context_length_exceeded")
 
 
 class ContentFilter(Fault, tag="content_filter", frozen=True):

@@ -5,19 +5,22 @@ Shapes follow the official SDK's types, which tests hold in strict mode. No stat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import orjson
 
 from simulator import content
-from simulator.script import Answer, Event, Role
-from simulator.wire.base import SSE_TYPE, ApiError, Voice, demand, json_answer, positive, text_of
+from simulator.script import Event, Role
+from simulator.wire.base import ApiError, Voice, bearer, demand, json_answer, positive, sse_answer, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from simulator.behaviour import Behaviour, Reply
     from simulator.connection import Request
+    from simulator.script import Answer
+    from simulator.websocket import Talker
 
 _TYPES = {
     400: "invalid_request_error",
@@ -36,6 +39,7 @@ class AnthropicWire:
     """api.anthropic.com as far as a router meets it."""
 
     name = "anthropic"
+    prefix = "/v1"
     default_models = ("claude-sonnet-4-5", "claude-haiku-4-5")
 
     def answer(self, request: Request, path: str, document: Any, voice: Voice) -> Answer:
@@ -53,15 +57,15 @@ class AnthropicWire:
             return json_answer({"input_tokens": _prompt_tokens(document)}, voice.head_delay())
         return _message(document, voice)
 
+    def converse(self, request: Request, path: str, voice: Voice) -> Talker:
+        raise ApiError(404, "Not found")
+
+    def subprotocols(self, behaviour: Behaviour) -> tuple[str, ...] | None:
+        return ()
+
     def credential(self, request: Request) -> list[bytes]:
-        found = []
         key = request.header(b"x-api-key")
-        if key is not None:
-            found.append(key)
-        bearer = request.header(b"authorization")
-        if bearer is not None:
-            found.append(bearer[7:] if bearer[:7].lower() == b"bearer " else bearer)
-        return found
+        return [*bearer(request), *([key] if key is not None else [])]
 
     def headers(self, voice: Voice) -> list[tuple[bytes, bytes]]:
         return [
@@ -83,7 +87,7 @@ class AnthropicWire:
         return _frame(document)
 
     def ping(self) -> bytes:
-        return b'event: ping\ndata: {"type": "ping"}\n\n'
+        return _PING
 
 
 def _frame(document: Any) -> bytes:
@@ -95,12 +99,13 @@ def _message(document: Any, voice: Voice) -> Answer:
     if limit is None:
         raise ApiError(400, "max_tokens: Field required", param="max_tokens")
     limit = positive(limit, "max_tokens")
-    block, said, stop = _block(document, voice, limit)
-    thought = _thought(document, voice)
     prompt = _prompt_tokens(document)
+    voice.check_window("anthropic", document["model"], prompt)
+    blocks, stop = _blocks(document, voice, limit)
+    tokens = sum(len(block.parts) for block in blocks)
     usage = {
         "input_tokens": prompt,
-        "output_tokens": len(said) + (len(thought) if thought else 0),
+        "output_tokens": tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": voice.cached(prompt),
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
@@ -116,89 +121,111 @@ def _message(document: Any, voice: Voice) -> Answer:
         "stop_sequence": None,
         "usage": usage,
     }
+    sequences = document.get("stop_sequences") or [None]
+    end = {"stop_reason": stop, "stop_sequence": sequences[0] if stop == "stop_sequence" else None}
     if document.get("stream"):
-        events = _events(voice, message, thought, block, said, stop)
-        return Answer(200, [SSE_TYPE, (b"cache-control", b"no-cache")], events=events, delay=voice.head_delay())
-    if thought:
-        message["content"].append({"type": "thinking", "thinking": "".join(thought), "signature": _SIGNATURE})
-    if said:
-        message["content"].append(block)
-    message["stop_reason"] = stop
-    return json_answer(message, voice.whole_delay(len(said)))
+        return sse_answer(_events(voice, message, blocks, end), voice)
+    return json_answer({**message, "content": [block.whole for block in blocks], **end}, voice.whole_delay(tokens))
 
 
 _SIGNATURE = "c2ltdWxhdGVk"
+_PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
-def _events(
-    voice: Voice, message: dict[str, Any], thought: list[str] | None, block: dict[str, Any], said: list[str], stop: str
-) -> Iterator[Event]:
+class Block(NamedTuple):
+    """One block of content: as it is when whole, as its start announces it, and its parts as they are streamed."""
+
+    whole: dict[str, Any]
+    start: dict[str, Any]
+    parts: list[str]
+
+
+def _events(voice: Voice, message: dict[str, Any], blocks: list[Block], end: dict[str, Any]) -> Iterator[Event]:
     usage = message["usage"]
     yield Event(
         _frame({"type": "message_start", "message": {**message, "usage": {**usage, "output_tokens": 1}}}), Role.OPENING
     )
-    index = 0
-    if thought:
-        empty = {"type": "thinking", "thinking": "", "signature": ""}
-        yield Event(_frame({"type": "content_block_start", "index": 0, "content_block": empty}), Role.OPENING)
-        yield from voice.paced(_delta(0, {"type": "thinking_delta", "thinking": part}) for part in thought)
-        yield Event(_delta(0, {"type": "signature_delta", "signature": _SIGNATURE}), Role.CONTENT)
-        yield Event(_frame({"type": "content_block_stop", "index": 0}), Role.CONTENT)
-        index = 1
-    if said:
-        yield from _block_events(voice, index, block, said, opened=thought is not None)
-        yield Event(_frame({"type": "content_block_stop", "index": index}), Role.FINISH)
-    delta = {"stop_reason": stop, "stop_sequence": None}
-    yield Event(
-        _frame({"type": "message_delta", "delta": delta, "usage": {"output_tokens": usage["output_tokens"]}}),
-        Role.FINISH,
-    )
+    for index, block in enumerate(blocks):
+        last = index == len(blocks) - 1
+        yield from _block_events(voice, index, block)
+        yield Event(_frame({"type": "content_block_stop", "index": index}), Role.FINISH if last else Role.CONTENT)
+    counted = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    total = {name: usage[name] for name in counted}
+    yield Event(_frame({"type": "message_delta", "delta": end, "usage": total}), Role.FINISH)
     yield Event(_frame({"type": "message_stop"}), Role.TERMINATOR)
 
 
-def _block_events(voice: Voice, index: int, block: dict[str, Any], said: list[str], *, opened: bool) -> Iterator[Event]:
-    """The block's start and deltas; `opened` when content came before it."""
-    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
-    if block["type"] == "tool_use":
-        start = _frame({"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}})
-        deltas = [_delta(index, {"type": "input_json_delta", "partial_json": part}) for part in said]
-        yield Event(ping, Role.CONTENT if opened else Role.OPENING)
+def _block_events(voice: Voice, index: int, block: Block) -> Iterator[Event]:
+    """The block's start and deltas; a ping comes within the first one that is no thinking."""
+    begun = index > 0
+    role = Role.CONTENT if begun else Role.OPENING
+    start = _frame({"type": "content_block_start", "index": index, "content_block": block.start})
+    kind = block.whole["type"]
+    if kind == "tool_use":
+        deltas = [_delta(index, {"type": "input_json_delta", "partial_json": part}) for part in block.parts]
+        yield Event(_PING, role)
         # The name of the tool is content already.
-        yield from voice.paced(iter([start, *deltas]), begun=opened)
+        yield from voice.paced(iter([start, *deltas]), begun=begun)
         return
-    role = Role.CONTENT if opened else Role.OPENING
-    yield Event(_frame({"type": "content_block_start", "index": index, "content_block": {**block, "text": ""}}), role)
-    yield Event(ping, role)
+    yield Event(start, role)
+    field = "thinking" if kind == "thinking" else "text"
+    if kind == "text":
+        yield Event(_PING, role)
     # Deltas differ only in their text, so all but that is encoded once.
-    before, after = _delta(index, {"type": "text_delta", "text": "\0"}).split(b'"\\u0000"')
-    yield from voice.paced((before + orjson.dumps(part) + after for part in said), begun=opened)
+    before, after = _delta(index, {"type": f"{field}_delta", field: "\0"}).split(b'"\\u0000"')
+    yield from voice.paced((before + orjson.dumps(part) + after for part in block.parts), begun=begun)
+    if kind == "thinking":
+        yield Event(_delta(index, {"type": "signature_delta", "signature": _SIGNATURE}), Role.CONTENT)
 
 
 def _delta(index: int, delta: dict[str, Any]) -> bytes:
     return _frame({"type": "content_block_delta", "index": index, "delta": delta})
 
 
-def _block(document: Any, voice: Voice, limit: int | None) -> tuple[dict[str, Any], list[str], str]:
-    """The block that answers, its text in streamed parts, and the stop reason."""
-    text = {"type": "text", "text": ""}
+# -- what is said ----------------------------------------------------------------------------
+def _blocks(document: Any, voice: Voice, limit: int | None) -> tuple[list[Block], str]:
+    """The blocks that answer, and the stop reason."""
     if voice.refused:
-        return text, [], "refusal"
+        return [], "refusal"
+    if voice.reply is not None:
+        return _dictated(voice.reply, voice)
+    blocks = []
+    wanted = document.get("thinking")
+    if isinstance(wanted, dict) and wanted.get("type") in ("enabled", "adaptive"):
+        blocks.append(_thinking(content.words(voice.name, "thinking", 6)))
     tool = _tool(document)
     if tool is not None:
         value = content.fitting(tool.get("input_schema") or {"type": "object"}, voice.name)
-        block = {"type": "tool_use", "id": voice.ident("toolu_"), "name": tool.get("name", ""), "input": value}
-        return block, content.fragments(orjson.dumps(value).decode()), "tool_use"
-    prompt = text_of(document["messages"][-1].get("content"))
-    said, short = voice.tokens(prompt, limit)
-    text["text"] = "".join(said)
-    return text, said, "max_tokens" if short else "end_turn"
+        return [*blocks, _use(voice.ident("toolu_"), tool.get("name", ""), value)], "tool_use"
+    said, short = voice.tokens(text_of(document["messages"][-1].get("content")), limit)
+    if said:
+        blocks.append(_text(said))
+    return blocks, "max_tokens" if short else "end_turn"
 
 
-def _thought(document: Any, voice: Voice) -> list[str] | None:
-    wanted = document.get("thinking")
-    if voice.refused or not isinstance(wanted, dict) or wanted.get("type") not in ("enabled", "adaptive"):
-        return None
-    return content.words(voice.name, "thinking", 6)
+def _dictated(reply: Reply, voice: Voice) -> tuple[list[Block], str]:
+    blocks = [_thinking(content.cut(reply.reasoning))] if reply.reasoning else []
+    blocks += [_text(content.cut(text)) for text in (reply.text, reply.refusal) if text]
+    blocks += [
+        _use(call.id or f"{voice.ident('toolu_')}_{number}", call.name, call.arguments)
+        for number, call in enumerate(reply.tool_calls)
+    ]
+    fitting = "tool_use" if reply.tool_calls else "refusal" if reply.refusal else "end_turn"
+    return blocks, reply.stop_reason or fitting
+
+
+def _thinking(parts: list[str]) -> Block:
+    whole = {"type": "thinking", "thinking": "".join(parts), "signature": _SIGNATURE}
+    return Block(whole, {"type": "thinking", "thinking": "", "signature": ""}, parts)
+
+
+def _text(parts: list[str]) -> Block:
+    return Block({"type": "text", "text": "".join(parts)}, {"type": "text", "text": ""}, parts)
+
+
+def _use(ident: str, name: str, value: Any) -> Block:
+    start = {"type": "tool_use", "id": ident, "name": name, "input": {}}
+    return Block({**start, "input": value}, start, content.fragments(orjson.dumps(value).decode()))
 
 
 def _tool(document: Any) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The OpenAI wire: chat completions, completions, embeddings, models; responses live next door.
+"""The OpenAI wire: completions, embeddings, models; the other resources live next door.
 
 Shapes follow the official SDK's types, which tests hold in strict mode. No state, no faults, no sockets.
 """
@@ -14,15 +14,37 @@ from zlib import crc32
 import orjson
 
 from simulator import content
-from simulator.script import Answer, Event, Role
-from simulator.wire.base import SSE_TYPE, ApiError, Voice, demand, json_answer, missing, positive, text_of
+from simulator.script import Event, Role
+from simulator.wire.audio import speak, transcribe, translate
+from simulator.wire.base import (
+    ApiError,
+    Voice,
+    bearer,
+    data_frame,
+    demand,
+    json_answer,
+    known_model,
+    missing,
+    positive,
+    sse_answer,
+    text_of,
+    token_usage,
+)
+from simulator.wire.chat import chat
+from simulator.wire.images import edit, generate, vary
+from simulator.wire.realtime import Realtime
 from simulator.wire.responses import respond
+from simulator.wire.scoring import moderate, rerank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from simulator.behaviour import Behaviour
     from simulator.connection import Request
+    from simulator.script import Answer
+    from simulator.websocket import Talker
 
+_KEY_PROTOCOL = b"openai-insecure-api-key."
 _CREATED = 1_700_000_000
 _DIMENSIONS = 1536
 _TYPES = {
@@ -43,6 +65,7 @@ class OpenAIWire:
     """api.openai.com as far as a router meets it."""
 
     name = "openai"
+    prefix = "/v1"
     default_models = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
 
     def answer(self, request: Request, path: str, document: Any, voice: Voice) -> Answer:
@@ -51,18 +74,28 @@ class OpenAIWire:
         resource = _RESOURCES.get(path)
         if resource is None:
             raise ApiError(404, f"Invalid URL ({request.method} {request.path})")
-        demand(request, document, voice)
+        demand(request, document, voice, default=_DEFAULT_MODELS.get(path))
         return resource(document, voice)
 
+    def converse(self, request: Request, path: str, voice: Voice) -> Talker:
+        if path != "/realtime":
+            raise ApiError(404, f"Invalid URL ({request.method} {request.path})")
+        model = request.parameter("model")
+        known_model(model, voice)
+        return Realtime(voice, str(model))
+
+    def subprotocols(self, behaviour: Behaviour) -> tuple[str, ...] | None:
+        return behaviour.subprotocols if behaviour.subprotocols is not None else ("realtime",)
+
     def credential(self, request: Request) -> list[bytes]:
-        found = []
-        bearer = request.header(b"authorization")
-        if bearer is not None:
-            found.append(bearer[7:] if bearer[:7].lower() == b"bearer " else bearer)
+        found = bearer(request)
         for name in (b"api-key", b"x-api-key"):  # Azure and its like
             value = request.header(name)
             if value is not None:
                 found.append(value)
+        for offered in (request.header(b"sec-websocket-protocol") or b"").split(b","):
+            if offered.strip().startswith(_KEY_PROTOCOL):  # browsers cannot set headers
+                found.append(offered.strip()[len(_KEY_PROTOCOL) :])
         return found
 
     def headers(self, voice: Voice) -> list[tuple[bytes, bytes]]:
@@ -87,164 +120,10 @@ class OpenAIWire:
         return b"data: " + self.error(status, message) + b"\n\n"
 
     def event(self, document: Any) -> bytes:
-        return _frame(document)
+        return data_frame(document)
 
     def ping(self) -> bytes:
         return b": ping\n\n"
-
-
-def _frame(document: Any) -> bytes:
-    return b"data: " + orjson.dumps(document) + b"\n\n"
-
-
-# -- chat completions ------------------------------------------------------------------------
-def _chat(document: Any, voice: Voice) -> Answer:
-    messages = document.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ApiError(
-            400, "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
-        )
-    limit = positive(document.get("max_completion_tokens", document.get("max_tokens")), "max_tokens")
-    texts = [text_of(message.get("content")) for message in messages if isinstance(message, dict)]
-    prompt_tokens = content.tokens_of(*texts)
-    call = _tool_call(document, voice)
-    structured = _structured(document, voice)
-    if call is not None:
-        said, finish = content.fragments(call["function"]["arguments"]), "tool_calls"
-    elif structured is not None:
-        said, finish = content.fragments(structured), "stop"
-    else:
-        said, short = voice.tokens(texts[-1] if texts else "", limit)
-        finish = "length" if short else "stop"
-    if voice.refused:
-        said, finish, call = [], "content_filter", None
-    choices = positive(document.get("n"), "n") or 1
-    usage = _usage(prompt_tokens, len(said) * choices, voice)
-    if document.get("stream"):
-        return _chat_stream(document, voice, said, finish, call, usage, choices)
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(said), "refusal": None, "annotations": []}
-    if call is not None:
-        message["content"] = None
-        message["tool_calls"] = [call]
-    elif voice.refused:
-        message["content"] = None
-    answer: dict[str, Any] = {
-        "id": voice.ident("chatcmpl-"),
-        "object": "chat.completion",
-        "created": voice.created(),
-        "model": document["model"],
-        "choices": [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": finish} for index in range(choices)
-        ],
-        "service_tier": "default",
-        "system_fingerprint": "fp_simulated",
-    }
-    if usage is not None:
-        answer["usage"] = usage
-    return json_answer(answer, voice.whole_delay(len(said)))
-
-
-def _chat_stream(
-    document: Any,
-    voice: Voice,
-    said: list[str],
-    finish: str,
-    call: dict[str, Any] | None,
-    usage: dict[str, Any] | None,
-    choices: int,
-) -> Answer:
-    asked = bool((document.get("stream_options") or {}).get("include_usage")) and usage is not None
-    base: dict[str, Any] = {
-        "id": voice.ident("chatcmpl-"),
-        "object": "chat.completion.chunk",
-        "created": voice.created(),
-        "model": document["model"],
-        "service_tier": "default",
-        "system_fingerprint": "fp_simulated",
-    }
-    # Chunks differ only in their text, so all but that is encoded once for the stream.
-    start = b"data: " + orjson.dumps(base)[:-1] + b',"choices":['
-    end = b'],"usage":null}\n\n' if asked else b"]}\n\n"
-
-    def chunk(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return start + orjson.dumps(choice) + end
-
-    def contents() -> Iterator[bytes]:
-        for index in range(choices):
-            if call is not None:
-                function = {"name": call["function"]["name"], "arguments": ""}
-                opened = {"index": 0, "id": call["id"], "type": "function", "function": function}
-                yield chunk(index, {"tool_calls": [opened]})
-                for part in said:
-                    yield chunk(index, {"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
-                continue
-            before, after = chunk(index, {"content": "\0"}).split(b'"\\u0000"')
-            for part in said:
-                yield before + orjson.dumps(part) + after
-
-    def events() -> Iterator[Event]:
-        for index in range(choices):
-            said_first = "" if call is None else None
-            yield Event(chunk(index, {"role": "assistant", "content": said_first, "refusal": None}), Role.OPENING)
-        yield from voice.paced(contents())
-        for index in range(choices):
-            yield Event(chunk(index, {}, finish), Role.FINISH)
-        if asked:
-            yield Event(_frame({**base, "choices": [], "usage": usage}), Role.FINISH)
-        yield Event(b"data: [DONE]\n\n", Role.TERMINATOR)
-
-    return Answer(200, [SSE_TYPE, (b"cache-control", b"no-cache")], events=events(), delay=voice.head_delay())
-
-
-def _usage(prompt: int, completion: int, voice: Voice) -> dict[str, Any] | None:
-    if not voice.behaviour.usage:
-        return None
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": voice.cached(prompt), "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-
-
-def _tool_call(document: Any, voice: Voice) -> dict[str, Any] | None:
-    """One call of the tool the caller forces, else of the first; none when the last message is a tool's result."""
-    tools = [tool for tool in document.get("tools") or () if isinstance(tool, dict) and tool.get("type") == "function"]
-    choice = document.get("tool_choice", "auto")
-    last = document["messages"][-1]
-    if not tools or choice == "none" or (isinstance(last, dict) and last.get("role") == "tool"):
-        return None
-    function = tools[0].get("function") or {}
-    if isinstance(choice, dict):
-        wanted = (choice.get("function") or {}).get("name")
-        function = next((tool["function"] for tool in tools if tool["function"].get("name") == wanted), None) or {}
-        if not function:
-            raise ApiError(400, f"Tool choice '{wanted}' not found in 'tools' parameter.", param="tool_choice")
-    arguments = orjson.dumps(content.fitting(function.get("parameters") or {"type": "object"}, voice.name)).decode()
-    return {
-        "id": voice.ident("call_"),
-        "type": "function",
-        "function": {"name": function.get("name", ""), "arguments": arguments},
-    }
-
-
-def _structured(document: Any, voice: Voice) -> str | None:
-    """The text of a structured answer, when the request wants one."""
-    wanted = document.get("response_format")
-    if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
-        return None
-    schema = (wanted.get("json_schema") or {}).get("schema") or {
-        "type": "object",
-        "properties": {"answer": {"type": "string"}},
-    }
-    return orjson.dumps(content.fitting(schema, voice.name)).decode()
 
 
 # -- completions -----------------------------------------------------------------------------
@@ -252,11 +131,12 @@ def _completion(document: Any, voice: Voice) -> Answer:
     if "prompt" not in document:
         raise missing("prompt")
     prompt = text_of(document["prompt"])
+    voice.check_window("openai", document["model"], content.tokens_of(prompt))
     said, short = voice.tokens(prompt, positive(document.get("max_tokens"), "max_tokens"))
     finish = "content_filter" if voice.refused else "length" if short else "stop"
     if voice.refused:
         said = []
-    usage = _usage(content.tokens_of(prompt), len(said), voice)
+    usage = token_usage(content.tokens_of(prompt), len(said), voice)
     base = {
         "id": voice.ident("cmpl-"),
         "object": "text_completion",
@@ -277,13 +157,13 @@ def _completion(document: Any, voice: Voice) -> Answer:
     extra = {"usage": None} if asked else {}
 
     def events() -> Iterator[Event]:
-        yield from voice.paced(_frame({**base, "choices": choices(part, None), **extra}) for part in said)
-        yield Event(_frame({**base, "choices": choices("", finish), **extra}), Role.FINISH)
+        yield from voice.paced(data_frame({**base, "choices": choices(part, None), **extra}) for part in said)
+        yield Event(data_frame({**base, "choices": choices("", finish), **extra}), Role.FINISH)
         if asked:
-            yield Event(_frame({**base, "choices": [], "usage": usage}), Role.FINISH)
+            yield Event(data_frame({**base, "choices": [], "usage": usage}), Role.FINISH)
         yield Event(b"data: [DONE]\n\n", Role.TERMINATOR)
 
-    return Answer(200, [SSE_TYPE, (b"cache-control", b"no-cache")], events=events(), delay=voice.head_delay())
+    return sse_answer(events(), voice)
 
 
 # -- embeddings and models -------------------------------------------------------------------
@@ -332,8 +212,22 @@ def _models(path: str, voice: Voice, models: tuple[str, ...]) -> Answer:
 
 
 _RESOURCES = {
-    "/chat/completions": _chat,
+    "/audio/speech": speak,
+    "/audio/transcriptions": transcribe,
+    "/audio/translations": translate,
+    "/chat/completions": chat,
     "/completions": _completion,
     "/embeddings": _embeddings,
+    "/images/edits": edit,
+    "/images/generations": generate,
+    "/images/variations": vary,
+    "/moderations": moderate,
+    "/rerank": rerank,
     "/responses": respond,
+}
+_DEFAULT_MODELS = {
+    "/images/edits": "gpt-image-1",
+    "/images/generations": "dall-e-2",
+    "/images/variations": "dall-e-2",
+    "/moderations": "omni-moderation-latest",
 }

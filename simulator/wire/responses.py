@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from simulator import content
-from simulator.script import Answer, Event, Role
-from simulator.wire.base import SSE_TYPE, ApiError, Voice, json_answer, missing, positive, text_of
+from simulator.script import Event, Role
+from simulator.wire.base import ApiError, Voice, json_answer, missing, positive, sse_answer, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from simulator.script import Answer
 
 
 def respond(document: Any, voice: Voice) -> Answer:
@@ -22,6 +24,7 @@ def respond(document: Any, voice: Voice) -> Answer:
     if not asked:
         raise missing("input")
     limit = positive(document.get("max_output_tokens"), "max_output_tokens")
+    voice.check_window("openai", document["model"], _prompt_tokens(document, asked))
     function = _function(document, asked)
     schema = _schema(document)
     short = False
@@ -43,12 +46,7 @@ def respond(document: Any, voice: Voice) -> Answer:
         return json_answer(final, voice.whole_delay(len(said)))
     first = _response(document, voice, asked, 0, "in_progress", [])
     first["usage"] = None
-    return Answer(
-        200,
-        [SSE_TYPE, (b"cache-control", b"no-cache")],
-        events=_events(voice, first, final, item, said),
-        delay=voice.head_delay(),
-    )
+    return sse_answer(_events(voice, first, final, item, said), voice)
 
 
 def _events(
@@ -116,7 +114,7 @@ def _item(voice: Voice, function: dict[str, Any] | None, text: str, status: str)
 def _response(
     document: Any, voice: Voice, asked: Any, tokens: int, status: str, output: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    prompt = content.tokens_of(text_of(asked), text_of(document.get("instructions")))
+    prompt = _prompt_tokens(document, asked)
     created = voice.created()
     usage = {
         "input_tokens": prompt,
@@ -157,6 +155,10 @@ def _response(
         "user": document.get("user"),
         "metadata": document.get("metadata") or {},
     }
+
+
+def _prompt_tokens(document: Any, asked: Any) -> int:
+    return content.tokens_of(text_of(asked), text_of(document.get("instructions")))
 
 
 def _function(document: Any, asked: Any) -> dict[str, Any] | None:

@@ -262,7 +262,7 @@ def test_a_taken_port_is_one_clear_line() -> None:
         ("[", "not JSON"),
         ("[]", "no providers"),
         ('[{"name": "a"}, {"name": "a"}]', "must differ"),
-        ('[{"name": "a", "wire": "smoke"}]', "a: wire must be one of openai, anthropic"),
+        ('[{"name": "a", "wire": "smoke"}]', "a: wire must be one of openai, anthropic, generic"),
         ('[{"name": "a", "port": "x"}]', "port"),
         ('[{"name": "a", "behaviour": {"faults": ["nope"]}}]', "a: Invalid value 'nope'"),
         ('[{"name": "a", "certificate": "/nowhere.pem"}]', "a: "),

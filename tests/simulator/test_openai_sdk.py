@@ -268,7 +268,7 @@ def test_an_honest_provider_refuses_what_is_missing_or_wrong(client: openai.Open
     with pytest.raises(openai.BadRequestError, match="model"):
         client.chat.completions.create(model="", messages=HELLO)
     with pytest.raises(openai.NotFoundError, match="Invalid URL"):
-        client.moderations.create(input="x")
+        client.files.list()
 
     acme.behave(models=["gpt-4o"])
     with pytest.raises(openai.NotFoundError) as caught_model:
