@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 PROVIDER_COLUMNS = {
     **{name: name for name in ("slug", "name", "wire", "base_url", "network", "auth", "headers", "query", "proxy")},
     **{name: name for name in ("region", "tags", "weight", "capacity", "max_concurrency", "prices", "circuit")},
-    "quarantine": "quarantine",
+    **{name: name for name in ("quarantine", "context", "stream_usage")},
     "models": "model_map",
 }
 PROFILE_COLUMNS = {
     **{name: name for name in ("slug", "name", "strategy", "params", "affinity", "failover", "scenario")},
-    **{name: name for name in ("accounting", "require_tags")},
+    **{name: name for name in ("limits", "accounting", "require_tags")},
 }
 RULE_COLUMNS = {
     **{name: name for name in ("name", "description", "enabled", "when", "strategy", "params")},
@@ -42,6 +42,7 @@ KEY_COLUMNS = {
     **{name: name for name in ("name", "profile", "scopes", "enabled", "expires", "region", "tags", "allow")},
     "models": "allowed_models",
     "profiles": "allowed_profiles",
+    "limits": "limits",
 }
 
 
@@ -101,6 +102,11 @@ def targets_of(row: Profile | Rule) -> list[dict[str, Any]]:
 def key_tree(row: AccessKey) -> dict[str, Any]:
     """An access key as the document writes it, without its value."""
     return _tree(row, KEY_COLUMNS, _KEY, document.AccessKey.OBJECTS)
+
+
+def limits_of(row: AccessKey) -> dict[str, Any]:
+    """Its limits in full; a key from before there were any has none."""
+    return {**_KEY["limits"], **row.limits}
 
 
 def policy_tree(row: Policy) -> dict[str, Any]:

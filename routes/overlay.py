@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Q
 from django.utils import timezone
 
-from routes import crypto
+from routes import crypto, draft
 from routes.models import AccessKey, ConfigRevision, Provider
 from routing_project.logs import get_logger
 
@@ -81,6 +81,7 @@ def key_document(row: AccessKey) -> dict[str, Any]:
         "models": row.allowed_models,
         "profiles": row.allowed_profiles,
         "allow": row.allow,
+        "limits": draft.limits_of(row),
     }
 
 

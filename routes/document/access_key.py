@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from routes.document.base import Label, Labels, Later, ModelName, Name, Slug, Strict
+from routes.document.base import Count, Label, Labels, ModelName, Name, Number, Slug, Strict
 from routes.scopes import SCOPES, Scope
 
 VALUE_PATTERN = r"^sbx_[A-Za-z0-9_-]{32,}$"
@@ -54,13 +54,15 @@ def _in_order(order: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(lambda values: sorted(set(values), key=order.index))
 
 
-class Limits(Strict):
-    rpm: Annotated[Any, Later(0, "limits per key are")] = 0
-    tpm: Annotated[Any, Later(0, "limits per key are")] = 0
-    concurrency: Annotated[Any, Later(0, "limits per key are")] = 0
-    usd_day: Annotated[Any, Later(0, "limits per key are")] = 0
-    usd_week: Annotated[Any, Later(0, "limits per key are")] = 0
-    usd_month: Annotated[Any, Later(0, "limits per key are")] = 0
+class KeyLimits(Strict):
+    """Requests and tokens per minute, requests in flight, USD per day, week and month in UTC. 0 = no limit."""
+
+    rpm: Count = 0
+    tpm: Count = 0
+    concurrency: Count = 0
+    usd_day: Number = 0
+    usd_week: Number = 0
+    usd_month: Number = 0
 
 
 class AccessKey(Strict):
@@ -81,4 +83,4 @@ class AccessKey(Strict):
     models: list[ModelName] | None = None
     profiles: list[Slug] | None = None
     allow: Annotated[list[Literal["debug", "overrides"]], _in_order(ALLOWANCES)] = Field(default_factory=list)
-    limits: Limits = Field(default_factory=Limits)
+    limits: KeyLimits = Field(default_factory=KeyLimits)

@@ -78,6 +78,8 @@ Labels = Annotated[list[Label], AfterValidator(unique)]
 
 TIDY = PlainSerializer(tidy, return_type=Any)
 Number = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False), TIDY]
+#: How many of something; in limits 0 = no limit.
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 #: Seconds; ``PositiveSeconds`` where 0 would make no sense.
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 7, allow_inf_nan=False), TIDY]
 PositiveSeconds = Annotated[float, Field(gt=0, le=86_400 * 7, allow_inf_nan=False), TIDY]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from routes.document.base import TIDY, Later, PositiveSeconds, Seconds, Strict
+from routes.document.base import TIDY, PositiveSeconds, Seconds, Strict
 
 #: Answered by rules of their own (quarantines), whatever the list says.
 NEVER_RETRIED = frozenset({401, 402, 403, 429})
@@ -89,7 +89,8 @@ FailoverMode = Annotated[Any, BeforeValidator(_mode), WithJsonSchema(_mode_schem
 
 
 class Failover(Strict):
-    """What happens inside a request when an attempt fails, and when a leader is kept behind the others."""
+    """What happens inside a request when an attempt fails, and when a leader is kept behind the others.
+    ``non_idempotent``: service routing sends a POST or PATCH again, too, that may have been carried out already."""
 
     mode: FailoverMode = "immediate"
     max_attempts: int = Field(default=3, ge=1, le=50)
@@ -98,7 +99,7 @@ class Failover(Strict):
     auth_errors: Literal["failover", "surface"] = "failover"
     when_all_unhealthy: Literal["try", "reject"] = "try"
     panic_concurrency: int = Field(default=10, ge=1, le=100_000)
-    non_idempotent: Annotated[Any, Later(False, "service routing is")] = False
+    non_idempotent: bool = False
     timeouts: Timeouts = Field(default_factory=Timeouts)
 
     @field_validator("retry_statuses")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from routes.document.affinity import Affinity
-from routes.document.base import Later, Name, Slug, Strict
+from routes.document.base import Count, Name, Slug, Strict
 from routes.document.errors import path_of, refused
 from routes.document.failover import Failover
 from routes.document.rule import MAX_RULES, Rule, settle
@@ -16,16 +16,18 @@ from routes.document.strategy import StrategyName, filled_params, unknown_member
 from routes.document.target import Targets, doubles
 from routes.engine import strategies
 
+#: Whether streams are asked for their usage: never, when the key has token or money limits, always.
+Accounting = Literal["off", "when_asked", "always"]
+#: Milliseconds. A request that waits longer holds its client's connection for nothing.
+LONGEST_QUEUE = 60_000
 
-class Limits(Strict):
-    concurrency: Annotated[Any, Later(0, "limits per profile are")] = 0
-    queue_ms: Annotated[Any, Later(0, "limits per profile are")] = 0
 
+class ProfileLimits(Strict):
+    """Requests in flight over all processes, and how long one more waits for a place, in milliseconds, before it is
+    refused. ``concurrency`` 0 = no limit, ``queue_ms`` 0 = refused at once."""
 
-def _accounting(value: Any) -> Any:
-    if value == "always":
-        raise ValueError("'always' is not available yet")
-    return value
+    concurrency: Count = 0
+    queue_ms: int = Field(default=0, ge=0, le=LONGEST_QUEUE)
 
 
 class Profile(Strict):
@@ -46,9 +48,9 @@ class Profile(Strict):
     targets: Targets
     affinity: Affinity = Field(default_factory=Affinity)
     failover: Failover = Field(default_factory=Failover)
-    limits: Limits = Field(default_factory=Limits)
+    limits: ProfileLimits = Field(default_factory=ProfileLimits)
     scenario: Scenario = Field(default_factory=Scenario)
-    accounting: Annotated[Literal["off", "when_asked"], BeforeValidator(_accounting)] = "when_asked"
+    accounting: Accounting = "when_asked"
     require_tags: bool = False
     rules: list[Rule] = Field(default_factory=list, max_length=MAX_RULES)
 

@@ -32,6 +32,10 @@ from routes.document.base import (
 
 CREDENTIAL_LENGTH = 8192
 
+Wire = Literal["openai", "anthropic", "generic"]
+#: How many tokens a model takes in and answers with, together.
+Window = Annotated[int, Field(gt=0, le=1_000_000_000)]
+
 
 class Price(Strict):
     """USD per million tokens; ``cached`` null = as input."""
@@ -186,21 +190,16 @@ HeaderValue = Annotated[ScalarText, AfterValidator(check_header_value)]
 QueryValue = Annotated[ScalarText, AfterValidator(check_query_value)]
 
 
-def _wire(value: Any) -> Any:
-    if value == "generic":
-        raise ValueError("generic providers are not available yet")
-    return value
-
-
 class Provider(Strict):
-    """An upstream account or service. ``capacity`` in seats, ``max_concurrency`` over all processes of a host."""
+    """An upstream account or service. ``capacity`` in seats, ``max_concurrency`` over all processes of a host,
+    ``context`` in tokens by model. A ``generic`` one serves service routing only."""
 
     #: Fixed-field objects that a partial update merges instead of replacing.
     OBJECTS: ClassVar[dict[str, dict[str, Any]]] = {"circuit": {}, "quarantine": {}, "probe": {}}
 
     slug: Slug
     name: Name
-    wire: Annotated[Literal["openai", "anthropic"], BeforeValidator(_wire)]
+    wire: Wire
     base_url: Annotated[str, Field(max_length=2000), AfterValidator(check_base_url)]
     network: Literal["public", "private", "loopback"] = "public"
     auth: Auth = None
@@ -214,9 +213,9 @@ class Provider(Strict):
     capacity: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), TIDY] | None = None
     max_concurrency: int = Field(default=0, ge=0, le=1_000_000)
     models: Annotated[dict[ModelName, ModelName], SORTED] | None = None
-    context: Annotated[Any, Later({}, "context windows are")] = Field(default_factory=dict)
+    context: Annotated[dict[ModelName, Window], SORTED] = Field(default_factory=dict)
     prices: Prices = Field(default_factory=dict)
-    stream_usage: Annotated[Any, Later(True, "providers without usage in streams are")] = True
+    stream_usage: bool = True
     fallback_to_base_url: Annotated[Any, Later(False, "heads are")] = False
     head_networks: Annotated[Any, Later([], "heads are")] = Field(default_factory=list)
     circuit: Circuit = Field(default_factory=Circuit)

@@ -37,6 +37,7 @@ class AccessKey(Resource):
     allowed_models = models.JSONField(null=True, blank=True)  # globs; null = any
     allowed_profiles = models.JSONField(null=True, blank=True)  # slugs; null = any
     allow = models.JSONField(default=list, blank=True)
+    limits = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["name"]

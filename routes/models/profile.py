@@ -19,6 +19,7 @@ class Profile(Resource):
     params = models.JSONField(default=dict, blank=True)
     affinity = models.JSONField(default=dict)
     failover = models.JSONField(default=dict)
+    limits = models.JSONField(default=dict)
     scenario = models.JSONField(default=dict)
     accounting = models.CharField(max_length=16, default="when_asked")
     require_tags = models.BooleanField(default=False)

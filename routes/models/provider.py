@@ -23,6 +23,7 @@ class Provider(Resource):
     class Wire(models.TextChoices):
         OPENAI = "openai", "OpenAI"
         ANTHROPIC = "anthropic", "Anthropic"
+        GENERIC = "generic", "Generic"
 
     class Network(models.TextChoices):
         PUBLIC = "public", "Public internet"
@@ -49,7 +50,9 @@ class Provider(Resource):
     capacity = models.FloatField(null=True, blank=True)  # seats
     max_concurrency = models.PositiveIntegerField(default=0)  # 0 = unlimited
     model_map = models.JSONField(null=True, blank=True)  # the document's ``models``; null = serves anything
+    context = models.JSONField(default=dict, blank=True)  # model -> tokens
     prices = models.JSONField(default=dict, blank=True)
+    stream_usage = models.BooleanField(default=True)
     circuit = models.JSONField(default=dict)
     quarantine = models.JSONField(default=dict)
 

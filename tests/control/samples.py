@@ -74,7 +74,9 @@ def whole_document() -> dict[str, Any]:
     """``document`` with two rules, a policy, tags, and what else has a form of its own."""
     tree = document()
     tree["policy"] |= {"enable_adaptive": False, "region_priority": ["eu", "us"], "geo": {"de": "eu", "*": "us"}}
-    tree["access_keys"][0]["tags"] = ["batch", "internal"]
+    tree["access_keys"][0] |= {"tags": ["batch", "internal"], "limits": {"rpm": 60, "usd_month": 12.5}}
+    tree["providers"] += [provider("speech", wire="generic", base_url="https://speech.example", stream_usage=False)]
+    tree["providers"][1]["context"] = {"o9": 200_000, "gpt-4o": 128_000}
     at_night = {
         "fact": "time",
         "op": "within",
@@ -82,7 +84,9 @@ def whole_document() -> dict[str, Any]:
     }
     tree["profiles"][0] |= {
         "affinity": {"enabled": False, "scope": "profile"},
-        "failover": {"mode": {"latency": {"ms": 1500.5}}},
+        "failover": {"mode": {"latency": {"ms": 1500.5}}, "non_idempotent": True},
+        "limits": {"concurrency": 20, "queue_ms": 500},
+        "accounting": "always",
         "scenario": {"order": ["webSearch", "code"]},
         "rules": [
             rule("night", "beta", when={"any": [at_night, {"not": {"fact": "stream", "op": "is", "value": True}}]}),

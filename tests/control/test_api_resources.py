@@ -44,6 +44,31 @@ def test_a_provider_lives_through_post_get_patch_and_delete(api: Api) -> None:
     assert api.get("providers/alpha/").status == 404
 
 
+def test_limits_are_read_whole_and_patched_one_by_one(api: Api) -> None:
+    api.post("providers/", provider())
+    made = api.post("profiles/", profile("p", "alpha", limits={"concurrency": 8}, accounting="off"))
+    assert (made.status, made.body["limits"]) == (201, {"concurrency": 8, "queue_ms": 0})
+    changed = api.patch("profiles/p/", {"limits": {"queue_ms": 100}, "failover": {"non_idempotent": True}})
+    assert changed.body["limits"] == {"concurrency": 8, "queue_ms": 100}
+    assert changed.body["failover"]["non_idempotent"] is True
+    assert changed.body["failover"]["max_attempts"] == 3
+    made = api.post("access-keys/", access_key(limits={"rpm": 60}))
+    assert (made.status, made.body["limits"]["rpm"], made.body["limits"]["usd_month"]) == (201, 60, 0)
+    changed = api.patch("access-keys/app/", {"limits": {"usd_month": 12.5}})
+    assert (changed.body["limits"]["rpm"], changed.body["limits"]["usd_month"]) == (60, 12.5)
+    wrong = api.patch("access-keys/app/", {"limits": {"tpm": "many", "rph": 1}})
+    assert (wrong.status, set(wrong.error["fields"])) == (400, {"limits.tpm", "limits.rph"})
+
+
+def test_a_generic_provider_and_context_windows_come_back_as_they_were_sent(api: Api) -> None:
+    sent = provider(wire="generic", context={"m": 8192, "a": 4096}, stream_usage=False)
+    made = api.post("providers/", sent)
+    assert (made.status, made.body["wire"], made.body["auth"]) == (201, "generic", "bearer")
+    assert (made.body["context"], made.body["stream_usage"]) == ({"a": 4096, "m": 8192}, False)
+    changed = api.patch("providers/alpha/", {"context": {"b": 1}})
+    assert changed.body["context"] == {"b": 1}
+
+
 @pytest.mark.parametrize("method", ["patch", "delete"])
 def test_another_version_in_if_match_is_412_and_nothing_happens(api: Api, method: str) -> None:
     api.post("providers/", provider())

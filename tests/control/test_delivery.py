@@ -99,6 +99,15 @@ def test_the_overlay_holds_what_acts_at_once_and_a_gateway_can_read_it(admin: Ac
     assert not key.may_use_model("claude")
 
 
+def test_limits_of_a_key_reach_gateways_without_a_publish(admin: Actor, env: Env) -> None:
+    actions.import_configuration(document(), actor=admin, publish_now=True)
+    none = {"rpm": 0, "tpm": 0, "concurrency": 0, "usd_day": 0, "usd_week": 0, "usd_month": 0}
+    assert overlay_on_disk(env)["keys"][0]["limits"] == none
+    actions.update_access_key(AccessKey.objects.get(), {"limits": {"tpm": 9000, "usd_week": 2.5}}, actor=admin)
+    assert overlay_on_disk(env)["keys"][0]["limits"] == {**none, "tpm": 9000, "usd_week": 2.5}
+    assert ConfigRevision.objects.count() == 1
+
+
 def test_an_import_of_many_keys_is_delivered_once(admin: Actor, env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(publish, "deliver", lambda: calls.append(1))

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routes.document import Configuration, Document, DocumentError, Profile, Provider
+from routes.document import AccessKey, Configuration, Document, DocumentError, Profile, Provider
 from routes.document.text import dump_json, dump_yaml, load
 from tests.control.samples import document, profile, provider
 
@@ -94,17 +94,10 @@ def test_unknown_fields_are_refused_at_every_depth() -> None:
 
 
 LATER: list[tuple[dict[str, Any], str]] = [
-    ({"providers": [provider(wire="generic")]}, "providers[0].wire"),
-    ({"providers": [provider(context={"m": 1000})]}, "providers[0].context"),
-    ({"providers": [provider(stream_usage=False)]}, "providers[0].stream_usage"),
     ({"providers": [provider(fallback_to_base_url=True)]}, "providers[0].fallback_to_base_url"),
     ({"providers": [provider(head_networks=["10.0.0.0/8"])]}, "providers[0].head_networks"),
     ({"providers": [provider(probe={"kind": "models"})]}, "providers[0].probe.kind"),
     ({"providers": [provider(probe={"kind": "off", "interval": 5})]}, "providers[0].probe.interval"),
-    ({"profiles": [profile("p", "a", failover={"non_idempotent": True})]}, "profiles[0].failover.non_idempotent"),
-    ({"profiles": [profile("p", "a", limits={"concurrency": 5})]}, "profiles[0].limits.concurrency"),
-    ({"profiles": [profile("p", "a", accounting="always")]}, "profiles[0].accounting"),
-    ({"access_keys": [{"name": "k", "limits": {"rpm": 60}}]}, "access_keys[0].limits.rpm"),
 ]
 
 
@@ -113,6 +106,52 @@ def test_a_field_of_a_later_release_is_refused_by_name_and_never_ignored(tree: d
     found = errors_of(tree)
     assert list(found) == [path]
     assert found[path].endswith("not available yet")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"providers": [provider(wire="grpc")]}, "providers[0].wire"),
+    ({"providers": [provider(context={"m": 0})]}, "providers[0].context.m"),
+    ({"providers": [provider(context={"m": 1.5})]}, "providers[0].context.m"),
+    ({"providers": [provider(context={"": 1000})]}, "providers[0].context."),
+    ({"providers": [provider(stream_usage="yes")]}, "providers[0].stream_usage"),
+    ({"profiles": [profile("p", "a", failover={"non_idempotent": 1})]}, "profiles[0].failover.non_idempotent"),
+    ({"profiles": [profile("p", "a", limits={"concurrency": -1})]}, "profiles[0].limits.concurrency"),
+    ({"profiles": [profile("p", "a", limits={"queue_ms": 60_001})]}, "profiles[0].limits.queue_ms"),
+    ({"profiles": [profile("p", "a", limits={"queue_ms": 0.5})]}, "profiles[0].limits.queue_ms"),
+    ({"profiles": [profile("p", "a", limits={"rpm": 1})]}, "profiles[0].limits.rpm"),
+    ({"profiles": [profile("p", "a", accounting="sometimes")]}, "profiles[0].accounting"),
+    ({"access_keys": [{"name": "k", "limits": {"rpm": -1}}]}, "access_keys[0].limits.rpm"),
+    ({"access_keys": [{"name": "k", "limits": {"tpm": 0.5}}]}, "access_keys[0].limits.tpm"),
+    ({"access_keys": [{"name": "k", "limits": {"concurrency": True}}]}, "access_keys[0].limits.concurrency"),
+    ({"access_keys": [{"name": "k", "limits": {"usd_day": -0.01}}]}, "access_keys[0].limits.usd_day"),
+    ({"access_keys": [{"name": "k", "limits": {"usd_year": 1}}]}, "access_keys[0].limits.usd_year"),
+]
+
+
+@pytest.mark.parametrize(("tree", "path"), WRONG, ids=[path for _, path in WRONG])
+def test_limits_windows_and_accounting_that_make_no_sense_are_refused_by_path(tree: dict[str, Any], path: str) -> None:
+    assert list(errors_of(tree)) == [path]
+
+
+def test_without_a_word_there_are_no_limits_and_a_provider_is_taken_to_report_usage() -> None:
+    entry = Provider.model_validate(provider()).model_dump(mode="json")
+    assert (entry["context"], entry["stream_usage"]) == ({}, True)
+    policy = Profile.model_validate(profile("p", "a")).model_dump(mode="json")
+    assert (policy["limits"], policy["accounting"]) == ({"concurrency": 0, "queue_ms": 0}, "when_asked")
+    assert policy["failover"]["non_idempotent"] is False
+    key = AccessKey.model_validate({"name": "k", "limits": {"usd_day": 5.0, "usd_week": 12.5}}).model_dump(mode="json")
+    assert key["limits"] == {"rpm": 0, "tpm": 0, "concurrency": 0, "usd_day": 5, "usd_week": 12.5, "usd_month": 0}
+
+
+def test_context_windows_have_one_order_whatever_way_they_were_written() -> None:
+    entry = Provider.model_validate(provider(context={"z": 8192, "a": 128_000})).model_dump(mode="json")
+    assert list(entry["context"].items()) == [("a", 128_000), ("z", 8192)]
+
+
+def test_a_generic_provider_needs_nothing_but_an_address_which_may_end_anywhere() -> None:
+    entry = Provider.model_validate(provider(wire="generic", base_url="https://h/api/speech.v2")).model_dump()
+    assert (entry["auth"], entry["base_url"]) == ("bearer", "https://h/api/speech.v2")
+    assert (entry["models"], entry["prices"]) == (None, {})
 
 
 def test_what_this_release_does_may_be_written_out_in_full() -> None:

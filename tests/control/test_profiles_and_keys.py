@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
-from routes import actions, draft
+from routes import actions, draft, overlay
 from routes.actions.errors import Conflict, Forbidden, InUse, Invalid, StaleVersion
 from routes.models import AccessKey, AuditEntry, Policy, PriceTable, Profile, Provider
 from tests.control.conftest import actor
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from routes.actions import Actor
 
 pytestmark = pytest.mark.django_db
+
+NO_LIMITS = {"rpm": 0, "tpm": 0, "concurrency": 0, "usd_day": 0, "usd_week": 0, "usd_month": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +156,38 @@ def test_scopes_and_allowances_have_one_order_and_no_strangers(admin: Actor) -> 
     for wrong in ({"scopes": []}, {"scopes": ["root"]}, {"allow": ["all"]}):
         with pytest.raises(Invalid):
             actions.update_access_key(key, wrong, actor=admin)
+
+
+def test_limits_of_a_key_are_merged_and_each_change_is_in_the_audit_log(admin: Actor) -> None:
+    key = actions.create_access_key({"name": "k", "limits": {"rpm": 60, "usd_day": 5}}, actor=admin).key
+    key = actions.update_access_key(key, {"limits": {"usd_day": 2.5, "tpm": 9000}}, actor=admin, version=1)
+    assert draft.key_tree(key)["limits"] == {**NO_LIMITS, "rpm": 60, "tpm": 9000, "usd_day": 2.5}
+    entry = AuditEntry.objects.get(action="access_key.updated")
+    assert entry.changes == {"limits.tpm": [0, 9000], "limits.usd_day": [5, 2.5]}
+    with pytest.raises(Invalid) as caught:
+        actions.update_access_key(key, {"limits": {"rpm": -1}}, actor=admin)
+    assert list(caught.value.fields) == ["limits.rpm"]
+
+
+def test_limits_of_a_profile_are_merged_and_each_change_is_in_the_audit_log(admin: Actor) -> None:
+    row = actions.create_profile(profile("p", "alpha", limits={"concurrency": 20}), actor=admin)
+    row = actions.update_profile(row, {"limits": {"queue_ms": 250}, "accounting": "always"}, actor=admin, version=1)
+    assert draft.profile_tree(row)["limits"] == {"concurrency": 20, "queue_ms": 250}
+    entry = AuditEntry.objects.get(action="profile.updated")
+    assert entry.changes == {"limits.queue_ms": [0, 250], "accounting": ["when_asked", "always"]}
+
+
+def test_rows_from_before_limits_have_none(admin: Actor) -> None:
+    """What the migration leaves behind: empty objects."""
+    row = actions.create_profile(profile("p", "alpha"), actor=admin)
+    Profile.objects.update(limits={})
+    key = actions.create_access_key(access_key(), actor=admin).key
+    AccessKey.objects.update(limits={})
+    row.refresh_from_db()
+    key.refresh_from_db()
+    assert draft.profile_tree(row)["limits"] == {"concurrency": 0, "queue_ms": 0}
+    assert draft.key_tree(key)["limits"] == overlay.key_document(key)["limits"] == NO_LIMITS
+    assert actions.update_access_key(key, {"limits": {"rpm": 1}}, actor=admin).limits == {**NO_LIMITS, "rpm": 1}
 
 
 def test_policy_and_prices_have_versions_too(admin: Actor) -> None:

@@ -35,6 +35,8 @@ PROVIDER: dict[str, Any] = {
     "capacity": 12.5,
     "max_concurrency": 8,
     "models": {"zz": "1", "a*": "2", "*": "*"},
+    "context": {"a1": 8192, "zz": 1_000_000},
+    "stream_usage": False,
     "prices": {"zz": {"input": 0.1, "output": 0.3, "cached": 0.07}, "a": {"input": 1, "output": 2, "cached": None}},
     "circuit": {
         "failure_threshold": 7,
@@ -74,6 +76,7 @@ PROFILE: dict[str, Any] = {
         "auth_errors": "surface",
         "when_all_unhealthy": "reject",
         "panic_concurrency": 2,
+        "non_idempotent": True,
         "timeouts": {
             "connect": 1.5,
             "first_byte": 2,
@@ -84,12 +87,13 @@ PROFILE: dict[str, Any] = {
             "stream_max": 6,
         },
     },
+    "limits": {"concurrency": 40, "queue_ms": 250},
     "scenario": {
         "order": ["code", "image", "default"],
         "long_context_threshold": 64_000,
         "background_models": ["*nano*"],
     },
-    "accounting": "off",
+    "accounting": "always",
     "require_tags": True,
     "rules": [
         {
@@ -146,6 +150,7 @@ KEY: dict[str, Any] = {
     "models": ["gpt-*", "claude"],
     "profiles": ["full"],
     "allow": ["debug", "overrides"],
+    "limits": {"rpm": 60, "tpm": 90_000, "concurrency": 4, "usd_day": 0.5, "usd_week": 2, "usd_month": 7.25},
 }
 
 
@@ -208,6 +213,8 @@ def test_every_field_comes_back_as_it_was_written(admin: Actor) -> None:
     compiled = revision.compiled["providers"][0]
     assert_holds(compiled, {**PROVIDER, "auth": {"header": "x-token", "prefix": "Token "}})
     assert_holds(revision.compiled["profiles"][0]["failover"], PROFILE["failover"])
+    assert revision.compiled["profiles"][0]["limits"] == PROFILE["limits"]
+    assert revision.compiled["profiles"][0]["accounting"] == "always"
     assert revision.compiled["policy"] == POLICY
     assert revision.compiled["profiles"][0]["rules"] == PROFILE["rules"]
     assert [target["weight"] for target in revision.compiled["profiles"][0]["targets"]] == [0.5, 2.5]
