@@ -5,6 +5,8 @@ rule_without_targets, profile_without_targets   nothing to choose from
 nothing_served     no target of this rule serves the model it names
 model_not_served   this target names a model that its provider does not serve
 weights_zero       all weights are 0, so all count alike
+generic_among_others   targets that only service requests reach beside targets that those never reach
+queue_without_limit    requests wait for a place where places are not limited
 
 Reads a validated document; knows no database and no live state.
 """
@@ -39,7 +41,11 @@ class Finding:
 def findings(configuration: Configuration) -> list[Finding]:
     """Everything found, in the document's order."""
     providers = {provider.slug: provider for provider in configuration.providers}
-    maps = {slug: ModelMap(provider.models) for slug, provider in providers.items() if provider.models is not None}
+    maps = {
+        slug: ModelMap(provider.models)
+        for slug, provider in providers.items()
+        if provider.models is not None and provider.wire != "generic"  # models mean nothing to those
+    }
     found: list[Finding] = []
     for profile in configuration.profiles:
         found += _profile(profile, providers, maps)
@@ -51,6 +57,10 @@ def _profile(profile: Profile, providers: Mapping[str, Provider], maps: Mapping[
     path, name = f"profiles[{profile.slug}]", f"profile {profile.slug}"
     if not profile.targets:
         yield Finding("profile_without_targets", path, f"{name} has no targets of its own")
+    if profile.limits.queue_ms and not profile.limits.concurrency:
+        text = f"{name}: limits.queue_ms does nothing without limits.concurrency"
+        yield Finding("queue_without_limit", path, text)
+    yield from _mixed(path, name, profile.targets, providers)
     yield from _dead_models(path, name, profile.targets, maps)
     weights = [_weight(target, providers) for target in profile.targets]
     if _all_zero(weights, profile.strategy, profile.params):
@@ -72,6 +82,7 @@ def _rule(
     if not rule.targets:
         yield Finding("rule_without_targets", path, f"{words} has no targets, so requests that match {then}")
         return
+    yield from _mixed(path, words, rule.targets, providers)
     dead = list(_dead_models(path, words, rule.targets, maps))
     if len(dead) == len(rule.targets):
         text = f"{words}: none of its targets serves the model it names, so requests that match {then}"
@@ -83,6 +94,14 @@ def _rule(
     params = rule.params if rule.params is not None else {} if own else profile.params
     if _all_zero(weights, rule.strategy or profile.strategy, params):
         yield Finding("weights_zero", path, f"{words}: all weights are 0, so all targets count alike")
+
+
+def _mixed(path: str, words: str, targets: Sequence[Target], providers: Mapping[str, Provider]) -> Iterator[Finding]:
+    generic = dict.fromkeys(target.provider for target in targets if providers[target.provider].wire == "generic")
+    if generic and any(target.provider not in generic for target in targets):
+        names = ", ".join(generic)
+        text = f"{words}: only service requests (/svc) reach {names}, and they reach none of the other targets"
+        yield Finding("generic_among_others", path, text)
 
 
 def _dead_models(path: str, words: str, targets: Sequence[Target], maps: Mapping[str, ModelMap]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -23,10 +23,27 @@ from routes.admin.snippets import Snippets, example_model, snippets
 from routes.models import AccessKey, Profile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
     from routes.actions.access_keys import CreatedKey
+
+#: What a limit is called in the list, after its figure.
+LIMIT_WORDS = {
+    "rpm": "requests/min",
+    "tpm": "tokens/min",
+    "concurrency": "at once",
+    "usd_day": "USD/day",
+    "usd_week": "USD/week",
+    "usd_month": "USD/month",
+}
+
+
+class Row(NamedTuple):
+    key: AccessKey
+    limits: list[str]
 
 
 @admin.register(AccessKey)
@@ -40,9 +57,8 @@ class AccessKeyAdmin(ConsoleModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return self.page(
-            request, "routes/accesskey_list.html", "Access keys", keys=list(AccessKey.objects.order_by("name"))
-        )
+        rows = [Row(key, limit_words(draft.limits_of(key))) for key in AccessKey.objects.order_by("name")]
+        return self.page(request, "routes/accesskey_list.html", "Access keys", rows=rows)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -105,13 +121,17 @@ class AccessKeyAdmin(ConsoleModelAdmin):
     def _form_page(self, request: HttpRequest, form: AccessKeyForm, key: AccessKey | None) -> HttpResponse:
         wrong = set(form.errors) if form.is_bound else set()
         restricted = key is not None and (key.allowed_models is not None or key.allowed_profiles is not None)
+        limited = key is not None and any(draft.limits_of(key).values())
         return self.page(
             request,
             "routes/accesskey_form.html",
             key.name if key else "Create access key",
             form=form,
             key=key,
-            open_groups={"limits": restricted or bool(wrong.intersection(form.restrictions))},
+            open_groups={
+                "restrictions": restricted or bool(wrong.intersection(form.restrictions)),
+                "limits": limited or any(name.startswith("limits.") for name in wrong),
+            },
         )
 
     def revoke_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
@@ -153,6 +173,11 @@ class AccessKeyAdmin(ConsoleModelAdmin):
             list_url=self.url("changelist"),
             list_word="Access keys",
         )
+
+
+def limit_words(limits: Mapping[str, float]) -> list[str]:
+    """The limits there are, in a few words each: ``60 requests/min``."""
+    return [f"{limits[name]:,} {word}".replace(",", "\u202f") for name, word in LIMIT_WORDS.items() if limits.get(name)]
 
 
 def _slugs() -> list[str]:

@@ -41,7 +41,9 @@ FOLDED = {
     "failover": ("failover", "mode", "mode.threshold", "mode.success_rate", "mode.latency"),
     "timeouts": ("failover.timeouts",),
     "scenario": ("scenario",),
-    "requests": ("accounting", "require_tags"),
+    "limits": ("limits",),
+    "accounting": ("accounting",),
+    "requests": ("require_tags",),
 }
 
 

@@ -81,6 +81,7 @@ class ProviderAdmin(ConsoleModelAdmin):
                 "network": Provider.Network.PUBLIC,
                 "weight": 1,
                 "max_concurrency": 0,
+                "stream_usage": True,
                 **{f"circuit.{name}": value for name, value in Circuit().model_dump().items()},
                 **{f"quarantine.{name}": value for name, value in Quarantine().model_dump().items()},
             }

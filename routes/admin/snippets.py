@@ -1,4 +1,5 @@
-"""Commands to copy: a request to a profile, by curl and by the SDK of its wire format, with the real address."""
+"""Commands to copy: a request to a profile, by curl and by the SDK of its wire format, with the real address. A profile
+of generic providers alone gets a service request."""
 
 from __future__ import annotations
 
@@ -17,25 +18,29 @@ KEY = "$SIGNALBOX_KEY"
 class Snippets(NamedTuple):
     curl: str
     python: str
+    service: bool = False  # its path is a placeholder
 
 
 def snippets(request: HttpRequest, slug: str, wires: Iterable[str], model: str, key: str = KEY) -> Snippets:
     """``wires`` of the profile's targets decide the format; ``key`` is a real value right after creation only."""
     base = request.build_absolute_uri(f"/p/{slug}")
     wires = set(wires)
+    if wires == {"generic"}:
+        return _service(request.build_absolute_uri(f"/svc/{slug}/path"), key)
     if "anthropic" in wires and "openai" not in wires:
         return _anthropic(base, model or "claude-sonnet-4-5", key)
     return _openai(f"{base}/v1", model or "gpt-4o", key)
 
 
-def _curl(url: str, key: str, headers: Iterable[str], body: object) -> str:
+def _curl(url: str, key: str, headers: Iterable[str] = (), body: object = None) -> str:
     # The placeholder is expanded by the shell, so it stands in double quotes.
     lines = [
         f"curl {shlex.quote(url)}",
         f'-H "Authorization: Bearer {key}"',
         *(f"-H {shlex.quote(header)}" for header in headers),
-        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}",
     ]
+    if body is not None:
+        lines.append(f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}")
     return " \\\n  ".join(lines)
 
 
@@ -70,6 +75,18 @@ def _anthropic(base: str, model: str, key: str) -> Snippets:
         + "    max_tokens=100,\n"
         + '    messages=[{"role": "user", "content": "Hello"}],\n'
         + ")\nprint(answer.content[0].text)",
+    )
+
+
+def _service(url: str, key: str) -> Snippets:
+    return Snippets(
+        _curl(url, key),
+        ("import os\n" if key == KEY else "")
+        + "from urllib.request import Request, urlopen\n\n"
+        + f"request = Request({json.dumps(url)})\n"
+        + f'request.add_header("Authorization", "Bearer " + {_python_key(key)})\n'
+        + "print(urlopen(request).read())",
+        service=True,
     )
 
 

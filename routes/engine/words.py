@@ -143,6 +143,8 @@ def excluded(code: str, value: Value) -> str:
             return "draining: it gets no new requests"
         case "model_not_served":
             return "does not serve this model"
+        case "wire_unsupported" if value == "generic":
+            return "serves service requests (/svc) only"
         case "wire_unsupported":
             return f"speaks the {value} format, which this request is not written in"
         case "not_requested":

@@ -6,9 +6,9 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from routes import actions
+from routes import actions, draft
 from routes.models import AccessKey, AuditEntry
-from tests.admin.conftest import filled, list_of, page_of, text
+from tests.admin.conftest import ADA, filled, list_of, page_of, text
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.admin.conftest import Site
 
 ADD = "/admin/routes/accesskey/add/"
+NO_LIMITS = {"rpm": 0, "tpm": 0, "concurrency": 0, "usd_day": 0, "usd_week": 0, "usd_month": 0}
 
 
 def test_the_value_is_shown_exactly_once(admin: Client, site: Site) -> None:
@@ -58,6 +59,40 @@ def test_everything_of_the_form_is_stored(admin: Client, site: Site) -> None:
     assert (key.allowed_models, key.allowed_profiles) == (["gpt-4o*", "claude-*"], ["default", "spare"])
     assert key.expires is not None
     assert key.expires.isoformat() == "2030-01-31T08:00:00+00:00"
+
+
+def test_limits_typed_into_the_form_are_stored_and_listed(admin: Client, site: Site) -> None:
+    page = page_of(site.key)
+    limits = {"limits.rpm": "600", "limits.tpm": "100000", "limits.usd_day": "2.5", "limits.concurrency": ""}
+    answer = admin.post(page, filled(admin.get(page), **limits), follow=True)
+    assert "In force now, nothing to publish" in text(answer)
+    assert answer.context["open_groups"] == {"restrictions": False, "limits": True}
+    site.key.refresh_from_db()
+    assert draft.limits_of(site.key) == {**NO_LIMITS, "rpm": 600, "tpm": 100_000, "usd_day": 2.5}
+    assert actions.pending_changes() == []
+    listed = admin.get(list_of(AccessKey))
+    assert [row.limits for row in listed.context["rows"]] == [
+        ["600 requests/min", "100\u202f000 tokens/min", "2.5 USD/day"]
+    ]
+    assert "100 000 tokens/min" in text(listed)
+
+
+def test_an_emptied_limit_is_no_limit(admin: Client, site: Site) -> None:
+    actions.update_access_key(site.key, {"limits": {"rpm": 5, "usd_month": 9}}, actor=ADA)
+    page = page_of(site.key)
+    admin.post(page, filled(admin.get(page), **{"limits.rpm": ""}))
+    site.key.refresh_from_db()
+    assert draft.limits_of(site.key) == {**NO_LIMITS, "usd_month": 9}
+
+
+def test_a_limit_that_makes_no_sense_is_told_at_its_field_which_is_unfolded(admin: Client, site: Site) -> None:
+    data = filled(admin.get(ADD), name="search", profile="default", **{"limits.usd_week": "-1", "limits.rpm": "x"})
+    response = admin.post(ADD, data)
+    assert set(response.context["form"].errors) == {"limits.rpm"}
+    response = admin.post(ADD, {**data, "limits.rpm": "1"})
+    assert set(response.context["form"].errors) == {"limits.usd_week"}
+    assert response.context["open_groups"]["limits"]
+    assert AccessKey.objects.count() == 1
 
 
 def test_saving_a_form_as_it_was_shown_changes_nothing(admin: Client, site: Site) -> None:

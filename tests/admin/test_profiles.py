@@ -16,6 +16,7 @@ from routes.engine.types import Outcome
 from routes.models import AccessKey, ConfigRevision, Profile
 from tests.admin.conftest import ADA, filled, list_of, page_of, target_rows, text
 from tests.control.samples import profile as profile_entry
+from tests.control.samples import provider as provider_entry
 from tests.control.samples import rule as rule_entry
 
 if TYPE_CHECKING:
@@ -56,6 +57,36 @@ def test_saving_a_form_as_it_was_shown_changes_nothing(admin: Client, site: Site
     assert admin.post(page, filled(admin.get(page))).status_code == 302
     site.default.refresh_from_db()
     assert site.default.version == 1
+
+
+def test_limits_accounting_and_resending_are_saved_as_typed(admin: Client, site: Site) -> None:
+    page = page_of(site.default)
+    typed = {"limits.concurrency": "200", "limits.queue_ms": "500", "failover.non_idempotent": "on"}
+    response = admin.post(page, filled(admin.get(page), accounting="always", **typed))
+    assert response.status_code == 302, response.context["form"].errors
+    tree = draft.profile_tree(Profile.objects.get(pk=site.default.pk))
+    assert tree["limits"] == {"concurrency": 200, "queue_ms": 500}
+    assert (tree["accounting"], tree["failover"]["non_idempotent"]) == ("always", True)
+    shown = admin.get(page)
+    assert [choice.name for choice in shown.context["form"].accounting_choices if choice.checked] == ["always"]
+    admin.post(
+        page, filled(shown, **{"limits.concurrency": "", "limits.queue_ms": "", "failover.non_idempotent": None})
+    )
+    tree = draft.profile_tree(Profile.objects.get(pk=site.default.pk))
+    assert tree["limits"] == {"concurrency": 0, "queue_ms": 0}
+    assert tree["failover"]["non_idempotent"] is False
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "group"), [("limits.queue_ms", "60001", "limits"), ("accounting", "sometimes", "accounting")]
+)
+def test_what_a_limit_or_accounting_cannot_be_is_told_where_it_stands(
+    admin: Client, site: Site, field: str, value: str, group: str
+) -> None:
+    page = page_of(site.default)
+    response = admin.post(page, filled(admin.get(page), **{field: value}))
+    assert list(response.context["form"].errors) == [field]
+    assert [name for name, unfolded in response.context["open_groups"].items() if unfolded] == [group]
 
 
 def test_a_weight_saved_and_published_is_in_the_live_revision(admin: Client, site: Site) -> None:
@@ -185,6 +216,22 @@ def test_the_snippets_hold_the_real_address(viewer: Client, site: Site) -> None:
     assert '"model": "gpt-4o"' in snippets.curl
     assert 'base_url="http://localhost:8123/p/default/v1"' in snippets.python
     compile(snippets.python, "snippet", "exec")
+
+
+def test_a_profile_of_generic_providers_alone_shows_a_service_request(admin: Client, site: Site) -> None:
+    actions.create_provider(provider_entry("speech", wire="generic"), actor=ADA)
+    voices = actions.create_profile(profile_entry("voices", "speech"), actor=ADA)
+    page = admin.get(page_of(voices), headers={"host": "localhost:8123"})
+    snippets = page.context["snippets"]
+    assert snippets.curl.splitlines() == [
+        "curl http://localhost:8123/svc/voices/path \\",
+        '  -H "Authorization: Bearer $SIGNALBOX_KEY"',
+    ]
+    assert "http://localhost:8123/svc/voices/path" in snippets.python
+    compile(snippets.python, "snippet", "exec")
+    assert "in place of <code>path</code>" in text(page)
+    actions.update_profile(voices, {"targets": [{"provider": "speech"}, {"provider": "alpha"}]}, actor=ADA)
+    assert "/p/voices/v1/chat/completions" in admin.get(page_of(voices)).context["snippets"].curl
 
 
 def test_a_profile_that_keys_use_is_not_deleted(admin: Client, site: Site) -> None:

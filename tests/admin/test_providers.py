@@ -59,6 +59,39 @@ def test_a_provider_typed_into_the_form_is_stored_as_typed(admin: Client) -> Non
     assert crypto.unseal(bytes(row.credential or b""), row.credential_context).decode() == CREDENTIAL
 
 
+def test_context_windows_and_usage_are_typed_into_the_form_too(admin: Client, site: Site) -> None:
+    page = page_of(site.alpha)
+    rows = {"context-model": ["gpt-4o", "claude", ""], "context-tokens": ["128000", "200000", ""]}
+    response = admin.post(page, filled(admin.get(page), **rows, stream_usage=None))
+    assert response.status_code == 302, response.context["form"].errors
+    row = Provider.objects.get(pk=site.alpha.pk)
+    assert (row.context, row.stream_usage) == ({"claude": 200_000, "gpt-4o": 128_000}, False)
+    assert filled(admin.get(page))["context-model"] == ["claude", "gpt-4o"]
+
+
+def test_a_window_that_is_no_number_of_tokens_is_told_at_the_windows(admin: Client, site: Site) -> None:
+    page = page_of(site.alpha)
+    for tokens in ("128k", "0", "-1", ""):
+        data = filled(admin.get(page), **{"context-model": ["gpt-4o"], "context-tokens": [tokens]})
+        assert list(admin.post(page, data).context["form"].errors) == ["context"], tokens
+    assert Provider.objects.get(pk=site.alpha.pk).context == {}
+
+
+def test_a_generic_provider_needs_no_models_and_authenticates_with_bearer(admin: Client) -> None:
+    data = filled(
+        admin.get(ADD),
+        slug="speech",
+        name="Speech",
+        wire="generic",
+        base_url="https://speech.example/api",
+        auth_kind="",
+    )
+    assert admin.post(ADD, data).status_code == 302
+    row = Provider.objects.get()
+    assert (row.wire, row.auth, row.model_map, row.stream_usage) == ("generic", "bearer", None, True)
+    assert "Generic" in text(admin.get(list_of(Provider)))
+
+
 def test_saving_a_form_as_it_was_shown_changes_nothing(admin: Client, site: Site) -> None:
     page = page_of(site.alpha)
     before = Provider.objects.filter(pk=site.alpha.pk).values().get()

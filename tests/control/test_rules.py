@@ -264,6 +264,25 @@ def test_policy_affinity_and_modes_are_told_too(admin: Actor) -> None:
     ]
 
 
+def test_limits_windows_and_accounting_are_told_too(admin: Actor) -> None:
+    alpha = Provider.objects.get(slug="alpha")
+    assert sentences(
+        admin,
+        lambda: actions.update_provider(alpha, {"context": {"gpt-4o": 128_000}, "stream_usage": False}, actor=admin),
+        lambda: actions.update_profile(
+            default(),
+            {"limits": {"concurrency": 20}, "accounting": "off", "failover": {"non_idempotent": True}},
+            actor=admin,
+        ),
+    ) == [
+        "provider alpha: context.gpt-4o added: 128000",
+        "provider alpha: stream_usage on → off",
+        "profile default: failover.non_idempotent off → on",
+        "profile default: limits.concurrency 0 → 20",
+        "profile default: accounting when_asked → off",
+    ]
+
+
 def test_a_condition_of_another_release_is_told_as_it_is_written() -> None:
     empty = {"policy": {}, "prices": {}, "providers": []}
     one, other = (
@@ -283,7 +302,8 @@ BETA_ONLY = provider("beta", models={"b-*": "*"})
 
 
 def found(*targets: Any, **fields: Any) -> list[tuple[str, str]]:
-    tree = {"providers": [provider("alpha"), BETA_ONLY], "profiles": [profile("p", *targets, **fields)]}
+    others = [provider("claude", wire="anthropic"), provider("speech", wire="generic", models={"m": "m"})]
+    tree = {"providers": [provider("alpha"), BETA_ONLY, *others], "profiles": [profile("p", *targets, **fields)]}
     return [
         (finding.code, finding.path.removeprefix("profiles[p]"))
         for finding in lint.findings(Configuration.parse({"version": 1, **tree}))
@@ -335,6 +355,21 @@ def test_targets_that_serve_nothing_and_weights_that_say_nothing_are_found() -> 
     assert found(*zero, strategy="round_robin") == []
     assert found(*zero, rules=[rule("r", "alpha", "beta", strategy="weighted")]) == [("weights_zero", ".rules[r]")]
     assert found(*zero, rules=[rule("r", "alpha", ("beta", 1), strategy="weighted")]) == []
+
+
+def test_a_queue_that_nothing_fills_is_found() -> None:
+    assert found("alpha", limits={"queue_ms": 100}) == [("queue_without_limit", "")]
+    assert found("alpha", limits={"queue_ms": 100, "concurrency": 1}) == []
+    assert found("alpha", limits={"concurrency": 1}) == []
+
+
+def test_generic_providers_beside_others_are_found_and_alone_are_fine() -> None:
+    assert found("speech") == []
+    assert found("alpha", "claude") == []
+    assert found("alpha", "speech") == [("generic_among_others", "")]
+    assert found("alpha", rules=[rule("r", "speech")]) == []
+    assert found("alpha", rules=[rule("r", "beta", "speech")]) == [("generic_among_others", ".rules[r]")]
+    assert found({"provider": "speech", "model": "whatever"}) == []
 
 
 def test_findings_are_told_on_publishing_and_never_refuse_it(admin: Actor) -> None:

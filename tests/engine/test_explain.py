@@ -204,6 +204,7 @@ def test_words_for_a_place_in_the_ranking(code: str, value: Any, rank: int, expe
         ("draining", None, "draining: it gets no new requests"),
         ("model_not_served", None, "does not serve this model"),
         ("wire_unsupported", "anthropic", "speaks the anthropic format, which this request is not written in"),
+        ("wire_unsupported", "generic", "serves service requests (/svc) only"),
         ("not_requested", None, "not among the providers the request asked for"),
         ("excluded_by_request", None, "excluded by the request"),
         ("circuit_open", 42.0, "its circuit is open for another 42 s"),

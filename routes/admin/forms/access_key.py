@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django import forms
 
 from routes.admin.forms.base import ConsoleForm
-from routes.admin.forms.fields import Words
+from routes.admin.forms.fields import Number, Whole, Words
+from routes.draft import limits_of
 from routes.models import AccessKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from django.forms.boundfield import BoundField
 
 
 class UtcDateTime(forms.DateTimeField):
@@ -65,6 +68,30 @@ class AccessKeyForm(ConsoleForm):
         help_text="Slugs with commas between them. Empty: any profile.",
     )
 
+    groups: ClassVar[dict[str, dict[str, forms.Field]]] = {
+        "limits": {
+            "rpm": Whole(label="Requests", required=False, unit="per minute", help_text="Like <code>600</code>."),
+            "tpm": Whole(
+                label="Tokens",
+                required=False,
+                unit="per minute",
+                help_text="Input and output together, like <code>100000</code>.",
+            ),
+            "concurrency": Whole(
+                label="Requests at once",
+                required=False,
+                unit="in flight",
+                help_text="A stream counts until it ends; like <code>20</code>.",
+            ),
+            "usd_day": Number(
+                label="Money per day", required=False, unit="USD", help_text="From 00:00 UTC; like <code>5</code>."
+            ),
+            "usd_week": Number(label="Money per week", required=False, unit="USD", help_text="From Monday, 00:00 UTC."),
+            "usd_month": Number(
+                label="Money per month", required=False, unit="USD", help_text="From the 1st, 00:00 UTC."
+            ),
+        }
+    }
     restrictions: ClassVar[tuple[str, ...]] = ("models", "profiles")
 
     def __init__(self, *args: Any, profile_slugs: Iterable[str], **kwargs: Any) -> None:
@@ -90,7 +117,12 @@ class AccessKeyForm(ConsoleForm):
             "tags": values["tags"],
             "models": values["models"],
             "profiles": values["profiles"],
+            "limits": self.group_limits("limits"),
         }
+
+    @property
+    def limit_fields(self) -> list[BoundField]:
+        return self.group_fields("limits")
 
 
 def initial_of(key: AccessKey) -> dict[str, Any]:
@@ -105,5 +137,6 @@ def initial_of(key: AccessKey) -> dict[str, Any]:
         "tags": key.tags,
         "models": key.allowed_models,
         "profiles": key.allowed_profiles,
+        **{f"limits.{name}": value for name, value in limits_of(key).items()},
         "version": key.version,
     }

@@ -50,6 +50,14 @@ class ConsoleForm(forms.Form):
                 place[leaf] = value
         return found
 
+    def group_limits(self, group: str) -> dict[str, float]:
+        """A group of limits as the document has it; what is left empty is no limit."""
+        return {
+            name.removeprefix(f"{group}."): value or 0
+            for name, value in self.cleaned_data.items()
+            if name.startswith(f"{group}.")
+        }
+
     def add_document_errors(self, fields: Mapping[str, Sequence[str]], message: str) -> None:
         """Errors of an action at the fields their paths name; what names none stands above the form."""
         if not fields:

@@ -165,6 +165,18 @@ class ModelMap(Pairs):
         return mapping and {asked: upstream or asked for asked, upstream in mapping.items()}
 
 
+class Windows(Pairs):
+    """Model -> tokens."""
+
+    def clean(self, value: Any) -> Any:
+        windows: dict[str, int] = {}
+        for model, tokens in super().clean(value).items():
+            if not (tokens.isascii() and tokens.isdecimal()):
+                raise ValidationError(f"{model}: “{tokens}” is not a number of tokens, like 128000.")
+            windows[model] = int(tokens)
+        return windows
+
+
 class Records(forms.Field):
     """Rows as a list of objects, one member per column; an empty cell leaves its member out. ``nothing`` is what no
     rows at all mean."""

@@ -30,10 +30,20 @@ MODES = {
     "latency": ("Latency", "The leader steps back while it answers too slowly."),
     "cost": ("Cost", "The strategy’s first choice leads; its backups come cheapest first."),
 }
+#: when streams are asked for their usage -> what it is called, and what it means in one sentence.
+ACCOUNTING = {
+    "when_asked": (
+        "When it is needed",
+        "Streams are asked for their usage when the access key has a limit of tokens or "
+        "money; others report it when the client asks.",
+    ),
+    "always": ("Always", "Every stream is asked, so that the history has true figures; the client sees nothing of it."),
+    "off": ("Never", "Requests stay as the client wrote them; usage that nobody asked for is estimated."),
+}
 PERCENTILES = tuple((name, name) for name in Latency.model_fields["percentile"].annotation.__args__)  # type: ignore[union-attr]
 
 
-class ModeChoice(NamedTuple):
+class Choice(NamedTuple):
     name: str
     word: str
     sentence: str
@@ -56,12 +66,7 @@ class ProfileForm(StrategyForm):
         required=False,
     )
     accounting = forms.ChoiceField(
-        label="Token counts of streams",
-        choices=(
-            ("when_asked", "Only when the client asks for usage"),
-            ("off", "Never read them"),
-        ),
-        help_text="From these come the tokens and the cost in the history.",
+        label="Token counts of streams", choices=[(name, words[0]) for name, words in ACCOUNTING.items()]
     )
     require_tags = forms.BooleanField(
         label="Only providers that carry the request’s tags",
@@ -124,6 +129,12 @@ class ProfileForm(StrategyForm):
             "panic_concurrency": Whole(
                 label="… with at most requests per target", help_text="In flight at once while every target is out."
             ),
+            "non_idempotent": forms.BooleanField(
+                label="Service routing: send every method again",
+                required=False,
+                help_text="For <code>/svc/…</code>. Off: a POST or PATCH that was sent once is not sent to another "
+                "target, because it may have been carried out. Switch it on when doing it twice does no harm.",
+            ),
         },
         "mode.threshold": {
             "failures": Whole(label="Failures in a row", help_text="Like <code>3</code>. One success starts anew."),
@@ -157,6 +168,21 @@ class ProfileForm(StrategyForm):
             "idle": Number(label="Idle", unit="seconds", help_text="Between two events of a stream."),
             "total": Number(label="Total", unit="seconds", help_text="Over all attempts, until an answer is chosen."),
             "stream_max": Number(label="Longest stream", unit="seconds"),
+        },
+        "limits": {
+            "concurrency": Whole(
+                label="Requests at once",
+                required=False,
+                unit="in flight",
+                help_text="Over all keys and all processes of a host, like <code>200</code>. <code>0</code>: no limit.",
+            ),
+            "queue_ms": Whole(
+                label="Wait for a place",
+                required=False,
+                unit="ms",
+                help_text="How long one request more waits before it is refused with 503, like <code>500</code>: half "
+                "a second; at most 60000. <code>0</code>: refused at once.",
+            ),
         },
         "scenario": {
             "order": Words(
@@ -206,17 +232,31 @@ class ProfileForm(StrategyForm):
         return self.group_fields("scenario")
 
     @property
-    def mode_choices(self) -> list[ModeChoice]:
+    def mode_choices(self) -> list[Choice]:
         """Every failover mode with its sentence and its own numbers."""
         chosen = self["mode"].value() or "immediate"
         return [
-            ModeChoice(name, word, sentence, name == chosen, self.group_fields(f"mode.{name}"))
+            Choice(name, word, sentence, name == chosen, self.group_fields(f"mode.{name}"))
             for name, (word, sentence) in MODES.items()
         ]
 
     @property
+    def accounting_choices(self) -> list[Choice]:
+        chosen = self["accounting"].value()
+        return [Choice(name, word, sentence, name == chosen, []) for name, (word, sentence) in ACCOUNTING.items()]
+
+    @property
+    def limit_fields(self) -> list[BoundField]:
+        return self.group_fields("limits")
+
+    @property
     def failover_fields(self) -> list[BoundField]:
-        return [self[f"failover.{name}"] for name in self.groups["failover"]]
+        """All but the switch."""
+        return [self[f"failover.{name}"] for name in self.groups["failover"] if name != "non_idempotent"]
+
+    @property
+    def failover_switch(self) -> BoundField:
+        return self["failover.non_idempotent"]
 
     @property
     def timeout_fields(self) -> list[BoundField]:
@@ -239,6 +279,7 @@ class ProfileForm(StrategyForm):
             "affinity": self.group_values("affinity"),
             "scenario": self.group_values("scenario"),
             "failover": self.failover(),
+            "limits": self.group_limits("limits"),
             "targets": targets.document(),
         }
         if not self.fields["slug"].disabled:
@@ -263,6 +304,7 @@ def initial_of(tree: dict[str, Any], version: int | None = None) -> dict[str, An
         **{f"mode.{kind}.{name}": value for name, value in numbers.items()},
         **initial_params(strategy, tree["params"]),
         **{f"affinity.{name}": value for name, value in tree["affinity"].items()},
+        **{f"limits.{name}": value for name, value in tree["limits"].items()},
         **{f"scenario.{name}": value for name, value in tree["scenario"].items()},
         **{f"failover.{name}": value for name, value in failover.items()},
         **{f"failover.timeouts.{name}": value for name, value in timeouts.items()},

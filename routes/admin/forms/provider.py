@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django import forms
 
 from routes.admin.forms.base import ConsoleForm
-from routes.admin.forms.fields import Column, ModelMap, Number, Pairs, Prices, Whole, Words
+from routes.admin.forms.fields import Column, ModelMap, Number, Pairs, Prices, Whole, Windows, Words
 from routes.models import Provider
 
 if TYPE_CHECKING:
     from django.forms.boundfield import BoundField
 
 AUTH_CHOICES = (
-    ("", "As the wire format has it (OpenAI: bearer, Anthropic: x-api-key)"),
+    ("", "As the wire format has it (OpenAI and generic: bearer, Anthropic: x-api-key)"),
     ("bearer", "Authorization: Bearer …"),
     ("x-api-key", "x-api-key: …"),
     ("custom", "Another header"),
@@ -38,13 +38,17 @@ class ProviderForm(ConsoleForm):
     wire = forms.ChoiceField(
         label="Wire format",
         choices=Provider.Wire.choices,
-        help_text="The API it speaks. Requests reach only providers that speak the format of the client.",
+        help_text="The API it speaks. Conversations (<code>/v1/chat/completions</code>, <code>/v1/messages</code>) are "
+        "translated between OpenAI and Anthropic; other requests go to providers of the client’s own format. Generic "
+        "is any other HTTP service: only <code>/svc/{profile}/…</code> goes there.",
     )
     base_url = forms.CharField(
         label="Base URL",
         max_length=2000,
         help_text="Ends where the resource begins: <code>/v1/chat/completions</code> is sent to "
-        "<code>{base URL}/chat/completions</code>. Like <code>https://api.example.com/v1</code>.",
+        "<code>{base URL}/chat/completions</code>. Like <code>https://api.example.com/v1</code>. Of a generic "
+        "provider it is whatever its paths have in common: <code>/svc/{profile}/voices</code> is sent to "
+        "<code>{base URL}/voices</code>.",
         widget=forms.TextInput(attrs={"inputmode": "url", "spellcheck": "false"}),
     )
     network = forms.ChoiceField(
@@ -102,6 +106,22 @@ class ProviderForm(ConsoleForm):
         nothing=None,
         help_text="No rows: it is offered every model under its own name. With rows it serves only these; "
         "<code>gpt-4*</code> matches many names and <code>*</code> all others. An empty right side keeps the name.",
+    )
+    context = Windows(
+        label="Context windows",
+        name=Column("model", "Model", "gpt-4o"),
+        value=Column("tokens", "Tokens", "128000", number=True),
+        add_word="Add a window",
+        nothing={},
+        help_text="How many tokens a model takes. When a target says that a request is too long, it goes on to one "
+        "with a larger window. A model without a row takes the built-in figure, if there is one.",
+    )
+    stream_usage = forms.BooleanField(
+        label="Reports usage in streams",
+        required=False,
+        help_text="On: streams of OpenAI’s format may be asked for their token counts "
+        "(<code>stream_options.include_usage</code>). Switch it off for servers that refuse that field; tokens are "
+        "then estimated.",
     )
     prices = Prices(
         label="Prices",
@@ -176,9 +196,9 @@ class ProviderForm(ConsoleForm):
         values = self.cleaned_data
         document = {
             field: values[field]
-            for field in ("name", "wire", "base_url", "network", "tags", "weight", "prices", "headers", "query")
+            for field in ("name", "wire", "base_url", "network", "tags", "weight", "headers", "query")
         }
-        document["models"] = values["models"]
+        document |= {field: values[field] for field in ("models", "context", "prices", "stream_usage")}
         document["region"] = values["region"] or None
         document["capacity"] = values["capacity"]
         document["max_concurrency"] = values["max_concurrency"] or 0
@@ -212,6 +232,8 @@ def initial_of(provider: Provider) -> dict[str, Any]:
         "auth_header": provider.auth["header"] if custom else "",
         "auth_prefix": provider.auth.get("prefix", "") if custom else "",
         "models": provider.model_map,
+        "context": provider.context,
+        "stream_usage": provider.stream_usage,
         "prices": provider.prices,
         "headers": provider.headers,
         "query": provider.query,
