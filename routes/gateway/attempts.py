@@ -207,7 +207,7 @@ class Route:
         attempts = self.exchange.attempts
         if not attempts and self._refused is not None and not self._told:
             refused = self._refused
-            return BadRequest(f"{refused.param}: {refused.message}", code="unsupported_field", param=refused.param)
+            return BadRequest(refused.message, code="unsupported_field", param=refused.param)
         if not attempts:
             limited = self.decision.all_rate_limited
             return (RateLimited if limited else NoTargetAvailable)(retry_after=self._soonest())
@@ -284,7 +284,7 @@ class _Request(Route):
         except Untranslatable as error:
             self._refused = self._refused or error
             exchange, slug = self.exchange, place.target.provider.slug
-            exchange.note = f"{slug} was passed over: {error.param}: {error.message}"[:500]
+            exchange.note = f"{slug} was passed over: {error.message}"[:500]
             return False
         except BadRequest as refusal:
             self.refuse(refusal)

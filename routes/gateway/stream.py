@@ -173,12 +173,15 @@ class StreamRelay(Relay):
                 continue
             if kind is Kind.ERROR:
                 return b"".join(out), kind
-            out.append(translation.feed(event))
+            try:
+                out.append(translation.feed(event))
+                if kind is _END:
+                    out.append(translation.finish())
+                    return b"".join(out), kind
+            except InvalidAnswer as error:
+                raise UpstreamError("invalid_response", str(error)) from None
             if kind is _CONTENT:
                 self.content = True
-            elif kind is _END:
-                out.append(translation.finish())
-                return b"".join(out), kind
         return b"".join(out), None
 
     def _long_event_ended(self, fragment: bytes) -> bool:
@@ -243,7 +246,10 @@ class StreamRelay(Relay):
                     return await self._ended(data, ending)
         if not self.reader.complete():
             raise UpstreamError("truncated", "the stream ended without its terminator")
-        terminator = self.reader.terminator if self.translation is None else self.translation.finish()
+        try:
+            terminator = self.reader.terminator if self.translation is None else self.translation.finish()
+        except InvalidAnswer as error:
+            raise UpstreamError("invalid_response", str(error)) from None
         await self._finish(data + terminator, None, "")
         return True
 
