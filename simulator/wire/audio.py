@@ -58,13 +58,13 @@ def transcribe(document: Any, voice: Voice) -> Answer:
             "output_tokens": len(said),
             "total_tokens": _audio_tokens(upload) + len(said),
         }
-        return _written(document, voice, upload, said, "english", {"usage": usage} if voice.behaviour.usage else {})
+        return _written(document, voice, upload, said, "transcribe", {"usage": usage} if voice.behaviour.usage else {})
     return sse_answer(_events(voice, upload, said), voice)
 
 
 def translate(document: Any, voice: Voice) -> Answer:
     upload = _file(document)
-    return _written(document, voice, upload, _heard(document, voice, upload), "english", {})
+    return _written(document, voice, upload, _heard(document, voice, upload), "translate", {})
 
 
 def _events(voice: Voice, upload: Upload, said: list[str]) -> Iterator[Event]:
@@ -99,10 +99,8 @@ def _audio_tokens(upload: Upload) -> int:
     return max(1, len(upload.data) // 1000)
 
 
-def _written(
-    document: Any, voice: Voice, upload: Upload, said: list[str], language: str, extra: dict[str, Any]
-) -> Answer:
-    """The text in the form asked for."""
+def _written(document: Any, voice: Voice, upload: Upload, said: list[str], task: str, extra: dict[str, Any]) -> Answer:
+    """The text in the form asked for; `extra` is added to JSON."""
     form = document.get("response_format", "json")
     text = "".join(said)
     delay = voice.whole_delay(len(said))
@@ -125,7 +123,7 @@ def _written(
         "compression_ratio": 1.0,
         "no_speech_prob": 0.0,
     }
-    answer = {"task": "transcribe", "language": language, "duration": seconds, "text": text, "segments": [segment]}
+    answer = {"task": task, "language": "english", "duration": seconds, "text": text, "segments": [segment]}
     if extra:
         answer["usage"] = {"type": "duration", "seconds": seconds}
     return json_answer(answer, delay)

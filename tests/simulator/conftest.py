@@ -1,4 +1,4 @@
-"""One OpenAI and one Anthropic provider, as most of these tests want them."""
+"""One provider of each wire, as most of these tests want them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def shared_simulator() -> Iterator[Simulator]:
     with Simulator() as running:
         running.add("acme")
         running.add("claudia", "anthropic")
+        running.add("echo", "generic")
         yield running
 
 
@@ -41,6 +42,14 @@ def acme(shared_simulator: Simulator) -> ProviderHandle:
 def claudia(shared_simulator: Simulator) -> ProviderHandle:
     """Speaks Anthropic; as new for each test."""
     provider = shared_simulator.providers["claudia"]
+    provider.reset()
+    return provider
+
+
+@pytest.fixture
+def echo(shared_simulator: Simulator) -> ProviderHandle:
+    """A generic service; as new for each test."""
+    provider = shared_simulator.providers["echo"]
     provider.reset()
     return provider
 
