@@ -70,6 +70,43 @@ def test_targets_are_ordered_by_keyboard_and_added_and_removed(stack: Stack, des
     assert desk.problems == []
 
 
+@pytest.mark.parametrize("desk", [{"viewport": {"width": 390, "height": 900}}], indirect=True)
+def test_limits_and_windows_are_typed_in_on_a_narrow_screen_and_shown_again(stack: Stack, desk: Desk) -> None:
+    page = desk.go("/admin/routes/accesskey/")
+    page.click("tbody >> text=tests")
+    page.click("summary:has-text('Limits')")
+    page.fill('[name="limits.rpm"]', "100000")
+    page.fill('[name="limits.usd_month"]', "2500.5")
+    page.click("[name=_save]")
+    page.wait_for_selector("text=In force now, nothing to publish")
+    # What is limited is unfolded.
+    assert page.input_value('[name="limits.usd_month"]') == "2500.5"
+    assert page.is_visible('[name="limits.rpm"]')
+    page = desk.go("/admin/routes/accesskey/")
+    assert "100\u202f000 requests/min" in page.inner_text('td[data-label="Limits"]')
+    page = desk.go("/admin/routes/provider/")
+    page.click("tbody >> text=Alpha")
+    page.click("text=Add a window")
+    assert page.evaluate("document.activeElement.name") == "context-model"
+    for place, (model, tokens) in enumerate([("gpt-4o", "128000"), ("claude", "200000")]):
+        page.locator('[name="context-model"]').nth(place).fill(model)
+        page.locator('[name="context-tokens"]').nth(place).fill(tokens)
+    page.click("text=Save as draft")
+    page.wait_for_selector("text=was saved")
+    page = desk.go("/admin/routes/provider/")
+    page.click("tbody >> text=Alpha")
+    shown = page.locator('[name="context-tokens"]').evaluate_all("inputs => inputs.map(input => input.value)")
+    assert shown == ["200000", "128000", ""]
+    page = desk.go("/admin/routes/profile/")
+    page.click("text=Default")
+    page.wait_for_selector("#targets")
+    page.evaluate("document.querySelectorAll('details.card').forEach(part => { part.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.click(".choice:has-text('Every stream is asked')")
+    assert page.locator('[name="accounting"]:checked').input_value() == "always"
+    assert desk.problems == []
+
+
 PAGES = (
     "/admin/",
     *(
