@@ -468,6 +468,17 @@ def test_a_stall_reads_and_sends_nothing_for_so_long_and_loses_nothing(echo: Pro
         assert time.monotonic() - started > 0.25
 
 
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_what_arrived_before_a_stall_is_answered_after_it(echo: ProviderHandle, after: int) -> None:
+    echo.fail("ws_stall", after_messages=after, seconds=0.2)
+
+    with connected(echo) as wire:
+        wire.send(UPGRADE % b"/x" + b"\x81\x82\0\0\0\0hi" * 3)
+        before = wire.read(seconds=0.1)
+        assert before.body == b"\x81\x02hi" * after
+        assert wire.read(until=b"\x81\x02hi" * (3 - after)).data == b"\x81\x02hi" * (3 - after)
+
+
 def test_a_stall_for_ever_blocks_who_sends(echo: ProviderHandle) -> None:
     echo.fail("ws_stall", after_messages=0)
 
