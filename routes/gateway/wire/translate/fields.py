@@ -69,10 +69,10 @@ def no_counterpart(path: str, wire: str, why: str = "") -> Untranslatable:
 
 
 def _asks_for_nothing(value: Any, neutral: tuple[Any, ...]) -> bool:
-    # ``True == 1``, and "one choice" is not "yes".
-    return value in ([], {}) or any(
-        value == one and isinstance(value, bool) is isinstance(one, bool) for one in neutral
-    )
+    if value in ([], {}):
+        return True
+    # ``True == 1``, and "yes" is not "one choice".
+    return any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in neutral)
 
 
 def string(value: Any, path: str) -> str:
