@@ -199,14 +199,14 @@ def _turn(turn: Any, path: str) -> list[Json]:
     found = members(turn, MESSAGE, path, OPENAI)
     content = required(found, "content", path)
     role = found.get("role")
-    path = f"{path}.content"
+    inner = f"{path}.content"
     if role == "system":
-        return _system(content, path)
+        return _system(content, inner)
     if role == "user":
-        return _user(content, path)
+        return _user(content, inner)
     if role == "assistant":
-        return _assistant(content, path)
-    raise Untranslatable(path.rpartition(".")[0] + ".role", f"{role!r} is none of Anthropic's roles")
+        return _assistant(content, inner)
+    raise Untranslatable(f"{path}.role", f"'{path}.role' must be one of Anthropic's roles")
 
 
 def _blocks(content: Any, path: str) -> list[tuple[str, Any, str]]:
