@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import anthropic.types as theirs
@@ -683,3 +685,25 @@ def test_headers_of_the_clients_format_stay_behind() -> None:
     assert dict(chat.added_headers) == {b"anthropic-version": b"2023-06-01"}
     assert {b"openai-organization", b"openai-project"} <= chat.dropped_headers
     assert {b"anthropic-version", b"anthropic-beta"} <= messages.dropped_headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {
+            *to_anthropic.REQUEST.known(),
+            *to_anthropic.IMAGE_URL.refused,
+            *to_anthropic.FILE.refused,
+            *to_openai.REQUEST.known(),
+            *to_openai.TOOL.refused,
+            *to_openai.TOOL.harmless,
+            *to_openai.DOCUMENT.refused,
+            *to_openai.TOOL_RESULT.refused,
+        }
+        - {"messages", "model"}
+    ),
+)
+def test_the_documentation_tells_what_becomes_of_a_field(name: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "translation.md").read_text()
+
+    assert re.search(rf"`[^`]*\b{name}\b[^`]*`", text)
