@@ -338,15 +338,21 @@ def test_a_form_that_cannot_be_compiled_has_no_shares_and_says_why(admin: Client
     assert "the same provider and model" in answer["note"]
 
 
-def test_both_wire_formats_in_one_profile_can_be_asked_about(admin: Client, site: Site) -> None:
-    actions.create_provider(
-        {"slug": "claude", "name": "C", "wire": "anthropic", "base_url": "https://c.example"}, actor=ADA
-    )
-    mixed = actions.create_profile(
-        profile_entry("mixed", "alpha", {"provider": "claude", "model": "sonnet"}), actor=ADA
-    )
+def test_conversations_are_shared_by_providers_of_both_formats_and_service_requests_by_generic_ones(
+    admin: Client, site: Site
+) -> None:
+    for slug, wire in (("claude", "anthropic"), ("tiles", "generic")):
+        actions.create_provider({"slug": slug, "name": slug, "wire": wire, "base_url": "https://c.example"}, actor=ADA)
+    entry = profile_entry("mixed", "alpha", {"provider": "claude", "model": "sonnet"}, "tiles")
+    mixed = actions.create_profile({**entry, "strategy": "round_robin"}, actor=ADA)
     data = filled(admin.get(page_of(mixed)))
-    assert admin.post(SHARES, {**data, "probe": "messages:"}).json()["rows"]["targets-1"]["share"] == 1
+
+    def shares(probe: str) -> list[float]:
+        rows = admin.post(SHARES, {**data, "probe": probe}).json()["rows"]
+        return [rows[f"targets-{index}"]["share"] for index in range(3)]
+
+    assert shares("chat:") == [0.5, 0.5, 0]
+    assert shares("service:") == [0, 0, 1]
 
 
 def test_the_list_names_profiles_that_can_serve_nothing(viewer: Client, site: Site) -> None:
