@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from routes.engine.types import SERVICE
 from routes.gateway.errors import BadRequest
+from routes.gateway.wire import foreign
 from routes.gateway.wire.body import ask_for_usage, replace_model, set_model
 from routes.gateway.wire.translate import translation
 
@@ -56,11 +57,11 @@ def prepare(exchange: Exchange, place: Ranked) -> Outgoing:
         assert other is not None  # admission let nobody else in
         body = other.request(exchange.body, place.model, usage=provider.stream_usage)
         return Outgoing(other.resource, body, other.operation, provider.wire, other)
-    body = exchange.body
+    body = foreign.without(operation, exchange.body)
     hides_usage = False
     try:
         if place.model != exchange.model:
-            body = _with_model(exchange, place.model)
+            body = _with_model(exchange, body, place.model)
         if exchange.stream and operation in _ASKED_FOR_USAGE and provider.stream_usage and _accounts(exchange):
             body = ask_for_usage(body)
             hides_usage = True
@@ -69,10 +70,10 @@ def prepare(exchange: Exchange, place: Ranked) -> Outgoing:
     return Outgoing(exchange.resource, body, operation, exchange.wire, hides_usage=hides_usage)
 
 
-def _with_model(exchange: Exchange, model: str) -> bytes:
+def _with_model(exchange: Exchange, body: bytes, model: str) -> bytes:
     if exchange.form is not None:
-        return exchange.form.replaced(exchange.body, "model", model)
-    return replace_model(exchange.body, model) if exchange.model else set_model(exchange.body, model)
+        return exchange.form.replaced(body, "model", model)
+    return replace_model(body, model) if exchange.model else set_model(body, model)
 
 
 def _accounts(exchange: Exchange) -> bool:
