@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from routes.engine.circuit import CircuitView
+    from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, Meters, MoneyWindow
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.types import AdminState, Outcome, Transition
 
@@ -143,6 +144,19 @@ class Claim(Protocol):
     def transitions(self) -> list[Transition]:
         """Changes of circuit state that this attempt caused so far, in order (claiming may cause one too)."""
         ...
+
+
+class Permit(Protocol):
+    """A request of a limited key under way. End it with ``leave_key``."""
+
+    @property
+    def meters(self) -> Meters:
+        """The key's limits by the minute, with this request counted."""
+        ...
+
+
+class Seat(Protocol):
+    """A request under way on a profile that takes so many at once. End it with ``leave_profile``."""
 
 
 class Rotation(Protocol):
@@ -295,6 +309,45 @@ class LiveState(Rotation, Protocol):
         input_tokens: int | None = None,
     ) -> list[Transition]:
         """``settle`` and ``release`` at once, for an attempt that is over when it is reported: half the locking."""
+        ...
+
+    # -- limits ------------------------------------------------------------------------------------
+    # Exact over all threads and processes of the host. Between hosts: see ``tables.keys``.
+    def enter_key(self, key_id: str, limits: KeyLimits, now: float) -> Permit | Exceeded:
+        """Count a request of the key, in its minute and under way, unless that is one too many."""
+        ...
+
+    def reserve(self, permit: Permit, tokens: float, now: float, wall: float) -> tuple[Exceeded | None, list[Crossing]]:
+        """Count tokens that the request is expected to use, unless they are too many or a budget is spent; and what
+        people are to be told. ``wall`` is Unix time."""
+        ...
+
+    def leave_key(self, permit: Permit, tokens: float, micro_usd: int, now: float, wall: float) -> list[Crossing]:
+        """The request is over and has used this, whatever was reserved. Idempotent."""
+        ...
+
+    def enter_profile(self, profile_id: str, limit: float, now: float) -> Seat | None:
+        """One of ``limit`` seats; None when all are taken."""
+        ...
+
+    def leave_profile(self, seat: Seat) -> None:
+        """Idempotent."""
+        ...
+
+    def key_usage(self, key_id: str, now: float, wall: float) -> KeyUsage:
+        """What a key uses now. Zeros for one that has no limits: nothing is counted then."""
+        ...
+
+    def set_key_limits(self, limits: Mapping[str, KeyLimits], now: float, wall: float) -> None:
+        """The limits now in force, by key id: budgets are remembered from here on."""
+        ...
+
+    def unseeded(self, wall: float) -> Mapping[str, Sequence[MoneyWindow]]:
+        """Keys with budgets, and those of their windows whose beginning this state has not seen."""
+        ...
+
+    def seed_spent(self, key_id: str, window: MoneyWindow, micro_usd: int, wall: float) -> None:
+        """What history says was spent in the window that runs, on all hosts; never lowers what is known."""
         ...
 
     # -- quarantines -------------------------------------------------------------------------------

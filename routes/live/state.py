@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from routes.engine.types import Transition
 
 #: How often somebody looks for processes that are gone, and at most.
 TEND_SECONDS = 1.0
@@ -60,7 +59,7 @@ class SharedLiveState(TableState):
             if first:
                 self._start_over(self.file.clock_shift(self._boot, now, wall()))
             else:
-                self._records.forget_owner(self.file.owner)  # of whoever had our slot before
+                self._forget_owner(self.file.owner)  # of whoever had our slot before
             self.file.note_clock(self._boot, now, wall())
         self._tended = self._reclaimed = clock()
 
@@ -74,6 +73,7 @@ class SharedLiveState(TableState):
         """We are the first: nothing is in flight, and turns start anew."""
         self._records.start_over(shift)
         self._counters.clear()
+        self._keys.start_over(shift)
         if shift:
             logger.info("the clock has started anew; times of the live state are moved by %.0f s", shift)
             self._quarantines.shift(shift)
@@ -99,21 +99,25 @@ class SharedLiveState(TableState):
     def _take_back(self) -> bool:
         found = False
         for owner in self.file.dead():
-            self._records.forget_owner(owner)
+            self._forget_owner(owner)
             found = True
         return found
+
+    def _forget_owner(self, owner: int) -> None:
+        self._records.forget_owner(owner)
+        self._keys.forget_owner(owner)
 
     def close(self) -> None:
         """Leave in good order: what this process has in flight is nobody's any more, and an attempt that ends after
         this (cancelled by the shutdown itself) is not counted."""
         if self.file.open:
-            for late in ("settle", "release", "finish"):
+            for late in ("settle", "release", "finish", "leave_key", "leave_profile"):
                 setattr(self, late, _not_counted)
-            self._records.forget_owner(self.file.owner)
+            self._forget_owner(self.file.owner)
             self.file.close()
 
 
-def _not_counted(*_: Any, **__: Any) -> list[Transition]:
+def _not_counted(*_: Any, **__: Any) -> list[Any]:
     return []
 
 

@@ -7,11 +7,11 @@ numbers wrongly.
 from __future__ import annotations
 
 from routes.engine.circuit import OWNERS
-from routes.engine.tables import counters, pins, quarantines, records
+from routes.engine.tables import counters, keys, pins, quarantines, records
 from routes.engine.tables.memory import CELL, FIRST_RECORD, WORDS, Section, set_size
 from routes.engine.tables.sets import GROUP
 
-VERSION = 1
+VERSION = 2
 PAGE = 4096
 
 
@@ -26,6 +26,7 @@ class Layout:
         pin_sets: int = 8192,
         input_sets: int = 8192,
         counter_sets: int = 1024,
+        limited: int = 4096,
         owners: int = OWNERS,
     ) -> None:
         self._end = WORDS * CELL
@@ -42,6 +43,7 @@ class Layout:
         self.counters = self._section(set_size(counters.PAYLOAD), counter_sets)
         self.targets = self._section(records.TARGET_SIZE * CELL, targets)
         self.providers = self._section(records.PROVIDER_SIZE * CELL, providers)
+        self.keys = self._section(keys.KEY_SIZE * CELL, limited)
         self.pins = self._section(set_size(pins.PAYLOAD), pin_sets)
         self.inputs = self._section(set_size(pins.INPUT), input_sets)
         self.length = _aligned(self._end)
@@ -59,7 +61,15 @@ class Layout:
 
     def sizes(self) -> tuple[int, ...]:
         """What two processes must agree on before they share a buffer."""
-        sections = (self.targets, self.providers, self.quarantines, self.counters, self.pins, self.inputs)
+        sections = (
+            self.targets,
+            self.providers,
+            self.quarantines,
+            self.counters,
+            self.keys,
+            self.pins,
+            self.inputs,
+        )
         return (*(section.entries for section in sections), self.length)
 
 

@@ -36,7 +36,10 @@ WAYS = 8
     QUARANTINES,
     TICK,  # of the counters: which one was not used for longest
     DROPS,  # drops of pins, ever
-) = range(10)
+    KEYS,  # records in use
+    HOSTS,  # hosts that are known to be at work, this one included
+    HOSTS_UNTIL,  # ... and until when that holds; then this host is alone
+) = range(13)
 WORDS = 64
 
 # Stripes: what can be locked. Sections of records follow one another, so that no two things share a stripe.

@@ -17,6 +17,7 @@ from routes.engine.tables.memory import (
     CELL,
     DIRECTORY,
     HIGHEST,
+    KEYS,
     MOVED,
     PROVIDERS,
     PUBLISHED,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from routes.engine.snapshot import Target
     from routes.engine.tables.memory import Guard, Section
 
-_SINGLE = Layout(1, 1, 1, 1, 1, 1, owners=1)
+_SINGLE = Layout(1, 1, 1, 1, 1, 1, 1, owners=1)
 _FLAGGED = re.compile(rb"[^\0]")
 #: What is worth keeping longer than any record of an old revision: a circuit that is not closed.
 _OPEN_IS_WORTH = 1e6
@@ -165,13 +166,21 @@ class Records:
         """Whether this can be a live state at all, and not somebody else's bytes."""
         memory = self._memory
         layout = memory.layout
-        used = ((TARGETS, layout.targets), (PROVIDERS, layout.providers), (QUARANTINES, layout.quarantines))
+        used = (
+            (TARGETS, layout.targets),
+            (PROVIDERS, layout.providers),
+            (QUARANTINES, layout.quarantines),
+            (KEYS, layout.keys),
+        )
         if any(not 0 <= memory.words[word] <= section.entries for word, section in used):
             return False
         for index in range(int(memory.words[TARGETS])):
             cells = memory.part(layout.targets, index)
             codes = cells[STATE] in (0.0, 1.0, 2.0) and cells[OBSERVED] in (0.0, 1.0, 2.0, 3.0)
             if not codes or not isfinite(sum(cells[HEAD:])):
+                return False
+        for index in range(int(memory.words[KEYS])):
+            if not isfinite(sum(memory.part(layout.keys, index)[HEAD:])):
                 return False
         return 0 <= memory.words[HIGHEST] <= OWNERS
 
@@ -192,7 +201,7 @@ class Records:
         section = memory.layout.targets
         index = self._targets.place(id_key(target_id), self._worth, lambda each: guard_of(memory, section, each))
         if index is None:
-            record = self._alone.setdefault(target_id, TargetRecord(_alone(memory), 0, target_id))
+            record = self._alone.setdefault(target_id, TargetRecord(alone(memory), 0, target_id))
             return self._known.setdefault(target_id, record)
         record = self._known.setdefault(target_id, TargetRecord(memory, index, target_id))
         self._by_index[index] = record
@@ -209,7 +218,7 @@ class Records:
             return guard_of(memory, section, index)
 
         index = self._providers.place(id_key(provider_id), worth, guard)
-        record = ProviderRecord(_alone(memory), 0) if index is None else ProviderRecord(memory, index)
+        record = ProviderRecord(alone(memory), 0) if index is None else ProviderRecord(memory, index)
         return self._known_providers.setdefault(provider_id, record)
 
     def _worth(self, index: int) -> float | None:
@@ -226,6 +235,6 @@ def _seen(memory: Memory, section: Section, index: int, serial: float) -> float 
     return seen if seen < serial else None
 
 
-def _alone(memory: Memory) -> Memory:
+def alone(memory: Memory) -> Memory:
     """Room for one record that nobody else sees."""
     return Memory(private(_SINGLE.length), _SINGLE, ThreadLocks(memory.locks.mutex))

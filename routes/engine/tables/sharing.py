@@ -16,6 +16,7 @@ from routes.engine.tables.records import TROUBLED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from routes.engine.tables.keys import Keys
     from routes.engine.tables.memory import Memory
     from routes.engine.tables.pins import Drop, Pins, Written
     from routes.engine.tables.quarantines import Quarantines, Row
@@ -40,8 +41,9 @@ SAME = 0.01
 class Sharing:
     """One reader's view: every ``new_*`` gives what changed since it was asked last."""
 
-    def __init__(self, memory: Memory, records: Records, quarantines: Quarantines, pins: Pins) -> None:
+    def __init__(self, memory: Memory, records: Records, quarantines: Quarantines, pins: Pins, keys: Keys) -> None:
         self._memory = memory
+        self.keys = keys  # their use is exchanged by ``routes.live.use``
         self._records = records
         self._quarantines = quarantines
         self._pins = pins

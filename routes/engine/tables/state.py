@@ -15,6 +15,7 @@ from routes.engine.live import CLAIM_LEASE, Claim, Quarantine
 from routes.engine.quarantine import AUTH_WINDOW, auth_seconds
 from routes.engine.tables.claims import TableClaim
 from routes.engine.tables.counters import Counters
+from routes.engine.tables.keys import Keys, Permit, Seat
 from routes.engine.tables.memory import MOVED, QUARANTINED, TROUBLE, Memory, ThreadLocks, private
 from routes.engine.tables.pins import PinCounts, Pins, Written
 from routes.engine.tables.quarantines import Quarantines, Row
@@ -27,13 +28,15 @@ from routes.engine.tables.records import (
     TROUBLED,
     UNHEALTHY,
 )
-from routes.engine.tables.registry import Records
+from routes.engine.tables.registry import Records, alone
 from routes.engine.tables.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from routes.engine import live
     from routes.engine.circuit import CircuitView
+    from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, MoneyWindow
     from routes.engine.live import Observed, Pin, PinEntry, PinKind
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.stats import TargetStats
@@ -57,6 +60,7 @@ class TableState:
         self._counters = Counters(memory)
         self._pins = Pins(memory)
         self._pin_counts = PinCounts(self._pins)
+        self._keys = Keys(memory, lambda: alone(memory))
         self._now = 0.0  # of the last decision
         #: what ``suspects`` found last, the two words then, and how long it holds if they stay
         self._suspects: Collection[str] = ()
@@ -200,6 +204,7 @@ class TableState:
         self._quarantines.copy_to(memory)
         self._counters.copy_to(memory)
         self._pins.copy_to(memory)
+        self._keys.copy_to(memory)
         rng = Random()
         rng.setstate(self._rng.getstate())
         twin = TableState(memory, rng)
@@ -211,7 +216,7 @@ class TableState:
 
     def sharing(self) -> Sharing:
         """What other hosts may be told, and tell us; one reader per call."""
-        return Sharing(self._memory, self._records, self._quarantines, self._pins)
+        return Sharing(self._memory, self._records, self._quarantines, self._pins, self._keys)
 
     # -- what others find out ------------------------------------------------------------------------------
     def set_observed(self, target_id: str, state: Observed) -> None:
@@ -373,6 +378,45 @@ class TableState:
             return []
         claim.transitions.append(transition)
         return [transition]
+
+    # -- limits ------------------------------------------------------------------------------------
+    def enter_key(self, key_id: str, limits: KeyLimits, now: float) -> Permit | Exceeded:
+        answer = self._keys.enter(key_id, limits, now)
+        if isinstance(answer, Permit) or answer.limit != "concurrency" or not self.reclaim(now):
+            return answer
+        return self._keys.enter(key_id, limits, now)
+
+    def reserve(
+        self, permit: live.Permit, tokens: float, now: float, wall: float
+    ) -> tuple[Exceeded | None, list[Crossing]]:
+        assert isinstance(permit, Permit)
+        return self._keys.reserve(permit, tokens, now, wall)
+
+    def leave_key(self, permit: live.Permit, tokens: float, micro_usd: int, now: float, wall: float) -> list[Crossing]:
+        assert isinstance(permit, Permit)
+        return self._keys.leave(permit, tokens, micro_usd, now, wall)
+
+    def enter_profile(self, profile_id: str, limit: float, now: float) -> Seat | None:
+        seat = self._keys.sit(profile_id, limit, now)
+        if seat is None and self.reclaim(now):
+            seat = self._keys.sit(profile_id, limit, now)
+        return seat
+
+    def leave_profile(self, seat: live.Seat) -> None:
+        assert isinstance(seat, Seat)
+        self._keys.stand_up(seat)
+
+    def key_usage(self, key_id: str, now: float, wall: float) -> KeyUsage:
+        return self._keys.usage(key_id, now, wall)
+
+    def set_key_limits(self, limits: Mapping[str, KeyLimits], now: float, wall: float) -> None:
+        self._keys.budgeted(limits, now, wall)
+
+    def unseeded(self, wall: float) -> Mapping[str, Sequence[MoneyWindow]]:
+        return self._keys.unseeded(wall)
+
+    def seed_spent(self, key_id: str, window: MoneyWindow, micro_usd: int, wall: float) -> None:
+        self._keys.seed(key_id, window, micro_usd, wall)
 
     # -- quarantines -------------------------------------------------------------------------------
     def quarantine(
