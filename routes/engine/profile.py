@@ -14,7 +14,7 @@ from routes.engine.errors import EngineError, SnapshotError
 from routes.engine.facts import TEXT_OPERATIONS, ScenarioSettings
 from routes.engine.failover_mode import parse_mode
 from routes.engine.provider import Target
-from routes.engine.settings import Affinity, Failover, Timeouts, build
+from routes.engine.settings import Affinity, Failover, ProfileLimits, Timeouts, build
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,6 +127,7 @@ class Profile:
         "failover",
         "id",
         "index",
+        "limits",
         "mode",
         "name",
         "owners",
@@ -146,6 +147,7 @@ class Profile:
         self.name: str = document["name"]
         self.accounting: str = document["accounting"]
         self.require_tags: bool = document["require_tags"]
+        self.limits = ProfileLimits.from_document(document.get("limits"))
         self.affinity = build(Affinity, document["affinity"], f"{path}.affinity")
         try:
             self.scenario = ScenarioSettings.from_document(document["scenario"])

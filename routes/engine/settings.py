@@ -96,6 +96,20 @@ class Policy:
     geo: Mapping[str, str]  # what the address database says -> region
 
 
+@dataclass(slots=True, frozen=True)
+class ProfileLimits:
+    """How many requests may be under way on a profile (0 = any number), and how long more of them wait for a seat."""
+
+    concurrency: float = 0
+    queue_ms: float = 0
+
+    @classmethod
+    def from_document(cls, section: Mapping[str, Any] | None) -> ProfileLimits:
+        """Revisions of older releases have no such section."""
+        known = section or {}
+        return cls(known.get("concurrency", 0), known.get("queue_ms", 0))
+
+
 T = TypeVar("T", CircuitSettings, QuarantineSettings, Timeouts, Failover, Affinity, Policy)
 
 

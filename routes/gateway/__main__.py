@@ -105,6 +105,11 @@ def _run(env: Env, fd: int, name: str) -> None:
             now=state.clock(),
             wall=time.time(),
         )
+        live.set_key_limits(
+            {key.id: key.limits for key in overlay.keys.values() if key.limits is not None},
+            now=state.clock(),
+            wall=time.time(),
+        )
         metrics.revision(config.snapshot.number)
         metrics.prepare_targets(
             {

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from routes.gateway import admission, attempts, endpoints, intake, models_list, route_request
+from routes.gateway import admission, attempts, endpoints, intake, limits, models_list, route_request
 from routes.gateway.errors import (
     BadRequest,
     BodyTooLarge,
@@ -93,6 +93,9 @@ class Gateway:
                 state.recorder.finish(exchange, status="failed", error_code="internal")
                 raise
             await self._refuse(send, exchange, Refusal(), status="failed")
+        finally:
+            if exchange.admission is not None:
+                exchange.admission.end(exchange, None)
 
     async def _route(
         self,
@@ -112,6 +115,7 @@ class Gateway:
         if endpoint.operation == "realtime":
             raise UpgradeRequired(headers={"upgrade": "websocket"})
         admission.choose_profile(exchange, match)
+        limits.enter(state, exchange)
 
         limit = state.settings.max_body_bytes
         length = index.get(b"content-length")
@@ -121,6 +125,7 @@ class Gateway:
         exchange.received = time.monotonic()
         head = admission.understand(exchange, endpoint, index)
         exchange.session = route_request.session_of(exchange, head, index, match.session)
+        await limits.reserve(state, exchange, head.output_limit)
         admission.decide_route(state, exchange, config, head, index)
         await attempts.run(state, exchange, receive, send)
 

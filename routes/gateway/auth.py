@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from routes.engine.facts import KeyFacts
+from routes.engine.limits import KeyLimits
 from routes.gateway.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEY_PATTERN = re.compile(rb"sbx_[A-Za-z0-9_-]{32,}")
-
-
-_USAGE_LIMITS = ("tpm", "usd_day", "usd_week", "usd_month")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class AccessKey:
     debug: bool
     overrides: bool
     facts: KeyFacts  # what rules may know of it
-    counts_usage: bool  # tokens or money are limited: what streams used must be known
+    limits: KeyLimits | None = None  # None = nothing is limited, and nothing counted
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> AccessKey:
@@ -67,8 +65,14 @@ class AccessKey:
             debug="debug" in allow,
             overrides="overrides" in allow,
             facts=KeyFacts(document["name"], frozenset(document.get("tags") or ())),
-            counts_usage=any((document.get("limits") or {}).get(name) for name in _USAGE_LIMITS),
+            limits=KeyLimits.from_document(document.get("limits")),
         )
+
+    @property
+    def counts_usage(self) -> bool:
+        """Tokens or money are limited: what streams used must be known."""
+        limits = self.limits
+        return limits is not None and bool(limits.tpm or any(limits.money))
 
     def may_use_model(self, model: str) -> bool:
         return self.models is None or self.models.fullmatch(model) is not None

@@ -10,7 +10,7 @@
     ├── RequestTimeout 408        request_timeout
     ├── BodyTooLarge 413          request_too_large
     ├── UpgradeRequired 426       upgrade_required
-    ├── RateLimited 429           rate_limited
+    ├── RateLimited 429           rate_limited · insufficient_quota
     ├── HeadersTooLarge 431       headers_too_large (in ``protocol``)
     ├── AllTargetsFailed 502      all_targets_failed · auth_failed · upstream_redirect …
     ├── NoTargetAvailable 503     no_target_available · not_ready

@@ -141,6 +141,8 @@ class Recorder:
                 decision=pack_decision(decision) if decision is not None else None,
             )
         )
+        if exchange.admission is not None:
+            exchange.admission.end(exchange, cost)
         self._count(exchange, status, http_status, latency_s, cost)
 
     def _count(
@@ -195,6 +197,8 @@ class Recorder:
         """``x-route-*`` for an answer that has a history row; the target's once something was tried (so the
         attempt that answers is in ``exchange.attempts`` and ``exchange.place`` when this is called)."""
         headers: Headers = [(b"x-route-id", exchange.route_id.encode())]
+        if exchange.admission is not None:
+            headers += exchange.admission.headers(exchange.wire)
         place = exchange.place
         if place is not None:
             headers += (

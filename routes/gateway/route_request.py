@@ -132,6 +132,11 @@ def estimate_tokens(live: LiveState, exchange: Exchange) -> int:
     return facts_of(live, exchange).tokens or 0
 
 
+def expected_tokens(asker: Asker, exchange: Exchange) -> int:
+    """Input tokens that the request will probably be counted as."""
+    return _expected_tokens(asker.calibration, facts_of(asker.live, exchange))
+
+
 def _expected_tokens(calibration: Calibration, facts: Facts) -> int:
     """The same, corrected by what answers to such requests have reported: for what a request will cost."""
     return calibration.read(facts.model or "", facts.tokens or 0)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from routes.engine.facts import Calibration
 from routes.engine.retry import RetryBudget
 from routes.gateway.deadlines import Sweeper
+from routes.gateway.limits import Queues
 
 if TYPE_CHECKING:
     import random
@@ -64,6 +65,8 @@ class GatewayState:
     #: time limits of all requests under way, and how many attempts beyond the first may start
     sweeper: Sweeper = field(default_factory=Sweeper)
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
+    #: who waits for a seat on which profile
+    queues: Queues = field(default_factory=Queues)
     #: how far the estimate of input tokens is off, by the model asked for; bounded
     calibration: Calibration = field(default_factory=Calibration)
     #: what works only partly, by name ("redis": "since 12:00"); shown by /readyz
