@@ -1,9 +1,10 @@
 """The exchange between hosts over Redis, beside requests: what one host finds out, the others know within a second.
 
-Circuit transitions, quarantines, pins and drops of pins go out on a channel and into hashes that expire, so that a host
-that comes later reads how things stand. Half-open slots are split: while a target is tried, every host has a share of
-its slots for a while, which moves on so that a host without traffic keeps nobody waiting. The newest word counts, by
-wall clock. Redis away: each host goes on by itself, ``degraded`` says so, and all is told again when it is back.
+Circuit transitions, quarantines, pins, drops of pins and the use of access keys (``use``) go out on a channel and into
+hashes that expire, so that a host that comes later reads how things stand. Half-open slots are split: while a target
+is tried, every host has a share of its slots for a while, which moves on so that a host without traffic keeps nobody
+waiting. The newest word counts, by wall clock. Redis away: each host goes on by itself, ``degraded`` says so, and all
+is told again when it is back.
 
 One process per host does it, elected by a lock that the kernel gives to another when it dies. Imports no gateway.
 """
@@ -22,6 +23,7 @@ import orjson
 
 from routes.live import wire
 from routes.live.redis_feed import RedisConnection, RedisFeedError
+from routes.live.use import Uses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
@@ -38,6 +40,8 @@ PING_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: How long hashes outlive the last word in them.
 DAY: Final = 86_400
+#: ... that of keys' use: as long as a month's budget runs.
+MONTH: Final = 32 * DAY
 #: Pins are kept in a hash per ten minutes; a late joiner reads those of two hours, newest first, up to so many.
 PIN_BUCKET: Final = 600
 PIN_BUCKETS: Final = 12
@@ -71,6 +75,7 @@ class Exchange:
         self._clock = clock
         self._wall = wall
         self._host = state.file.host
+        self._uses = Uses(self._sharing.keys, self._host, clock, wall)
         self._hosts: list[str] = []
         self._heard = -inf  # when the list of hosts was read
 
@@ -120,6 +125,9 @@ class Exchange:
         if reason and "exchange" not in self._degraded:
             logger.warning("no exchange with other hosts (%s); this host goes on by itself", reason)
         self._state.file.exchange_down = bool(reason)
+        if reason:
+            self._uses.alone()
+            self._heard = -inf
         self._show(bool(reason), reason)
 
     def _show(self, down: bool, reason: str = "no connection to Redis") -> None:
@@ -141,9 +149,18 @@ class Exchange:
         await self._put(redis, self._bucket(0), pins, PIN_BUCKET * PIN_BUCKETS)
         for kind, told in (("drop", drops), ("circuit", circuits), ("quarantine", quarantines), ("pin", pins)):
             for part in _batches(told.values()):
-                message = {"host": self._host, "kind": kind, "entries": part}
-                await redis.command("PUBLISH", CHANNEL, orjson.dumps(message).decode())
+                await self._say(redis, kind, part)
         await self._share_slots(redis)
+        await self._tell_use(redis)
+
+    async def _tell_use(self, redis: RedisConnection) -> None:
+        for part in _batches(self._uses.news()):
+            await self._say(redis, "use", part)
+        await self._put(redis, KEY + "use", self._uses.whole(), MONTH)
+
+    async def _say(self, redis: RedisConnection, kind: str, entries: list[Any]) -> None:
+        message = {"host": self._host, "kind": kind, "entries": entries}
+        await redis.command("PUBLISH", CHANNEL, orjson.dumps(message).decode())
 
     async def _put(self, redis: RedisConnection, key: str, entries: dict[str, Any], seconds: int) -> None:
         for part in _batches(entries.items()):
@@ -164,6 +181,7 @@ class Exchange:
             if gone:
                 await redis.command("HDEL", KEY + "hosts", *gone)
             self._heard = now
+            self._uses.hosts(self._hosts, now + HOST_SECONDS)
         if len(self._hosts) > 1:
             turn = int(wall // TURN_SECONDS)
             for target_id, slots in self._sharing.in_trouble():
@@ -184,8 +202,11 @@ class Exchange:
     def _take(self, kind: str, entries: Iterable[Any]) -> None:
         """Take over what another host said; what cannot be read is left out."""
         sharing, ahead, now = self._sharing, self._ahead(), self._clock()
+        if kind == "hello":
+            self._uses.tell_all()
+            self._heard = -inf
         for entry in entries:
-            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 if kind == "circuit":
                     sharing.take_circuit(wire.read_circuit(entry, ahead))
                 elif kind == "quarantine":
@@ -194,13 +215,16 @@ class Exchange:
                     sharing.take_pin(wire.read_pin(entry, ahead), now)
                 elif kind == "drop":
                     sharing.take_drop(wire.read_drop(entry, ahead), now)
+                elif kind in ("use", "whole use"):
+                    self._uses.take(entry, fresh=kind == "use")
 
     # -- catching up ---------------------------------------------------------------------------------------
     async def _catch_up(self, redis: RedisConnection) -> None:
         """Read how things stand, then tell all that is newer here: after a start, or after Redis was away."""
-        for kind, name in (("circuit", "circuits"), ("quarantine", "quarantines")):
+        hashes = (("circuit", "circuits", DAY), ("quarantine", "quarantines", DAY), ("whole use", "use", MONTH))
+        for kind, name, kept in hashes:
             async for part in self._read(redis, KEY + name):
-                since = self._wall() - DAY
+                since = self._wall() - kept
                 old = [field for field, entry in part if wire.when(entry) < since]
                 self._take(kind, [entry for _, entry in part if wire.when(entry) >= since])
                 if old:
@@ -215,6 +239,9 @@ class Exchange:
                     break
         self._take("drop", drops)
         self._sharing.tell_all()
+        self._uses.tell_all()
+        await self._share_slots(redis)
+        await self._say(redis, "hello", [])
 
     async def _read(self, redis: RedisConnection, key: str) -> AsyncIterator[list[tuple[str, Any]]]:
         """A hash, part by part; fields that hold no JSON are left out."""

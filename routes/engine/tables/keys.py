@@ -82,6 +82,9 @@ _IN_FLIGHT = OTHERS_TOKENS + RING
 IN_FLIGHT = slice(_IN_FLIGHT, _IN_FLIGHT + OWNERS)
 KEY_SIZE = _IN_FLIGHT + OWNERS
 
+#: (requests, tokens) by second.
+Cells = dict[int, tuple[float, float]]
+
 _NO_RING: Final = memoryview(bytes(RING * CELL)).cast("d")
 _NO_COLUMN: Final = memoryview(bytes(OWNERS * CELL)).cast("d")
 
@@ -115,7 +118,7 @@ class Own(NamedTuple):
     (number, spent)."""
 
     key_id: str
-    cells: dict[int, tuple[float, float]]
+    cells: Cells
     in_flight: int
     money: list[tuple[int, float]]
 
@@ -461,7 +464,7 @@ class Keys:
                 cells[AHEAD_REQUESTS] = cells[AHEAD_TOKENS] = 0.0
                 busy = cells[TOLD_IN_FLIGHT] = record.in_flight.sum()
                 newest = int(cells[NEWEST])
-                use = {}
+                use: Cells = {}
                 for second in range(newest - MINUTE, newest + 1):
                     place = second % RING
                     if cells[REQUESTS + place] or cells[TOKENS + place]:
@@ -476,7 +479,7 @@ class Keys:
     def set_others(
         self,
         key_id: str,
-        cells_of: Mapping[int, tuple[float, float]],
+        cells_of: Cells,
         in_flight: int,
         until: float,
         money: Collection[tuple[int, float]],
