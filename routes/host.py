@@ -7,14 +7,18 @@ Must not import history.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from routes import live
+from routes import live, ports
+from routes.engine.limits import begins
 from routes.engine.local_live import LocalLiveState
-from routes.models import Provider
+from routes.models import AccessKey, Provider
 from routing_project.env import get_env
 
 if TYPE_CHECKING:
+    from routes.engine.limits import KeyUsage
     from routes.engine.live import LiveState
 
 
@@ -32,6 +36,33 @@ def tell_admin_states(state: LiveState, now: float) -> None:
         for row in Provider.with_deleted.exclude(admin_state=Provider.AdminState.ACTIVE)
     }
     state.set_admin_states(states, now, time.time())
+
+
+def key_usage(key_id: str) -> KeyUsage:
+    """What an access key with limits uses now. No query; zeros where no gateway has ever run."""
+    state = live.current() if get_env().live_path.exists() else LocalLiveState()
+    return state.key_usage(key_id, time.monotonic(), time.time())
+
+
+def seed_spent() -> int:
+    """Tell the host's state what keys with a budget have spent in windows that began before it knew of them (its file
+    is new, or the budget is), as far as history goes; how many windows that were. A query for each of them, over the
+    rows since the window, or the key, began."""
+    if not get_env().live_path.exists():
+        return 0
+    state, wall = live.current(), time.time()
+    unseeded = state.unseeded(wall)
+    made = dict(AccessKey.objects.filter(pk__in=unseeded).values_list("pk", "created_at")) if unseeded else {}
+    told = 0
+    for key_id, windows in unseeded.items():
+        key = UUID(key_id)
+        for window in windows:
+            start = datetime.fromtimestamp(begins(window, wall), UTC)
+            amount = ports.spent(key, max(start, made.get(key, start)))
+            if amount is not None:
+                state.seed_spent(key_id, window, amount, wall)
+                told += 1
+    return told
 
 
 def _fork() -> LiveState:

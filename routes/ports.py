@@ -83,6 +83,21 @@ def recent_routes(count: int) -> Sequence[UUID]:
     return _recent(count) if _recent else ()
 
 
+_spent: Callable[[UUID, datetime], int] | None = None
+
+
+def provide_spent(source: Callable[[UUID, datetime], int]) -> None:
+    """Say where ``spent`` gets its answer."""
+    global _spent
+    _spent = source
+
+
+def spent(access_key: UUID, since: datetime) -> int | None:
+    """Millionths of a dollar that a key has spent since then, on all hosts; None when nobody knows. One query when
+    wired."""
+    return _spent(access_key, since) if _spent else None
+
+
 class RuleTraffic(NamedTuple):
     """Requests that a rule matched in the last 24 hours, and when it last did."""
 

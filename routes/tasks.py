@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from routes import publish
+from routes import host, publish
 from routes.actions.actor import Actor
 from routes.actions.admin_states import expire_admin_states
 
@@ -15,3 +15,10 @@ def reconcile() -> None:
     is missing or older: a flushed Redis, a wiped folder, a delivery that failed."""
     expire_admin_states(actor=Actor.system("reconcile"))
     publish.deliver()
+
+
+@shared_task(name="routes.seed_spent", ignore_result=True)
+def seed_spent() -> None:
+    """Every ten seconds, almost always without a query: money that keys with a budget have spent before the host's
+    live state knew of them. Until then a key whose state was lost may spend its budget again."""
+    host.seed_spent()

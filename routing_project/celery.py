@@ -21,6 +21,7 @@ from routing_project.env import get_env
 SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {"task": "health.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
     "reconcile": {"task": "routes.reconcile", "schedule": 10.0, "options": {"expires": 10}},
+    "spent": {"task": "routes.seed_spent", "schedule": 10.0, "options": {"expires": 10}},
     "sessions": {
         "task": "console.clear_sessions",
         "schedule": crontab(hour=3, minute=17),

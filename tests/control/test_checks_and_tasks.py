@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from django.core.checks import run_checks
 from django.utils import timezone
 
-from routes import actions, tasks
-from routes.models import Profile, Provider
+from routes import actions, host, live, tasks
+from routes.engine.limits import KeyLimits, KeyUsage
+from routes.live import SharedLiveState
+from routes.models import AccessKey, Profile, Provider
 from routes.pricing import builtin_prices
 from routing_project.celery import SCHEDULE
 from routing_project.env import get_env
 from tests.control.samples import document, provider
+from tests.history import rows, samples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from routes.actions import Actor
     from routing_project.env import Env
 
@@ -79,6 +87,46 @@ def test_the_reconciling_task_is_scheduled_under_its_name_and_writes_what_is_mis
     assert env.revision_path.exists()
     assert env.overlay_path.exists()
     assert Provider.objects.get().admin_state == "active"
+
+
+@pytest.fixture
+def gateway(env: Env) -> Iterator[SharedLiveState]:
+    """The host's live state as a gateway has it; the console's own view of it is made anew."""
+    live._opened = None
+    with closing(SharedLiveState(env.live_path, "gateway")) as state:
+        yield state
+    if live._opened is not None:
+        opened = live._opened[1]
+        assert isinstance(opened, SharedLiveState)
+        opened.close()
+        live._opened = None
+
+
+def test_a_live_state_that_is_new_learns_from_history_what_budgets_have_spent(
+    admin: Actor, gateway: SharedLiveState
+) -> None:
+    assert tasks.seed_spent.name == SCHEDULE["spent"]["task"]
+    key = actions.create_access_key({"name": "app"}, actor=admin).key
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    AccessKey.objects.update(created_at=day - timedelta(days=70))
+    for number, begun in enumerate((day - timedelta(days=40), day, day)):
+        rows.store(
+            samples.finished(rows.at(begun, number), key_id=key.pk.bytes, cost_micro_usd=100),
+            samples.finished(rows.at(begun, number + 10), key_id=UUID(int=5).bytes, cost_micro_usd=7000),
+        )
+    limits = {str(key.pk): KeyLimits(month=1000), str(UUID(int=7)): KeyLimits(rpm=5)}
+    gateway.set_key_limits(limits, time.monotonic(), time.time())
+    assert host.key_usage(str(key.pk)).money == (0, 0, 0)
+    assert host.seed_spent() == 3
+    assert host.key_usage(str(key.pk)).money == (200, 200, 200)
+    assert gateway.key_usage(str(key.pk), time.monotonic(), time.time()).money == (200, 200, 200)
+    assert host.seed_spent() == 0, "history was asked; nobody asks again"
+
+
+def test_without_a_live_state_there_is_nothing_to_learn(env: Env) -> None:
+    tasks.seed_spent()
+    assert host.key_usage(str(UUID(int=7))) == KeyUsage(0, 0, 0, (0, 0, 0))
+    assert not env.live_path.exists()
 
 
 def test_built_in_prices_are_plain_numbers_of_known_models() -> None:

@@ -6,10 +6,11 @@ tests and what they admit happen under the record's guard. Money is kept per cal
 spent since its record exists (*own*), what other hosts say of themselves (*others*), and what history knows beyond
 the own (*base*); others' spending is in the history too, so the larger of the two counts.
 
-Other hosts are told of the own use and tell of theirs (``routes.live.use``) beside the requests. Until a host has
-told, it may be ahead of what others know by a *lease*: a tenth of the limit, or one request. While much is free that
-would refuse bursts for nothing, so each host may take its part of half of what is free as well, which is too little
-for all of them to take it all before they hear of one another. The limit is passed by at most a lease per host.
+Other hosts are told of the own use and tell of theirs (``routes.live.use``) beside the requests. A host may be ahead
+of what others know by a *lease*: a tenth of the limit, or one request; what it told at the last tick still counts as
+unknown, for it may be on its way. While much is free that would refuse bursts for nothing, so a part of what is free
+may be taken as well: a half of it over the square of the number of hosts, so small that when they meet at the limit,
+all that is unknown to one is less than a lease per host.
 """
 
 from __future__ import annotations
@@ -55,22 +56,26 @@ RETRY_SOON: Final = 1.0
 KEPT: Final = 120.0
 KEPT_MONEY: Final = 32 * 86_400.0
 
-# Cells of a record, after the directory's. CHANGES: how often a key's own use has changed. AHEAD: requests and tokens
-# that other hosts have not been told of. KEPT_FOR: whether there is money to remember.
+# Cells of a record, after the directory's. CHANGES: how often a key's own use has changed. AHEAD: requests, tokens and
+# requests more under way that other hosts may not know of; TOLD: the part of it that they were told last. BUDGETED:
+# whether there is money to remember.
 (
     TOUCHED,
     CHANGES,
     NEWEST,
     AHEAD_REQUESTS,
     AHEAD_TOKENS,
+    TOLD_REQUESTS,
+    TOLD_TOKENS,
+    AHEAD_IN_FLIGHT,
     TOLD_IN_FLIGHT,
     OTHERS_IN_FLIGHT,
     OTHERS_UNTIL,
     BUDGETED,
-) = range(HEAD, HEAD + 9)
+) = range(HEAD, HEAD + 12)
 # Per money window: its number, what was spent, whether history was asked, and the step last told of.
 _NUMBER, _OWN, _BASE, _OTHERS, _SEEDED, _STEP = range(6)
-_MONEY = HEAD + 9
+_MONEY = HEAD + 12
 _MONEY_SIZE = 6
 # Rings.
 REQUESTS = _MONEY + _MONEY_SIZE * len(MONEY_WINDOWS)
@@ -297,12 +302,13 @@ class Keys:
                 busy = record.in_flight.sum()
                 both = busy + record.others_in_flight(now)
                 if both + 1 > limits.concurrency or (
-                    hosts > 1 and _too_far(limits.concurrency, both, busy - cells[TOLD_IN_FLIGHT], 1, hosts)
+                    hosts > 1 and _too_far(limits.concurrency, both, cells[AHEAD_IN_FLIGHT], 1, hosts)
                 ):
                     meter = record.meter(REQUESTS, limits.rpm, used, now) if limits.rpm else None
                     return _exceeded("concurrency", RETRY_SOON, Meters(meter))
             cells[REQUESTS + int(newest) % RING] += 1
             cells[AHEAD_REQUESTS] += 1
+            cells[AHEAD_IN_FLIGHT] += 1
             cells[TOUCHED] = now
             cells[CHANGES] += 1
             record.in_flight.add(1)
@@ -351,6 +357,7 @@ class Keys:
             if record.given_away:
                 return []
             record.in_flight.add(-1)
+            cells[AHEAD_IN_FLIGHT] -= 1
             cells[CHANGES] += 1
             cells[TOUCHED] = now
             newest = record.advance(now)
@@ -457,12 +464,20 @@ class Keys:
         found = []
         for record in self.everywhere():
             cells = record.cells
-            if not cells[CHANGES] or known.get(record.id) == cells[CHANGES]:
+            if not cells[CHANGES]:
+                continue
+            news = known.get(record.id) != cells[CHANGES]
+            if not news and not any(cells[TOLD_REQUESTS : TOLD_TOKENS + 1]) and not cells[TOLD_IN_FLIGHT]:
                 continue
             with record.guard:
+                for ahead, told in _TELLING:
+                    # What was told the last time is known by now; what is told now is on its way.
+                    cells[ahead] -= cells[told]
+                    cells[told] = cells[ahead]
+                if not news:
+                    continue
                 known[record.id] = cells[CHANGES]
-                cells[AHEAD_REQUESTS] = cells[AHEAD_TOKENS] = 0.0
-                busy = cells[TOLD_IN_FLIGHT] = record.in_flight.sum()
+                busy = record.in_flight.sum()
                 newest = int(cells[NEWEST])
                 use: Cells = {}
                 for second in range(newest - MINUTE, newest + 1):
@@ -514,9 +529,13 @@ class Keys:
         memory = self._memory
         for index in range(int(memory.words[KEYS])):
             cells = memory.part(memory.layout.keys, index)
-            if cells[IN_FLIGHT.start + owner]:
-                cells[IN_FLIGHT.start + owner] = 0.0
-                cells[CHANGES] += cells[CHANGES] > 0
+            held = cells[IN_FLIGHT.start + owner]
+            if held:
+                with _guard(memory, index):
+                    cells[IN_FLIGHT.start + owner] = 0.0
+                    if cells[CHANGES]:  # a key's
+                        cells[AHEAD_IN_FLIGHT] -= held
+                        cells[CHANGES] += 1
 
     def start_over(self, shift: float) -> None:
         """No process is left; the clock may have started anew. Only while nobody else is there."""
@@ -525,6 +544,7 @@ class Keys:
             cells = record.cells
             cells[IN_FLIGHT] = _NO_COLUMN
             cells[OTHERS_UNTIL] = 0.0
+            cells[AHEAD_IN_FLIGHT] = cells[TOLD_IN_FLIGHT] = 0.0
             cells[CHANGES] += cells[CHANGES] > 0
             if shift:  # seconds have other numbers now; what was used before the machine started is over
                 cells[TOUCHED] += shift
@@ -538,6 +558,11 @@ class Keys:
         other.raw[section.start : end] = self._memory.raw[section.start : end]
 
 
+_TELLING: Final = (
+    (AHEAD_REQUESTS, TOLD_REQUESTS),
+    (AHEAD_TOKENS, TOLD_TOKENS),
+    (AHEAD_IN_FLIGHT, TOLD_IN_FLIGHT),
+)
 _USD: Final[tuple[LimitName, ...]] = ("usd_day", "usd_week", "usd_month")
 
 
@@ -553,7 +578,7 @@ def _too_far(limit: float, used: float, ahead: float, more: float, hosts: float)
     if ahead <= 0:
         return False  # one request is the least that a lease is good for, however many tokens it takes
     free = max(0.0, limit - (used - ahead))
-    return ahead + more > max(1.0, limit / 10) + free / (2 * hosts)
+    return ahead + more > max(1.0, limit / 10) + free / (2 * hosts * hosts)
 
 
 def _exceeded(limit: LimitName, wait: float, meters: Meters) -> Exceeded:
