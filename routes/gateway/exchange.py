@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from routes.engine.types import Decision, Ranked
     from routes.gateway.auth import AccessKey
     from routes.gateway.endpoints import Answers
-    from routes.gateway.wire.form import Form
     from routes.gateway.limits import Admission
+    from routes.gateway.wire.form import Form
 
 
 @dataclass(slots=True)
