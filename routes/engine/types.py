@@ -45,6 +45,8 @@ Operation = Literal[
 DECISION = "decision"
 #: A request that is passed through to a ``generic`` provider, whatever it is; models mean nothing to it.
 SERVICE = "service"
+#: What providers of such services speak.
+SERVICE_WIRE: Wire = "generic"
 #: Operations whose requests may leave the model to whoever serves them.
 MODEL_OPTIONAL = frozenset({DECISION, SERVICE, "image", "image_edit", "image_variation", "moderation"})
 
@@ -75,7 +77,7 @@ OPERATION_WIRES: dict[str, frozenset[Wire]] = {
     **dict.fromkeys(MODEL_TYPES, _OPENAI),
     "messages": _ANTHROPIC,
     "count_tokens": _ANTHROPIC,
-    "service": frozenset({"generic"}),
+    SERVICE: frozenset({SERVICE_WIRE}),
 }
 #: The same in revisions that let conversations be translated into the other format. Older ones are told as they were.
 TRANSLATED_WIRES = OPERATION_WIRES | dict.fromkeys(("chat", "messages"), _OPENAI | _ANTHROPIC)

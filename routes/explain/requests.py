@@ -124,6 +124,8 @@ def read(given: ImaginedRequest, snapshot: Snapshot, key: AccessKey, slug: str |
         head = admission.understand(exchange, endpoint, index)
         exchange.session = route_request.session_of(exchange, head, index, match.session)
     except Refusal as refusal:
+        if endpoint.body == "none" and refusal.param is not None:
+            raise _wrong("request.path", refusal.message) from None  # it says everything in its address
         raise _invalid(refusal) from None
     return Reading(exchange, head, index)
 

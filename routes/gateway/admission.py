@@ -119,7 +119,7 @@ def understand(exchange: Exchange, endpoint: Endpoint, index: dict[bytes, bytes]
     else:
         head = _NO_BODY
     exchange.model = head.model
-    exchange.stream = head.streams and endpoint.operation in STREAMED
+    exchange.stream = endpoint.operation in STREAMED and head.streams(endpoint.operation)
     exchange.thinking = head.thinks
     exchange.asked_for_usage = head.asks_for_usage
     check_model(exchange)

@@ -26,6 +26,7 @@ from routes.gateway.errors import (
     render,
 )
 from routes.gateway.health import HealthAnswers
+from routes.gateway.metrics import METHODS
 
 if TYPE_CHECKING:
     from routes.gateway.console_relay import ConsoleRelay
@@ -112,6 +113,8 @@ class Gateway:
         config = admission.admit(state, exchange, index, scope["http_version"])
         if endpoint.method not in ("", exchange.method):
             raise MethodNotAllowed(headers={"allow": endpoint.method})
+        if exchange.method == "TRACE":
+            raise MethodNotAllowed(headers={"allow": ", ".join(sorted(METHODS))})  # answers with our credential in it
         if endpoint.operation == "realtime":
             raise UpgradeRequired(headers={"upgrade": "websocket"})
         admission.choose_profile(exchange, match)

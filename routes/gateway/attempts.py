@@ -215,6 +215,10 @@ class Route:
         count = len(attempts)
         if classes == {"rate_limited"}:
             return RateLimited(retry_after=self._soonest(), attempts=self.tried())
+        if classes == {"context_length"}:
+            # Something larger was left, and could not be tried after all.
+            message = "the request is longer than the context window of every target that can be tried"
+            return BadRequest(message, code="context_length", attempts=self.tried())
         told = "; ".join(f"{attempt.provider}: {attempt.error_class}" for attempt in attempts)
         message = f"no answer after {count} attempt{'s' if count > 1 else ''} ({told})"
         only = next(iter(classes)) if len(classes) == 1 else None
@@ -270,13 +274,16 @@ class Route:
 class _Request(Route):
     """An HTTP request: an attempt sends it and hands its answer on."""
 
-    __slots__ = ("_outgoing", "_sent", "send")
+    __slots__ = ("_may_repeat", "_outgoing", "_sent", "send")
 
     def __init__(self, state: GatewayState, exchange: Exchange, watch: Watch, send: Send) -> None:
         super().__init__(state, exchange, watch)
         self.send = send
         self._outgoing: Outgoing | None = None
         self._sent = False
+        self._may_repeat = (
+            exchange.operation != SERVICE or exchange.method in _IDEMPOTENT or self.failover.non_idempotent
+        )
 
     def ready(self, place: Ranked) -> bool:
         try:
@@ -303,7 +310,7 @@ class _Request(Route):
             reply = await self._ask(place, outgoing)
             trial.answered(reply.status)
             if 200 <= reply.status < 300 or reply.status == NOT_MODIFIED:
-                kind = StreamRelay if exchange.stream else Relay
+                kind = StreamRelay if exchange.stream and not _is_whole(exchange, reply) else Relay
                 await kind(state, exchange, self.send, self.watch, trial, reply, outgoing).deliver()
                 return True
             return await self._ruled_on_status(reply, outgoing)
@@ -326,13 +333,7 @@ class _Request(Route):
 
     def failed(self, ruling: Ruling, message: str, reply: Reply | None) -> None:
         super().failed(ruling, message, reply)
-        exchange = self.exchange
-        if (
-            self._sent
-            and exchange.operation == SERVICE
-            and exchange.method not in _IDEMPOTENT
-            and not self.failover.non_idempotent
-        ):
+        if self._sent and not self._may_repeat:
             self.walk.stop()  # it may have done something already, and must not do it twice
 
     async def _ask(self, place: Ranked, outgoing: Outgoing) -> Reply:
@@ -349,7 +350,9 @@ class _Request(Route):
             outgoing.added,
         )
         self.watch.limit(after(state.clock(), self.timeouts.connect), "connect_timeout")
-        return await state.upstream.send(endpoint, exchange.method, head, outgoing.body, self._connected)
+        return await state.upstream.send(
+            endpoint, exchange.method, head, outgoing.body, self._connected, again=self._may_repeat
+        )
 
     def _connected(self) -> None:
         """The request goes out: from now on its answer is waited for."""
@@ -410,3 +413,10 @@ class _Request(Route):
             reply.release()
         self.failed(ruling, message, reply)
         return False
+
+
+def _is_whole(exchange: Exchange, reply: Reply) -> bool:
+    """Whether an upstream answers at once although a stream was asked for, and may: models that cannot stream what
+    they hear or say ignore the wish."""
+    events = b"event-stream" in (reply.header(b"content-type") or b"").lower()
+    return exchange.answers in ("text", "media") and not events

@@ -26,8 +26,8 @@ MAX_SESSION_LENGTH: Final = 256
 MAX_TAGS: Final = 32
 MAX_TAG_LENGTH: Final = 64
 
-#: Whose request it is, or where it ends, must not depend on which of two headers is read.
-_SINGLE: Final = (b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding")
+#: Whose request it is, where it ends, or what it says must not depend on which of two headers is read.
+_SINGLE: Final = (b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding", b"content-type")
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -120,9 +120,9 @@ class BodyHead(msgspec.Struct):
                 return value
         return None
 
-    @property
-    def streams(self) -> bool:
-        return self.stream is True or self.stream_format == "sse"
+    def streams(self, operation: str) -> bool:
+        """Whether the answer is to be a stream of events. Speech that is streamed otherwise is audio as it comes."""
+        return self.stream_format == "sse" if operation == "speech" else self.stream is True
 
     @property
     def asks_for_usage(self) -> bool:

@@ -2,13 +2,15 @@
 
 Names are what a client may ask for: the keys of a provider's ``models`` (globs cannot be listed), or the model a
 target is configured with. A provider that passes any name on adds nothing to the list, yet any single name is
-found, because it would be routed.
+found, because it would be routed. Services have no models.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from routes.engine.types import SERVICE_WIRE
 
 if TYPE_CHECKING:
     from routes.engine.snapshot import Profile, Snapshot
@@ -20,6 +22,8 @@ def names(profile: Profile, key: AccessKey) -> dict[str, str]:
     found: dict[str, str] = {}
     for target in profile.targets:
         provider = target.provider
+        if provider.wire == SERVICE_WIRE:
+            continue
         if target.model is not None:
             listed: tuple[str, ...] = (target.model,)
         else:
@@ -34,7 +38,8 @@ def owner(profile: Profile, key: AccessKey, model: str) -> str | None:
     """Slug of the first provider that would serve ``model``; None = not served, or not for this key."""
     if not key.may_use_model(model):
         return None
-    return next((target.provider.slug for target in profile.targets if target.models(model) is not None), None)
+    serving = (target for target in profile.targets if target.provider.wire != SERVICE_WIRE)
+    return next((target.provider.slug for target in serving if target.models(model) is not None), None)
 
 
 def _openai(name: str, slug: str, snapshot: Snapshot) -> dict[str, Any]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Operations whose answers are made of tokens.
 _GENERATING: Final = frozenset({"chat", "completion", "responses", "messages"})
 #: Operations that cost tokens; what is not reported of them is estimated.
-_COUNTED: Final = _GENERATING | {"embedding", "moderation", "rerank"}
+COUNTED: Final = _GENERATING | {"embedding", "moderation", "rerank"}
 #: Answers of these statuses have no body, whatever length they name.
 _WITHOUT_BODY: Final = frozenset({204, 304})
 #: JSON answers up to this size are held whole and checked; larger ones commit when it is passed.
@@ -116,7 +116,7 @@ class Relay:
             raise UpstreamError("invalid_response", f"not an answer of this format: {error}") from None
         reply.release()
         exchange.usage = usage = answer.usage
-        if usage.output is None and exchange.operation in _COUNTED:
+        if usage.output is None and exchange.operation in COUNTED:
             estimate(self.state.live, exchange, size if exchange.operation in _GENERATING else 0)
         measured = None if usage.estimated else usage.output
         trial.complete(measured, answer.id, reply.received)
@@ -135,19 +135,26 @@ class Relay:
             raise UpstreamError("invalid_response", "a web page came instead of an answer")
         return b"json" in kind
 
-    async def surface(self, body: bytes, whole: bool, error_class: str | None, message: str) -> None:
-        """Relay an error answer. ``body`` and ``whole`` as ``hold`` returned them."""
+    async def surface(self, held: bytes, whole: bool, error_class: str | None, message: str) -> None:
+        """Relay an error answer. ``held`` and ``whole`` as ``hold`` returned them."""
         self.trial.surface()
         status = "routed" if self.reply.status < 500 else "failed"
-        if not whole:
-            await self._deliver_unread(body, status, error_class, message)
+        body = None if not whole or self.exchange.answers == "anything" else self._plain(held)
+        if body is None:
+            await self._deliver_unread(held, status, error_class, message)
             return
-        body = unpacked(self.reply, body)
         self.reply.release()
         self.trial.close("neutral", error_class, message, self.reply.received)
         if self.outgoing.translation is not None:
             body = self.outgoing.translation.error(self.reply.status, body, self.exchange.route_id)
         await self._send_whole(body, status, error_class, message)
+
+    def _plain(self, body: bytes) -> bytes | None:
+        """An error answer's body; None for one that does not unpack and goes to the client as it is."""
+        try:
+            return unpacked(self.reply, body)
+        except UpstreamError:
+            return None
 
     async def _send_whole(self, body: bytes, status: str, error_class: str | None, message: str) -> None:
         recorder, exchange, http_status = self.state.recorder, self.exchange, self.reply.status
@@ -165,6 +172,7 @@ class Relay:
         fields = headers.received(self.reply.headers)
         status = self.reply.status
         if status >= 400 and status != 408 and len(self.exchange.attempts) >= 2:
+            fields = [field for field in fields if field[0] != b"x-should-retry"]
             fields.append((b"x-should-retry", b"false"))  # SDKs would try it all again
         return fields
 

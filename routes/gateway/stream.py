@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from routes.gateway import headers
 from routes.gateway.errors import AllTargetsFailed
-from routes.gateway.relay import Relay, after, as_failure, estimate, unpacked, unpacker
+from routes.gateway.relay import COUNTED, Relay, after, as_failure, estimate, unpacked, unpacker
 from routes.gateway.upstream import UpstreamError
 from routes.gateway.wire import formats, sse
 from routes.gateway.wire.reading import InvalidAnswer, Kind
@@ -312,7 +312,7 @@ class StreamRelay(Relay):
         """Write down what was used and what happened."""
         reader, exchange = self.reader, self.exchange
         exchange.usage = usage = reader.usage
-        if usage.output is None or usage.input is None:
+        if exchange.operation in COUNTED and (usage.output is None or usage.input is None):
             estimate(self.state.live, exchange, reader.text_bytes)
         if self.dropped:
             exchange.note = f"{self.dropped} malformed event{'s' if self.dropped > 1 else ''} dropped"

@@ -64,12 +64,14 @@ class UpstreamError(Exception):
 
 
 class _Died(Exception):
-    """The connection ended before the head of an answer. ``silent``: without one byte of it."""
+    """The connection ended before the head of an answer. ``silent``: without one byte of it; ``written``: after the
+    request was sent, or some of it."""
 
-    def __init__(self, message: str, silent: bool) -> None:
+    def __init__(self, message: str, silent: bool, written: bool) -> None:
         super().__init__(message)
         self.message = message
         self.silent = silent
+        self.written = written
 
 
 class _Protocol(ResponseHandler):
@@ -292,10 +294,18 @@ class Upstream:
         return endpoint
 
     async def send(
-        self, endpoint: Endpoint, method: str, head: bytes, body: bytes, connected: Callable[[], None]
+        self,
+        endpoint: Endpoint,
+        method: str,
+        head: bytes,
+        body: bytes,
+        connected: Callable[[], None],
+        *,
+        again: bool = True,
     ) -> Reply:
         """Send a request and wait for the head of its answer. Raises UpstreamError. ``connected`` is called when
-        there is a connection: the limit for connecting is over."""
+        there is a connection: the limit for connecting is over. ``again``: the request may be written a second time
+        when a kept connection died under it; if not, nobody knows whether the server has acted on it."""
         connection = await _connect(endpoint.connector, endpoint)
         connected()
         protocol = connection.protocol
@@ -303,7 +313,7 @@ class Upstream:
         try:
             return await _ask(connection, method, head, body)
         except _Died as death:
-            if not (reused and death.silent):
+            if not (reused and death.silent and (again or not death.written)):
                 raise UpstreamError("reset_before_headers", death.message) from None
         connection = await _connect(endpoint.fresh, endpoint)
         try:
@@ -345,7 +355,7 @@ async def _ask(connection: Connection, method: str, head: bytes, body: bytes) ->
     try:
         transport = protocol.transport
         if transport is None or transport.is_closing():
-            raise _Died("closed before the request was sent", silent=True)
+            raise _Died("closed before the request was sent", silent=True, written=False)
         protocol.begin(method)
         protocol.used = True
         # Two writes of a large request cost less than copying it into one.
@@ -360,6 +370,8 @@ async def _ask(connection: Connection, method: str, head: bytes, body: bytes) ->
                 break
             if message.code == 101:
                 raise UpstreamError("upstream_framing", "the upstream switched protocols without being asked to")
+        if message.code > 599:
+            raise UpstreamError("upstream_framing", "the status of the answer is none")
         if protocol.folded:
             raise UpstreamError("upstream_framing", "a header of the answer is folded")
         fields = [(name.lower(), value) for name, value in message.raw_headers]
@@ -373,7 +385,7 @@ async def _ask(connection: Connection, method: str, head: bytes, body: bytes) ->
     except (aiohttp.ClientError, OSError) as error:
         silent = not protocol.heard
         connection.close()
-        raise _Died(_words(error), silent) from None
+        raise _Died(_words(error), silent, written=True) from None
     except BaseException:
         connection.close()
         raise

@@ -51,9 +51,12 @@ def ask_for_usage(body: bytes) -> bytes:
     try:
         members = _members(body)
         given = members.get("stream_options")
-        options = {} if given is None or bytes(given).strip() == b"null" else _members(given)
     except NOT_JSON as error:
         raise ValueError(str(error)) from None
+    try:
+        options = {} if given is None or bytes(given).strip() == b"null" else _members(given)
+    except NOT_JSON:
+        return body  # no object: the upstream says so in its own words
     members["stream_options"] = msgspec.Raw(_encode({**options, "include_usage": True}))
     return _encode(members)
 
