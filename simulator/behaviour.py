@@ -29,10 +29,21 @@ class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     id: str | None = None
 
 
+class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a dictated answer says that it used: tokens of the prompt that were new, read from and written to a cache,
+    and tokens of the answer. Each wire adds them up in its own way."""
+
+    fresh: Count = 0
+    cached: Count = 0
+    written: Count = 0
+    output: Count = 0
+
+
 class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a chat or a message answers, word for word, whatever was asked.
 
-    `finish_reason` is for chats, `stop_reason` for messages; without them, what fits the rest.
+    `finish_reason` is for chats, `stop_reason` and `explanation` (of a refusal) for messages; without them, what fits
+    the rest. `stop_sequence` is the one that was met, `tokens` what was used instead of what was counted.
     """
 
     text: str | None = None
@@ -41,6 +52,9 @@ class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
+    explanation: str | None = None
+    tokens: Tokens | None = None
 
 
 class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -406,16 +406,23 @@ def _said_to_anthropic(role: str, block: dict[str, Any]) -> tuple[Any, ...]:
 
 
 # -- the upstream's answer -------------------------------------------------------------------------------------
-def scripted(conversation: Conversation) -> dict[str, Any]:
-    """The ``reply`` of the simulator's behaviour."""
+def scripted(conversation: Conversation, wire: str) -> dict[str, Any]:
+    """The ``reply`` of the simulator's behaviour, for a provider that speaks ``wire``."""
     reply = conversation.reply
-    made: dict[str, Any] = {"finish_reason": "stop" if reply.finish == "stop_sequence" else reply.finish}
-    if reply.calls:
-        made["tool_calls"] = [
-            {"id": call.id, "name": call.name, "arguments": json.dumps(call.arguments)} for call in reply.calls
-        ]
-    made.update({name: value for name in ("text", "reasoning", "refusal") if (value := getattr(reply, name))})
-    return made
+    fresh, cached, written, output = reply.tokens
+    made: dict[str, Any] = {
+        "finish_reason": "stop" if reply.finish == "stop_sequence" else reply.finish,
+        "stop_reason": _STOPS.get(reply.finish, reply.finish),
+        "tokens": {"fresh": fresh, "cached": cached, "written": written, "output": output},
+        "tool_calls": [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in reply.calls],
+    }
+    said = {
+        "text": reply.text,
+        "reasoning": reply.reasoning,
+        "stop_sequence": reply.sequence,
+        "explanation" if wire == "anthropic" else "refusal": reply.refusal,
+    }
+    return {**made, **{name: value for name, value in said.items() if value}}
 
 
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}

@@ -103,7 +103,7 @@ def _message(document: Any, voice: Voice) -> Answer:
     voice.check_window("anthropic", document["model"], prompt)
     blocks, stop = _blocks(document, voice, limit)
     tokens = sum(len(block.parts) for block in blocks)
-    usage = {
+    usage: dict[str, Any] = {
         "input_tokens": prompt,
         "output_tokens": tokens,
         "cache_creation_input_tokens": 0,
@@ -122,7 +122,15 @@ def _message(document: Any, voice: Voice) -> Answer:
         "usage": usage,
     }
     sequences = document.get("stop_sequences") or [None]
-    end = {"stop_reason": stop, "stop_sequence": sequences[0] if stop == "stop_sequence" else None}
+    end: dict[str, Any] = {"stop_reason": stop, "stop_sequence": sequences[0] if stop == "stop_sequence" else None}
+    if (reply := voice.reply) is not None:
+        if reply.stop_sequence is not None:
+            end["stop_sequence"] = reply.stop_sequence
+        if reply.explanation is not None:
+            end["stop_details"] = {"type": "refusal", "category": None, "explanation": reply.explanation}
+        if (told := reply.tokens) is not None:
+            usage["input_tokens"], usage["output_tokens"] = told.fresh, told.output
+            usage["cache_read_input_tokens"], usage["cache_creation_input_tokens"] = told.cached, told.written
     if document.get("stream"):
         return sse_answer(_events(voice, message, blocks, end), voice)
     return json_answer({**message, "content": [block.whole for block in blocks], **end}, voice.whole_delay(tokens))
@@ -210,7 +218,9 @@ def _dictated(reply: Reply, voice: Voice) -> tuple[list[Block], str]:
         _use(call.id or f"{voice.ident('toolu_')}_{number}", call.name, call.arguments)
         for number, call in enumerate(reply.tool_calls)
     ]
-    fitting = "tool_use" if reply.tool_calls else "refusal" if reply.refusal else "end_turn"
+    fitting = "tool_use" if reply.tool_calls else "refusal" if reply.refusal or reply.explanation else "end_turn"
+    if reply.stop_sequence is not None:
+        fitting = "stop_sequence"
     return blocks, reply.stop_reason or fitting
 
 

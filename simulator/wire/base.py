@@ -158,11 +158,15 @@ def token_usage(prompt: int, completion: int, voice: Voice, *, reasoning: int = 
     """OpenAI's usage of a chat or completion, reasoning being part of `completion`; None when none is to be told."""
     if not voice.behaviour.usage:
         return None
+    details = {"cached_tokens": voice.cached(prompt), "audio_tokens": 0}
+    if voice.reply is not None and (told := voice.reply.tokens) is not None:
+        prompt, completion = told.fresh + told.cached + told.written, told.output
+        details |= {"cached_tokens": told.cached, "cache_write_tokens": told.written}
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": voice.cached(prompt), "audio_tokens": 0},
+        "prompt_tokens_details": details,
         "completion_tokens_details": {
             "reasoning_tokens": reasoning,
             "audio_tokens": 0,

@@ -46,6 +46,7 @@ class Turn(NamedTuple):
     text: list[str] = []
     refusal: list[str] = []
     calls: list[Call] = []
+    stop: str | None = None  # the stop sequence that was met, which servers such as vLLM tell
 
     @property
     def tokens(self) -> int:
@@ -73,7 +74,7 @@ def chat(document: Any, voice: Voice) -> Answer:
         "created": voice.created(),
         "model": document["model"],
         "choices": [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": turn.finish}
+            {"index": index, "message": message, "logprobs": None, "finish_reason": turn.finish, **_met(turn)}
             for index in range(choices)
         ],
         "service_tier": "default",
@@ -117,7 +118,12 @@ def _dictated(reply: Reply, voice: Voice) -> Turn:
         content.cut(reply.text) if reply.text else [],
         content.cut(reply.refusal) if reply.refusal else [],
         calls,
+        reply.stop_sequence,
     )
+
+
+def _met(turn: Turn) -> dict[str, Any]:
+    return {} if turn.stop is None else {"stop_reason": turn.stop}
 
 
 def _tool_call(document: Any, voice: Voice) -> Call | None:
@@ -182,8 +188,8 @@ def _stream(document: Any, voice: Voice, turn: Turn, usage: dict[str, Any] | Non
     start = b"data: " + orjson.dumps(base)[:-1] + b',"choices":['
     end = b'],"usage":null}\n\n' if asked else b"]}\n\n"
 
-    def chunk(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def chunk(index: int, delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason, **more}
         return start + orjson.dumps(choice) + end
 
     def texts(index: int, field: str, parts: list[str]) -> Iterator[bytes]:
@@ -209,7 +215,7 @@ def _stream(document: Any, voice: Voice, turn: Turn, usage: dict[str, Any] | Non
             yield Event(chunk(index, {"role": "assistant", "content": said_first, "refusal": None}), Role.OPENING)
         yield from voice.paced(contents())
         for index in range(choices):
-            yield Event(chunk(index, {}, turn.finish), Role.FINISH)
+            yield Event(chunk(index, {}, turn.finish, **_met(turn)), Role.FINISH)
         if asked:
             yield Event(data_frame({**base, "choices": [], "usage": usage}), Role.FINISH)
         yield Event(b"data: [DONE]\n\n", Role.TERMINATOR)
