@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.lab import Lab
+from tests.gateway.pair import Pair
 from tests.gateways import Gateways
 from tests.simulators import Simulator, simulator
 
@@ -58,3 +59,18 @@ def gateway(start_gateways: Callable[..., Gateways]) -> Gateways:
 def lab(shared_gateway: Gateways, simulator: Simulator) -> Lab:
     """A gateway shared by the module and simulated providers of the test's own."""
     return Lab(shared_gateway, simulator)
+
+
+@pytest.fixture(scope="module")
+def _lasting_pair(_lasting_gateway: Gateways) -> Iterator[Pair]:
+    with Simulator() as providers:
+        made = Pair(_lasting_gateway, providers)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def pair(_lasting_pair: Pair) -> Pair:
+    """A provider of each kind and the SDKs, shared by the module; providers are as new and the history is empty."""
+    _lasting_pair.renew()
+    return _lasting_pair

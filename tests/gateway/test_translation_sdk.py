@@ -1,0 +1,154 @@
+"""Forty conversations by both official SDKs, strict about types, against a provider of either kind: the client reads
+every field of the answer, and the provider received every field of the request, whatever each of them speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conversations import (
+    CONVERSATIONS,
+    Conversation,
+    anthropic_kwargs,
+    asked,
+    completion,
+    expected_answer,
+    expected_request,
+    message,
+    openai_kwargs,
+    scripted,
+)
+from tests.gateway.pair import MODEL, UPSTREAM_MODEL, WIRES, Pair, other
+
+if TYPE_CHECKING:
+    from history.records import Finished
+
+#: Those with the most fields; the others run in the whole suite.
+FEW = frozenset({"thinking between tools", "an answer by a schema, from the cache"})
+
+
+def with_names(conversations: tuple[Conversation, ...]) -> list[Any]:
+    return [
+        pytest.param(each, id=each.name, marks=() if each.name in FEW else pytest.mark.slow) for each in conversations
+    ]
+
+
+def say(pair: Pair, wire: str, profile: str, conversation: Conversation, *, stream: bool) -> Any:
+    """Hold the conversation with the SDK of ``wire``; its answer as the SDK has it in the end."""
+    if wire == "openai":
+        chats = pair.chat(profile).chat.completions
+        if not stream:
+            return chats.create(**openai_kwargs(conversation, MODEL))
+        kwargs = openai_kwargs(conversation, MODEL, stream=True)
+        del kwargs["stream"]
+        with chats.stream(**kwargs) as streamed:
+            chunks = [event.chunk for event in streamed if event.type == "chunk"]
+            return with_stop_reason(streamed.current_completion_snapshot, chunks)
+    messages = pair.messages(profile).messages
+    if not stream:
+        return messages.create(**anthropic_kwargs(conversation, MODEL))
+    with messages.stream(**anthropic_kwargs(conversation, MODEL)) as spoken:
+        return spoken.get_final_message()
+
+
+def with_stop_reason(final: Any, chunks: list[Any]) -> dict[str, Any]:
+    """What the SDK gathered (its ``get_final_completion`` raises for a cut or filtered answer, by design). Its
+    accumulator leaves out fields of a choice that it does not know; they were in its chunks."""
+    document: dict[str, Any] = final.to_dict()
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        if "stop_reason" in choice.model_extra:
+            document["choices"][0]["stop_reason"] = choice.model_extra["stop_reason"]
+    return document
+
+
+def sent(wire: str, conversation: Conversation, *, stream: bool) -> dict[str, Any]:
+    """The body that the SDK of ``wire`` sends for it, less the model."""
+    make = openai_kwargs if wire == "openai" else anthropic_kwargs
+    kwargs = make(conversation, MODEL, stream=stream)
+    return {name: value for name, value in (kwargs.pop("extra_body", {}) | kwargs).items() if name != "model"}
+
+
+def read(wire: str, answer: Any) -> dict[str, Any]:
+    return completion(answer) if wire == "openai" else message(answer)
+
+
+def assert_recorded(row: Finished, conversation: Conversation, client: str, upstream: str) -> None:
+    fresh, cached, written, output = conversation.reply.tokens
+    assert (row.status, row.wire, row.operation) == ("routed", client, "chat" if client == "openai" else "messages")
+    assert (row.provider, row.model, row.requested_model) == (upstream, UPSTREAM_MODEL, MODEL)
+    assert (row.input_tokens, row.cached_tokens, row.output_tokens) == (fresh + cached + written, cached, output)
+    assert not row.usage_estimated
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("upstream", WIRES)
+@pytest.mark.parametrize("client", WIRES)
+@pytest.mark.parametrize("conversation", with_names(CONVERSATIONS))
+def test_no_field_is_lost_either_way(
+    pair: Pair, conversation: Conversation, client: str, upstream: str, stream: bool
+) -> None:
+    provider = pair[upstream]
+    provider.behave(reply=scripted(conversation, upstream))
+
+    answer = say(pair, client, upstream, conversation, stream=stream)
+
+    assert read(client, answer) == expected_answer(conversation, client, upstream)
+    (received,) = provider.requests()
+    body = received.json()
+    assert asked(upstream, body) == expected_request(conversation)
+    assert (body.pop("model"), body.get("stream", False)) == (UPSTREAM_MODEL, stream)
+    if client == upstream:
+        assert body == sent(client, conversation, stream=stream)
+    row = pair.row()
+    assert_recorded(row, conversation, client, upstream)
+    assert [(attempt.provider, attempt.error_class) for attempt in row.attempts] == [(upstream, None)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("upstream", WIRES)
+@pytest.mark.parametrize("client", WIRES)
+async def test_the_asynchronous_clients_read_the_same_from_streams(pair: Pair, client: str, upstream: str) -> None:
+    for conversation in CONVERSATIONS:
+        pair[upstream].behave(reply=scripted(conversation, upstream))
+        if client == "openai":
+            kwargs = openai_kwargs(conversation, MODEL, stream=True)
+            del kwargs["stream"]
+            async with (
+                pair.async_chat(upstream) as chat,
+                chat.chat.completions.stream(**kwargs) as streamed,
+            ):
+                chunks = [event.chunk async for event in streamed if event.type == "chunk"]
+                answer = completion(with_stop_reason(streamed.current_completion_snapshot, chunks))
+        else:
+            async with (
+                pair.async_messages(upstream) as messages,
+                messages.messages.stream(**anthropic_kwargs(conversation, MODEL)) as spoken,
+            ):
+                answer = message(await spoken.get_final_message())
+
+        assert answer == expected_answer(conversation, client, upstream), conversation.name
+        assert asked(upstream, pair[upstream].requests()[-1].json()) == expected_request(conversation)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("first", WIRES)
+@pytest.mark.parametrize("client", WIRES)
+def test_a_conversation_fails_over_to_a_provider_of_the_other_kind(
+    pair: Pair, client: str, first: str, stream: bool
+) -> None:
+    """Both providers get the whole request, each in its own format."""
+    second = other(first)
+    (conversation,) = (each for each in CONVERSATIONS if each.name == "thinking between tools")
+    pair[first].fail("error_event" if stream else "status")
+    pair[second].behave(reply=scripted(conversation, second))
+
+    answer = say(pair, client, f"{first}-first", conversation, stream=stream)
+
+    assert read(client, answer) == expected_answer(conversation, client, second)
+    for wire in WIRES:
+        (received,) = pair[wire].requests()
+        assert asked(wire, received.json()) == expected_request(conversation)
+    assert_recorded(pair.row(), conversation, client, second)
+    assert pair.row().recovered
+    assert pair.attempts() == [(first, "error_in_200" if stream else "upstream_5xx"), (second, None)]
