@@ -50,6 +50,10 @@ SERVICE_WIRE: Wire = "generic"
 #: Operations whose requests may leave the model to whoever serves them.
 MODEL_OPTIONAL = frozenset({DECISION, SERVICE, "image", "image_edit", "image_variation", "moderation"})
 
+#: Operations whose answers are made of tokens, and all that cost tokens.
+GENERATING = frozenset({"chat", "completion", "responses", "messages"})
+COUNTED = GENERATING | {"embedding", "moderation", "rerank"}
+
 #: Operation -> ``model_type`` label of ``routing_decisions_total``.
 MODEL_TYPES: dict[str, str] = {
     "chat": "chat",

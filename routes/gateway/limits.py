@@ -21,6 +21,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from routes.engine.limits import Exceeded, Meters
+from routes.engine.types import COUNTED, GENERATING
 from routes.gateway.errors import NoTargetAvailable, RateLimited
 from routes.gateway.route_request import expected_tokens
 
@@ -133,9 +134,9 @@ async def reserve(state: GatewayState, exchange: Exchange, output_limit: int | N
     limits = key.limits
     if limits is not None and admission is not None and admission.permit is not None:
         given = output = 0
-        if limits.tpm and exchange.operation != "count_tokens":
+        if limits.tpm and exchange.operation in COUNTED:
             given = expected_tokens(state, exchange)
-            if exchange.operation != "embedding":
+            if exchange.operation in GENERATING:
                 output = output_limit or max(0, min(DEFAULT_OUTPUT, int(limits.tpm) - given))
         if limits.tpm or any(limits.money):
             exceeded = admission.reserve(key, limits, admission.permit, given, output)

@@ -12,6 +12,7 @@ import zlib
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from routes.engine.types import COUNTED, GENERATING
 from routes.gateway import headers
 from routes.gateway.route_request import estimate_tokens
 from routes.gateway.upstream import UpstreamError
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
     Send = Callable[[Any], Awaitable[None]]
 
-#: Operations whose answers are made of tokens.
-_GENERATING: Final = frozenset({"chat", "completion", "responses", "messages"})
-#: Operations that cost tokens; what is not reported of them is estimated.
-COUNTED: Final = _GENERATING | {"embedding", "moderation", "rerank"}
 #: Answers of these statuses have no body, whatever length they name.
 _WITHOUT_BODY: Final = frozenset({204, 304})
 #: JSON answers up to this size are held whole and checked; larger ones commit when it is passed.
@@ -117,7 +114,7 @@ class Relay:
         reply.release()
         exchange.usage = usage = answer.usage
         if usage.output is None and exchange.operation in COUNTED:
-            estimate(self.state.live, exchange, size if exchange.operation in _GENERATING else 0)
+            estimate(self.state.live, exchange, size if exchange.operation in GENERATING else 0)
         measured = None if usage.estimated else usage.output
         trial.complete(measured, answer.id, reply.received)
         await self._send_whole(body, "routed", None, "")

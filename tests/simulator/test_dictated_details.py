@@ -17,9 +17,7 @@ TOKENS = {"fresh": 3, "cached": 20, "written": 5, "output": 9}
 def test_a_chat_says_dictated_tokens_and_the_stop_sequence_whole_and_streamed(acme: ProviderHandle) -> None:
     acme.behave(reply={"text": "one, two", "stop_sequence": "END", "tokens": TOKENS})
 
-    with openai.OpenAI(
-        api_key="k", base_url=acme.base_url, max_retries=0, _strict_response_validation=True
-    ) as client:
+    with openai.OpenAI(api_key="k", base_url=acme.base_url, max_retries=0, _strict_response_validation=True) as client:
         whole = client.chat.completions.create(model="m", messages=HELLO)
         options: Any = {"include_usage": True}
         chunks = list(client.chat.completions.create(model="m", messages=HELLO, stream=True, stream_options=options))
