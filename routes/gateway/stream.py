@@ -15,9 +15,10 @@ import zlib
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from routes.engine.types import COUNTED
 from routes.gateway import headers
 from routes.gateway.errors import AllTargetsFailed
-from routes.gateway.relay import COUNTED, Relay, after, as_failure, estimate, unpacked, unpacker
+from routes.gateway.relay import Relay, after, as_failure, estimate, unpacked, unpacker
 from routes.gateway.upstream import UpstreamError
 from routes.gateway.wire import formats, sse
 from routes.gateway.wire.reading import InvalidAnswer, Kind
