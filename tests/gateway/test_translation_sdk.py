@@ -63,10 +63,14 @@ def with_stop_reason(final: Any, chunks: list[Any]) -> dict[str, Any]:
 
 
 def sent(wire: str, conversation: Conversation, *, stream: bool) -> dict[str, Any]:
-    """The body that the SDK of ``wire`` sends for it, less the model."""
+    """The body that the SDK of ``wire`` sends for it, less the model, and less what no server of that format reads:
+    the blocks of thinking that an answer of Anthropic's left in the conversation."""
     make = openai_kwargs if wire == "openai" else anthropic_kwargs
     kwargs = make(conversation, MODEL, stream=stream)
-    return {name: value for name, value in (kwargs.pop("extra_body", {}) | kwargs).items() if name != "model"}
+    body = {name: value for name, value in (kwargs.pop("extra_body", {}) | kwargs).items() if name != "model"}
+    for message in body["messages"]:
+        message.pop("thinking_blocks", None)
+    return body
 
 
 def read(wire: str, answer: Any) -> dict[str, Any]:
