@@ -11,15 +11,20 @@ import os
 import signal
 import tempfile
 import time
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from routes.engine.limits import KeyLimits
 from routes.engine.local_live import LocalLiveState
+from routes.engine.tables.keys import Permit
 from routes.engine.types import Outcome
+from routes.gateway import limits as gateway_limits
+from routes.gateway.auth import AccessKey
+from routes.gateway.exchange import Exchange
 from routes.live import SharedLiveState
-from tests.documents import profile, provider, snapshot, target
+from tests.documents import access_key, an_id, profile, provider, snapshot, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 ROUNDS, CALLS = 40, 1_000
 NOW = 1000.0
+WALL = 1.8e9
 SUCCESS = Outcome("success", None, 0.2, 0.05, 200, True)
 SNAPSHOT = snapshot(
     [provider("a"), provider("b"), provider("c", max_concurrency=1000)],
@@ -35,6 +41,8 @@ SNAPSHOT = snapshot(
 )
 A, B, CAPPED = SNAPSHOT.profiles["default"].targets
 POOL = SNAPSHOT.profiles["default"].id
+ACCESS_KEY = an_id("key", "bench")
+UNLIMITED = AccessKey.from_document(access_key("sbx_" + "bench" * 8))
 KEYS = [Random(1).randbytes(16) for _ in range(1000)]
 
 
@@ -60,6 +68,21 @@ def workloads(live: TableState) -> dict[str, Callable[[], object]]:
         assert claim is not None
         live.release(claim, NOW)
 
+    def limited(limits: KeyLimits, tokens: int = 1000) -> None:
+        permit = live.enter_key(ACCESS_KEY, limits, next(moments))
+        assert isinstance(permit, Permit)
+        if tokens:
+            live.reserve(permit, tokens, NOW, WALL)
+        live.leave_key(permit, 500, 20, NOW, WALL)
+
+    def seated() -> None:
+        seat = live.enter_profile(POOL, 1000, NOW)
+        assert seat is not None
+        live.leave_profile(seat)
+
+    moments = (NOW + number / 1000 for number in count())  # a thousand requests a second
+    unlimited = Exchange(bytes(16), "", NOW, 0, "POST", "/", b"", [], key=UNLIMITED)
+
     attempt(B)
     for key in KEYS:
         live.set_pin(key, A.id, NOW, 1800.0, profile_id=POOL, session="one of many sessions")
@@ -69,6 +92,10 @@ def workloads(live: TableState) -> dict[str, Callable[[], object]]:
         "the same, capped concurrency": lambda: attempt(CAPPED),
         "claim + release": claim_and_release,
         "rotate": lambda: live.rotate(POOL),
+        "no limits: enter": lambda: gateway_limits.enter(None, unlimited),  # type: ignore[arg-type]  # not looked at
+        "limits: requests and concurrency": lambda: limited(KeyLimits(rpm=1e9, concurrency=1e9), 0),
+        "limits: and tokens and a budget": lambda: limited(KeyLimits(1e9, 1e12, 1e9, month=1e15)),
+        "limits: a seat on a profile": seated,
         "pin: look up": lambda: live.pin(next(keys), NOW),
         "pin: set": lambda: live.set_pin(next(keys), A.id, NOW, 1800.0, profile_id=POOL, session="a session"),
         "last input: remember": lambda: live.remember_input(next(keys), 1000, NOW),

@@ -7,6 +7,7 @@ windows are calendar days, weeks (from Monday) and months in UTC, so they alone 
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -90,8 +91,12 @@ class KeyUsage(NamedTuple):
 
 def numbers(wall: float) -> tuple[int, int, int]:
     """Which day, week and month it is, each counted from some beginning."""
-    day = int(wall // _DAY)
-    date = time.gmtime(wall)
+    return _numbers(int(wall // _DAY))
+
+
+@lru_cache(maxsize=8)
+def _numbers(day: int) -> tuple[int, int, int]:
+    date = time.gmtime(day * _DAY)
     return day, (day + 3) // 7, date.tm_year * 12 + date.tm_mon - 1  # the first of January 1970 was a Thursday
 
 

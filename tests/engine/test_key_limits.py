@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, begins, numbers
 from routes.engine.local_live import LocalLiveState
-from routes.engine.tables.keys import KEPT, KEPT_MONEY, Permit
+from routes.engine.tables.keys import KEPT, KEPT_MONEY, REQUESTS, RING, TOKENS, Permit
 from routes.engine.tables.layout import Layout
 from routes.engine.tables.memory import KEYS, Memory, ThreadLocks, private
 from routes.engine.tables.registry import Records
@@ -413,6 +413,18 @@ def test_a_request_whose_record_was_given_away_ends_without_a_trace() -> None:
     one.leave_key(permit, 50, 5, NOW, WALL)
     one.leave_profile(seat)
     assert two.key_usage(OTHER, NOW + KEPT, WALL) == KeyUsage(1, 0, 1, (0, 0, 0))
+
+
+def test_whoever_locks_after_a_killed_writer_counts_again() -> None:
+    one, two = processes()
+    limits = KeyLimits(rpm=5, tpm=100)
+    permit = enter(one, limits)
+    one.reserve(permit, 30, NOW, WALL)
+    permit.record.guard.__enter__()  # and is killed between a second and the sum
+    permit.record.add(REQUESTS, int(NOW) % RING, 2)
+    permit.record.cells[REQUESTS - 1] = permit.record.cells[TOKENS - 1] = 99.0
+    one._memory.locks.mutex.release()  # as the kernel would
+    assert two.key_usage(KEY, NOW, WALL)[:2] == (3, 30)
 
 
 def test_a_twin_has_limits_of_its_own() -> None:

@@ -77,11 +77,11 @@ KEPT_MONEY: Final = 32 * 86_400.0
 _NUMBER, _OWN, _BASE, _OTHERS, _SEEDED, _STEP = range(6)
 _MONEY = HEAD + 12
 _MONEY_SIZE = 6
-# Rings.
-REQUESTS = _MONEY + _MONEY_SIZE * len(MONEY_WINDOWS)
-TOKENS = REQUESTS + RING
-OTHERS_REQUESTS = TOKENS + RING
-OTHERS_TOKENS = OTHERS_REQUESTS + RING
+# Rings, each behind its sum.
+REQUESTS = _MONEY + _MONEY_SIZE * len(MONEY_WINDOWS) + 1
+TOKENS = REQUESTS + RING + 1
+OTHERS_REQUESTS = TOKENS + RING + 1
+OTHERS_TOKENS = OTHERS_REQUESTS + RING + 1
 _RINGS = (REQUESTS, TOKENS, OTHERS_REQUESTS, OTHERS_TOKENS)
 _IN_FLIGHT = OTHERS_TOKENS + RING
 IN_FLIGHT = slice(_IN_FLIGHT, _IN_FLIGHT + OWNERS)
@@ -90,7 +90,7 @@ KEY_SIZE = _IN_FLIGHT + OWNERS
 #: (requests, tokens) by second.
 Cells = dict[int, tuple[float, float]]
 
-_NO_RING: Final = memoryview(bytes(RING * CELL)).cast("d")
+_NO_RING: Final = memoryview(bytes((RING + 1) * CELL)).cast("d")
 _NO_COLUMN: Final = memoryview(bytes(OWNERS * CELL)).cast("d")
 
 
@@ -158,17 +158,24 @@ class KeyRecord:
         # NEWEST comes last: whoever is killed before it leaves cells that are cleared again.
         if steps >= RING:
             for ring in _RINGS:
-                cells[ring : ring + RING] = _NO_RING
+                cells[ring - 1 : ring + RING] = _NO_RING
         else:
             for number in range(int(newest) + 1, int(second) + 1):
                 place = number % RING
                 for ring in _RINGS:
-                    cells[ring + place] = 0.0
+                    if cells[ring + place]:
+                        cells[ring - 1] -= cells[ring + place]
+                        cells[ring + place] = 0.0
         cells[NEWEST] = second
         return second
 
-    def sum(self, ring: int) -> float:
-        return sum(self.cells[ring : ring + RING])
+    def add(self, ring: int, place: int, more: float) -> None:
+        self.cells[ring + place] += more
+        self.cells[ring - 1] += more
+
+    def used(self, ring: int) -> float:
+        """By this host and others, in the minute."""
+        return self.cells[ring - 1] + self.cells[ring - 1 + (OTHERS_REQUESTS - REQUESTS)]
 
     def both(self, ring: int, place: int) -> float:
         """What this host and others have used in the second of that place."""
@@ -290,7 +297,7 @@ class Keys:
             requests = None
             used = 0.0
             if limits.rpm:
-                used = record.sum(REQUESTS) + record.sum(OTHERS_REQUESTS)
+                used = record.used(REQUESTS)
                 wait = 0.0
                 if used + 1 > limits.rpm:
                     wait = record.fits_in(REQUESTS, used + 1 - limits.rpm, now) if limits.rpm >= 1 else inf
@@ -306,7 +313,7 @@ class Keys:
                 ):
                     meter = record.meter(REQUESTS, limits.rpm, used, now) if limits.rpm else None
                     return _exceeded("concurrency", RETRY_SOON, Meters(meter))
-            cells[REQUESTS + int(newest) % RING] += 1
+            record.add(REQUESTS, int(newest) % RING, 1)
             cells[AHEAD_REQUESTS] += 1
             cells[AHEAD_IN_FLIGHT] += 1
             cells[TOUCHED] = now
@@ -330,21 +337,21 @@ class Keys:
             if not limits.tpm:
                 return None, crossings
             newest = record.advance(now)
-            used = record.sum(TOKENS) + record.sum(OTHERS_TOKENS)
+            used = record.used(TOKENS)
             wait = 0.0
             if used + tokens > limits.tpm:
                 wait = record.fits_in(TOKENS, used + tokens - limits.tpm, now) if tokens <= limits.tpm else inf
             elif (hosts := self._hosts(now)) > 1 and _too_far(limits.tpm, used, cells[AHEAD_TOKENS], tokens, hosts):
                 wait = RETRY_SOON
             if wait:
-                meters = permit.meters._replace(tokens=record.meter(TOKENS, limits.tpm, used, now))
+                meters = Meters(permit.meters.requests, record.meter(TOKENS, limits.tpm, used, now))
                 return _exceeded("tpm", wait, meters), crossings
             if not record.given_away:
-                cells[TOKENS + int(newest) % RING] += tokens
+                record.add(TOKENS, int(newest) % RING, tokens)
                 cells[AHEAD_TOKENS] += tokens
                 cells[CHANGES] += 1
                 permit.reserved, permit.second = tokens, newest
-            permit.meters = permit.meters._replace(tokens=record.meter(TOKENS, limits.tpm, used + tokens, now))
+            permit.meters = Meters(permit.meters.requests, record.meter(TOKENS, limits.tpm, used + tokens, now))
         return None, crossings
 
     def leave(self, permit: Permit, tokens: float, micro_usd: int, now: float, wall: float) -> list[Crossing]:
@@ -363,10 +370,10 @@ class Keys:
             newest = record.advance(now)
             more = tokens - permit.reserved
             if more > 0:
-                cells[TOKENS + int(newest) % RING] += more
+                record.add(TOKENS, int(newest) % RING, more)
                 cells[AHEAD_TOKENS] += more
             elif more and permit.second > newest - RING:
-                cells[TOKENS + int(permit.second) % RING] += more
+                record.add(TOKENS, int(permit.second) % RING, more)
                 cells[AHEAD_TOKENS] += more
             if not any(limits.money):
                 return []
@@ -403,8 +410,8 @@ class Keys:
                 record.turn(wall)
             day, week, month = (int(record.spent(place)) for place in range(len(MONEY_WINDOWS)))
             return KeyUsage(
-                int(record.sum(REQUESTS) + record.sum(OTHERS_REQUESTS)),
-                int(record.sum(TOKENS) + record.sum(OTHERS_TOKENS)),
+                int(record.used(REQUESTS)),
+                int(record.used(TOKENS)),
                 int(record.in_flight.sum() + record.others_in_flight(now)),
                 (day, week, month),
             )
@@ -510,11 +517,11 @@ class Keys:
         with record.guard:
             newest = int(record.advance(now))
             for place, ring in enumerate((OTHERS_REQUESTS, OTHERS_TOKENS)):
-                cells[ring : ring + RING] = _NO_RING
+                cells[ring - 1 : ring + RING] = _NO_RING
                 for second, used in cells_of.items():
                     if newest - RING < second:
                         # A clock that is ahead of ours: it counts from now.
-                        cells[ring + min(second, newest) % RING] += used[place]
+                        record.add(ring, min(second, newest) % RING, used[place])
             cells[OTHERS_IN_FLIGHT] = in_flight
             cells[OTHERS_UNTIL] = until
             record.turn(wall)
@@ -550,7 +557,7 @@ class Keys:
                 cells[TOUCHED] += shift
                 cells[NEWEST] = 0.0
                 for ring in _RINGS:
-                    cells[ring : ring + RING] = _NO_RING
+                    cells[ring - 1 : ring + RING] = _NO_RING
 
     def copy_to(self, other: Memory) -> None:
         section = self._memory.layout.keys
@@ -567,10 +574,14 @@ _USD: Final[tuple[LimitName, ...]] = ("usd_day", "usd_week", "usd_month")
 
 
 def _guard(memory: Memory, index: int) -> Guard:
-    """Nothing to repair: sums are made when they are asked for."""
     section = memory.layout.keys
     cells = memory.part(section, index)
-    return Guard(memory.locks, section.stripe + index, cells[SEQUENCE : SEQUENCE + 1], lambda: None)
+
+    def repair() -> None:
+        for ring in _RINGS:
+            cells[ring - 1] = sum(cells[ring : ring + RING])
+
+    return Guard(memory.locks, section.stripe + index, cells[SEQUENCE : SEQUENCE + 1], repair)
 
 
 def _too_far(limit: float, used: float, ahead: float, more: float, hosts: float) -> bool:
