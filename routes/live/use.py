@@ -48,7 +48,7 @@ class Uses:
         self._host = host
         self._clock = clock
         self._wall = wall
-        self._known: dict[str, float] = {}
+        self._known: dict[bytes, float] = {}
         self._told: dict[str, Cells] = {}
         self._unwritten: dict[str, dict[str, Any]] = {}
         self._written = 0.0
@@ -127,8 +127,9 @@ class Uses:
         """Who is at work, until then. What others have under way counts while they are."""
         self._hosts, self._until = names, until
         self._keys.hosts(len(names), until)
-        for key_id in self._reports:
-            self._sum(key_id)
+        for key_id, reports in self._reports.items():
+            if any(report.in_flight for report in reports.values()):
+                self._sum(key_id)
 
     def alone(self) -> None:
         """The other hosts are out of reach: this one goes by itself."""

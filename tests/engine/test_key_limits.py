@@ -337,7 +337,7 @@ def test_what_has_not_been_told_is_a_lease_and_a_part_of_what_is_free() -> None:
     admitted = sum(isinstance(live.enter_key(KEY, limits, NOW), Permit) for _ in range(100))
     assert admitted == 10 + 100 // 8
     assert refused(live, limits).retry_after == 1.0
-    known: dict[str, float] = {}
+    known: dict[bytes, float] = {}
     [own] = keys.changed(known)
     assert (own.key_id, own.cells, own.in_flight) == (KEY, {1000: (22.0, 0.0)}, 22)
     refused(live, limits)  # it was told, and may be on its way

@@ -465,25 +465,27 @@ class Keys:
     def _hosts(self, now: float) -> float:
         return self._words[HOSTS] if now < self._words[HOSTS_UNTIL] else 1.0
 
-    def changed(self, known: dict[str, float]) -> list[Own]:
-        """What this host has used of the keys whose use has changed since ``known``, which is brought up to date. From
-        here on others count as told."""
+    def changed(self, known: dict[bytes, float]) -> list[Own]:
+        """What this host has used of the keys whose use has changed since ``known``, which is brought up to date. To be
+        asked for once a tick; costs a look at every record."""
+        memory, section = self._memory, self._memory.layout.keys
         found = []
-        for record in self.everywhere():
+        for key, index in list(self._directory.keys().items()):
+            changes = memory.cells[section.offset(index) // CELL + CHANGES]
+            before = known.get(key, 0.0)
+            if before == changes:  # as it is with profiles always
+                continue
+            record = KeyRecord(memory, index, id_text(key))
             cells = record.cells
-            if not cells[CHANGES]:
-                continue
-            news = known.get(record.id) != cells[CHANGES]
-            if not news and not any(cells[TOLD_REQUESTS : TOLD_TOKENS + 1]) and not cells[TOLD_IN_FLIGHT]:
-                continue
             with record.guard:
                 for ahead, told in _TELLING:
                     # What was told the last time is known by now; what is told now is on its way.
                     cells[ahead] -= cells[told]
                     cells[told] = cells[ahead]
-                if not news:
+                if before == -cells[CHANGES]:
+                    known[key] = cells[CHANGES]
                     continue
-                known[record.id] = cells[CHANGES]
+                known[key] = -cells[CHANGES]  # to be looked at once more
                 busy = record.in_flight.sum()
                 newest = int(cells[NEWEST])
                 use: Cells = {}
