@@ -206,8 +206,7 @@ class Route:
         """What to tell the client when no attempt brought an answer."""
         attempts = self.exchange.attempts
         if not attempts and self._refused is not None and not self._told:
-            refused = self._refused
-            return BadRequest(refused.message, code="unsupported_field", param=refused.param)
+            return self._cannot_be_told(self._refused)
         if not attempts:
             limited = self.decision.all_rate_limited
             return (RateLimited if limited else NoTargetAvailable)(retry_after=self._soonest())
@@ -223,6 +222,18 @@ class Route:
         message = f"no answer after {count} attempt{'s' if count > 1 else ''} ({told})"
         only = next(iter(classes)) if len(classes) == 1 else None
         return AllTargetsFailed(message, code=only if only in _TELLING else None, attempts=self.tried())
+
+    def _cannot_be_told(self, refused: Untranslatable) -> Refusal:
+        """No target that was left can be told the request: the client's mistake, unless one that can comes back."""
+        if not refused.param:
+            return BadRequest(refused.message, code="invalid_json")
+        decision = self.decision
+        for target, stage, code, _ in decision.excluded:
+            if target.provider.wire == self.exchange.wire and (stage == "health" or code == "at_capacity"):
+                until = self.state.clock() if decision.retry_at is None else decision.retry_at
+                wait = max(RETRY_SOON, until - self.state.clock())
+                return NoTargetAvailable(f"no target that takes '{refused.param}' is available", retry_after=wait)
+        return BadRequest(refused.message, code="unsupported_field", param=refused.param)
 
     def tried(self) -> list[dict[str, object]]:
         """The attempts as the client may read them: nothing of hosts and messages."""
@@ -343,7 +354,7 @@ class _Request(Route):
         head = endpoint.head(
             exchange.method,
             outgoing.resource,
-            exchange.query,
+            exchange.query if outgoing.translation is None else b"",  # it is about the client's format
             exchange.headers,
             len(outgoing.body),
             outgoing.dropped,

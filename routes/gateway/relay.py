@@ -156,6 +156,9 @@ class Relay:
     async def _send_whole(self, body: bytes, status: str, error_class: str | None, message: str) -> None:
         recorder, exchange, http_status = self.state.recorder, self.exchange, self.reply.status
         fields = self._fields()
+        if self.outgoing.translation is not None:  # it is JSON now, whatever came
+            fields = [field for field in fields if field[0] != b"content-type"]
+            fields.append((b"content-type", b"application/json"))
         fields.append((b"content-length", b"%d" % len(body)))
         fields += recorder.route_headers(exchange)
         self.watch.limit(inf, "")
@@ -166,11 +169,20 @@ class Relay:
 
     def _fields(self) -> RawHeaders:
         """The answer's headers without those about its length."""
-        fields = headers.received(self.reply.headers)
+        fields = self.received()
         status = self.reply.status
         if status >= 400 and status != 408 and len(self.exchange.attempts) >= 2:
+            # SDKs would try it all again; the upstream knows nothing of what was tried before it.
             fields = [field for field in fields if field[0] != b"x-should-retry"]
-            fields.append((b"x-should-retry", b"false"))  # SDKs would try it all again
+            fields.append((b"x-should-retry", b"false"))
+        return fields
+
+    def received(self) -> RawHeaders:
+        """The upstream's headers that go on, by the names that the client's format has for them."""
+        fields = headers.received(self.reply.headers)
+        if (translation := self.outgoing.translation) is not None:
+            renamed = translation.renamed_headers
+            fields = [(renamed.get(name, name), value) for name, value in fields]
         return fields
 
     async def _deliver_unread(self, held: bytes, status: str, error_class: str | None, message: str) -> None:

@@ -16,7 +16,6 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from routes.engine.types import COUNTED
-from routes.gateway import headers
 from routes.gateway.errors import AllTargetsFailed
 from routes.gateway.relay import Relay, after, as_failure, estimate, unpacked, unpacker
 from routes.gateway.upstream import UpstreamError
@@ -210,7 +209,7 @@ class StreamRelay(Relay):
         watch, now = self.watch, self.state.clock()
         watch.limit(inf, "timeout_idle")
         watch.ceiling = after(now, self.timeouts.stream_max)
-        fields = headers.received(self.reply.headers)
+        fields = self.received()
         fields += self.state.recorder.route_headers(self.exchange)
         await self.send({"type": "http.response.start", "status": self.reply.status, "headers": fields})
 

@@ -68,8 +68,8 @@ def sent(wire: str, conversation: Conversation, *, stream: bool) -> dict[str, An
     make = openai_kwargs if wire == "openai" else anthropic_kwargs
     kwargs = make(conversation, MODEL, stream=stream)
     body = {name: value for name, value in (kwargs.pop("extra_body", {}) | kwargs).items() if name != "model"}
-    for message in body["messages"]:
-        message.pop("thinking_blocks", None)
+    for turn in body["messages"]:
+        turn.pop("thinking_blocks", None)
     return body
 
 

@@ -7,7 +7,8 @@ Untranslatable with the name of the field; nothing is dropped that is not in the
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -16,6 +17,9 @@ from routes.gateway.wire.translate import answers, failures, to_anthropic, to_op
 from routes.gateway.wire.translate.chat_stream import ChatStream
 from routes.gateway.wire.translate.fields import Untranslatable
 from routes.gateway.wire.translate.messages_stream import MessagesStream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["StreamTranslation", "Translation", "Untranslatable", "translation"]
 
@@ -39,12 +43,14 @@ class StreamTranslation(Protocol):
 
 class Translation(Protocol):
     """``resource`` follows the upstream's base URL, ``operation`` is what its answers are read as;
-    ``dropped_headers`` belong to the client's format and must not go on, ``added_headers`` the upstream's needs."""
+    ``dropped_headers`` belong to the client's format and must not go on, ``added_headers`` the upstream's needs;
+    ``renamed_headers`` are those of the answer that the client's format has under another name."""
 
     resource: ClassVar[str]
     operation: ClassVar[str]
     dropped_headers: ClassVar[frozenset[bytes]]
     added_headers: ClassVar[tuple[tuple[bytes, bytes], ...]]
+    renamed_headers: ClassVar[Mapping[bytes, bytes]]
 
     def request(self, body: bytes, model: str, *, usage: bool = True) -> bytes:
         """``body`` as the client sent it, ``model`` as the upstream calls it; ``usage``: a stream may be asked to
@@ -84,6 +90,7 @@ class _OpenAIClient:
         {b"openai-organization", b"openai-project", b"openai-beta", b"openai-version"}
     )
     added_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ((b"anthropic-version", b"2023-06-01"),)
+    renamed_headers: ClassVar[Mapping[bytes, bytes]] = MappingProxyType({b"request-id": b"x-request-id"})
 
     def request(self, body: bytes, model: str, *, usage: bool = True) -> bytes:
         return to_anthropic.request(body, model)  # Anthropic's streams report their usage unasked
@@ -117,6 +124,7 @@ class _AnthropicClient:
         }
     )
     added_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    renamed_headers: ClassVar[Mapping[bytes, bytes]] = MappingProxyType({b"x-request-id": b"request-id"})
 
     def request(self, body: bytes, model: str, *, usage: bool = True) -> bytes:
         return to_openai.request(body, model, usage=usage)
