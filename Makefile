@@ -14,7 +14,7 @@ INSTALL = @echo "installing $(1) into $(VENV)"; $(UV) $(1) || { echo "once more,
 LOCK = $(VENV)/bin/uv pip compile --quiet --system-certs --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 DJANGO_TEMPLATES = find templates -name '*.html'
 
-.PHONY: run test test-fast lint format bench lock help
+.PHONY: run test test-fast test-faults lint format bench bench-faults soak lock help
 
 run: $(VENV)/.runtime ## set up what is missing, then run everything on http://127.0.0.1:8000 (SIGNALBOX_PORT)
 	@exec $(PY) manage.py serve --setup
@@ -26,6 +26,9 @@ test: lint ## the whole suite with its own PostgreSQL and Redis, after every sta
 
 test-fast: $(VENV)/.dev ## the suite without slow and browser tests
 	$(PY) -m pytest -n 2 -m "not slow and not browser"
+
+test-faults: $(VENV)/.dev ## the fault suite: every way providers, clients and processes fail, one test for each
+	$(PY) -m pytest -m faults
 
 lint: $(VENV)/.dev ## ruff, mypy, import rules, migrations, templates
 	$(VENV)/bin/ruff check .
@@ -43,13 +46,19 @@ format: $(VENV)/.dev ## rewrite code and templates in the house's format
 bench: $(VENV)/.dev ## measure the gateway against a bare proxy and no proxy at all; see bench/RESULTS.md
 	$(PY) -m bench
 
+bench-faults: $(VENV)/.dev ## measure the times that the fault suite promises; prints a table
+	$(PY) -m bench.faults
+
+soak: $(VENV)/.dev ## the fault suite's loads at full size, some minutes; ARGS="--trace FILE" replays arrivals too
+	$(PY) -m bench.soak $(ARGS)
+
 lock: $(VENV)/.bootstrap ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) --upgrade requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # -- the virtual environment -----------------------------------------------------------------------
 $(VENV)/.bootstrap: requirements/bootstrap.txt

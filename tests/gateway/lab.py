@@ -87,10 +87,12 @@ class Lab:
         only: Sequence[Provider] | None = None,
         of_profile: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
+        of_document: dict[str, Any] | None = None,
         **failover: Any,
     ) -> None:
         """One profile, ``default``, over these providers in this order (over ``only`` those, where rules use the
-        others). ``of_profile``: its other fields, such as ``rules`` and ``affinity``."""
+        others). ``of_profile``: its other fields, such as ``rules`` and ``affinity``; ``of_document``: the revision's, such
+        as ``builtin_context``."""
         calm = self._simulator.providers.get("calm") or self._simulator.add("calm")
         targets = [target(each.slug) for each in (providers if only is None else only)]
         profiles = [
@@ -98,7 +100,7 @@ class Lab:
             profile("calm", [target("calm")]),
         ]
         entries = [*(each.entry for each in providers), provider("calm", base_url=calm.base_url)]
-        self.gateway.publish(document(entries, profiles, policy=policy or {}))
+        self.gateway.publish(document(entries, profiles, policy=policy or {}, **(of_document or {})))
         if self._credentials:
             self.gateway.overlay(credentials=self._credentials)
         feed_retry_budget(self.gateway)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tests.simulators import Simulator
 
 
+#: Part of `make test-faults`.
+pytestmark = pytest.mark.faults
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_anthropic_requests_fail_over_in_the_same_way(lab: Lab, stream: bool) -> None:
     bad, worse, good = (lab.provider("anthropic") for _ in range(3))
@@ -58,7 +62,7 @@ def test_a_server_without_tls_goes_to_the_next_target(lab: Lab) -> None:
     assert lab.attempts() == [(bad.slug, "tls"), (good.slug, None)]
 
 
-@pytest.mark.parametrize("kind", ["http_10", "no_length"])
+@pytest.mark.parametrize("kind", ["http_10", "no_length", "bare_lf"])
 def test_an_unusual_but_sound_frame_is_taken(lab: Lab, kind: str) -> None:
     only = lab.provider()
     lab.publish(only)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tests.gateway.lab import Lab, Provider
 
 
+#: Part of `make test-faults`.
+pytestmark = pytest.mark.faults
+
+
 def expect_cancelled(lab: Lab, provider: Provider) -> Finished:
     """The upstream saw the connection close within a second; one row says cancelled."""
     provider.wait_for(lambda requests: len(requests) == 1 and requests[0].disconnected, 1.0)

@@ -41,6 +41,7 @@ def test_a_process_starts_with_what_the_data_folder_holds(gateway: Gateways) -> 
     assert gateway.chat().status == 404  # the very first request is routed
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"\xff\xff", b'{"format": 2}', json.dumps(document([provider("a")]) | {"profiles": 3}).encode()],
@@ -105,6 +106,7 @@ def test_every_process_takes_a_publish_over(start_gateways: Callable[..., Gatewa
     assert {gateway.get("/readyz").json()["revision"] for _ in range(20)} == {2}
 
 
+@pytest.mark.faults
 def test_no_request_fails_or_sees_two_revisions_while_publishing(gateway: Gateways) -> None:
     """Odd revisions know only model ``odd`` under profile ``odd``, even ones only ``even``: half of each is a 404."""
 
@@ -185,6 +187,7 @@ def test_what_another_installation_puts_on_a_shared_redis_is_ignored(
     wait_until(lambda: gateway.get("/readyz").json()["revision"] == 2)
 
 
+@pytest.mark.faults
 def test_a_redis_that_is_away_is_named_and_changes_nothing(
     start_gateways: Callable[..., Gateways],
 ) -> None:
@@ -194,6 +197,7 @@ def test_a_redis_that_is_away_is_named_and_changes_nothing(
     assert gateway.chat().status == 404
 
 
+@pytest.mark.faults
 def test_a_mute_redis_is_as_good_as_none(start_gateways: Callable[..., Gateways]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+#: Part of `make test-faults`.
+pytestmark = pytest.mark.faults
+
 AUTH = f"Authorization: Bearer {KEY}\r\n"
 
 

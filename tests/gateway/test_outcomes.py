@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tests.gateways import Answer, Gateways
     from tests.simulators import ProviderHandle
 
+#: Part of `make test-faults`.
+pytestmark = pytest.mark.faults
+
 PAIRS = 100
 
 #: name -> (fault, its options, error class of the attempt); the same for streams unless noted
@@ -54,7 +57,11 @@ STREAMS_ONLY: dict[str, tuple[str, dict[str, Any], str]] = {
     "error as the first event": ("error_event", {}, "error_in_200"),
     "error after the opening": ("error_event", {"opening": True}, "error_in_200"),
 }
-FRAMINGS = ("cl_and_te", "two_lengths", "te_foo", "te_gzip_chunked", "obs_fold", "negative_length", "bad_chunk_size")
+FRAMINGS = (
+    *("cl_and_te", "two_lengths", "same_length_twice", "te_foo", "te_gzip_chunked", "te_identity", "obs_fold"),
+    *("negative_length", "plus_length", "length_list", "space_before_colon", "bare_cr", "nul", "no_colon"),
+    *("bad_chunk_size", "chunk_without_crlf", "body_on_204", "bad_status_line", "huge_header", "many_headers"),
+)
 #: Outcomes that say nothing about the target's health.
 NEUTRAL = {"rate_limited", "auth_failed", "quota_exhausted"}
 
@@ -147,12 +154,17 @@ def test_a_stream_that_fails_before_its_content_is_invisible_when_another_target
 
 
 @pytest.mark.parametrize("kind", FRAMINGS)
-def test_an_answer_in_an_ambiguous_frame_is_not_taken(pair: Pair, kind: str) -> None:
+def test_an_answer_in_an_ambiguous_frame_is_not_taken_and_its_connection_not_used_again(pair: Pair, kind: str) -> None:
     pair.bad.fail("framing", kind=kind, times=1)
 
-    assert pair.chat().headers["x-route-provider"] == pair.slugs[1]
-    (_, error_class), _ = pair.lab.attempts()
-    assert error_class in {"upstream_framing", "truncated"}
+    assert [pair.chat().headers["x-route-provider"] for _ in range(2)] == [pair.slugs[1], pair.slugs[0]]
+    assert [attempt.error_class for row in pair.lab.gateway.finished() for attempt in row.attempts] == [
+        "upstream_framing",
+        None,
+        None,
+    ]
+    first, second = pair.bad.requests()
+    assert first.connection != second.connection
 
 
 @pytest.mark.parametrize(

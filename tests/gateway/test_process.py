@@ -42,12 +42,14 @@ def test_a_gateway_never_imports_django_nor_what_needs_it() -> None:
     assert not loaded & {"django", "rest_framework", "channels", "celery", "kombu", "redis", "psycopg"}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_with_exit_code_0(gateway: Gateways, number: int) -> None:
     gateway.close_listener()
     assert gateway.kill(number=number) == 0
 
 
+@pytest.mark.faults
 def test_readiness_goes_first_and_requests_are_served_during_the_delay(start_gateways: Callable[..., Gateways]) -> None:
     gateway = start_gateways(SIGNALBOX_SHUTDOWN_DELAY="3")
     gateway.publish(document([provider("a", models={})]))
@@ -80,6 +82,7 @@ def slow_stream(
         connection.close()
 
 
+@pytest.mark.faults
 def test_an_open_stream_is_finished_while_stopping(gateway: Gateways, simulator: Simulator) -> None:
     with slow_stream(gateway, simulator, output_tokens=20, tokens_per_second=20) as (_, response):
         gateway.close_listener()
@@ -113,6 +116,7 @@ def _read_and(response: http.client.HTTPResponse, act: Callable[[], None]) -> No
     response.read()
 
 
+@pytest.mark.faults
 def test_the_drain_time_cuts_a_stream_that_is_too_long(
     start_gateways: Callable[..., Gateways], simulator: Simulator
 ) -> None:
@@ -127,6 +131,7 @@ def test_the_drain_time_cuts_a_stream_that_is_too_long(
         assert row.status == "interrupted"
 
 
+@pytest.mark.faults
 def test_a_client_that_leaves_mid_stream_is_recorded_and_the_upstream_let_go(
     gateway: Gateways, simulator: Simulator
 ) -> None:

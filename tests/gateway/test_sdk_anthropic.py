@@ -164,6 +164,7 @@ def test_our_own_errors_are_the_sdks_too(lab: Lab, client: anthropic.Anthropic) 
     assert limited.value.body["request_id"] == limited.value.response.headers["x-route-id"]  # type: ignore[index]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", ["cut_mid_stream", "reset_mid_stream", "end_without_terminator", "no_done"])
 def test_a_stream_cut_upstream_raises_in_the_client(lab: Lab, client: anthropic.Anthropic, fault: str) -> None:
     only = lab.provider("anthropic")
@@ -178,6 +179,7 @@ def test_a_stream_cut_upstream_raises_in_the_client(lab: Lab, client: anthropic.
     assert lab.row().status == "failed"
 
 
+@pytest.mark.faults
 def test_a_failed_provider_is_not_noticed_by_the_sdk(lab: Lab, client: anthropic.Anthropic) -> None:
     first, second = lab.provider("anthropic"), lab.provider("anthropic")
     lab.publish(first, second)

@@ -192,6 +192,7 @@ def test_an_unavailable_upstream_is_an_internal_server_error(lab: Lab, client: o
     assert caught.value.code == "all_targets_failed"
 
 
+@pytest.mark.faults
 def test_the_sdk_does_not_retry_what_was_tried_twice(lab: Lab, client: openai.OpenAI) -> None:
     first, second = lab.provider(), lab.provider()
     lab.publish(first, second, same_target_retries=0)
@@ -204,6 +205,7 @@ def test_the_sdk_does_not_retry_what_was_tried_twice(lab: Lab, client: openai.Op
     assert (first.count, second.count) == (1, 1)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", ["cut_mid_stream", "reset_mid_stream", "end_without_terminator"])
 @pytest.mark.parametrize("operation", ["chat", "responses"])
 def test_a_stream_cut_upstream_raises_in_the_client(
@@ -226,6 +228,7 @@ def test_a_stream_cut_upstream_raises_in_the_client(
     assert lab.row().status == "failed"
 
 
+@pytest.mark.faults
 def test_a_failed_provider_is_not_noticed_by_the_sdk(lab: Lab, client: openai.OpenAI) -> None:
     first, second = lab.provider(), lab.provider()
     lab.publish(first, second)

@@ -73,6 +73,7 @@ def test_900_requests_over_3_targets_are_300_for_each(pair: Gateways, simulator:
     assert both_served(pair)
 
 
+@pytest.mark.faults
 def test_failures_of_both_processes_open_one_circuit(pair: Gateways, simulator: Simulator) -> None:
     bad = simulator.add("bad")
     bad.fail("status", status=500)
@@ -85,6 +86,7 @@ def test_failures_of_both_processes_open_one_circuit(pair: Gateways, simulator: 
     assert opened == [("closed", "open", "consecutive_failures")]
 
 
+@pytest.mark.faults
 def test_half_open_slots_are_exact_over_both(pair: Gateways, simulator: Simulator) -> None:
     weak, strong = simulator.add("weak"), simulator.add("strong")
     weak.fail("status", status=500)
@@ -138,6 +140,7 @@ def test_who_finds_no_seat_goes_to_the_next_in_the_ranking(pair: Gateways, simul
     assert {len(row.attempts) for row in pair.finished()} == {1}
 
 
+@pytest.mark.faults
 def test_a_killed_process_gives_back_its_seats_and_keeps_what_all_know(pair: Gateways, simulator: Simulator) -> None:
     bad, slow = simulator.add("bad"), simulator.add("slow")
     bad.fail("status", status=500)

@@ -16,6 +16,9 @@ from tests.gateways import wait_until
 if TYPE_CHECKING:
     from tests.gateway.lab import Lab, Provider
 
+#: Part of `make test-faults`.
+pytestmark = pytest.mark.faults
+
 RESPONSES = {"model": "gpt-4o", "input": "hello"}
 #: wire and operation -> (path, request, the event that ends a stream)
 FORMATS: dict[str, tuple[str, str, dict[str, Any], bytes]] = {

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from tests.simulators import Simulator
 
-#: They start and stop processes.
-pytestmark = pytest.mark.slow
+#: They start and stop processes; part of `make test-faults`.
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 UNANSWERED = {"pending", "started", ""}
 

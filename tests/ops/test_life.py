@@ -115,6 +115,7 @@ def refusal(stack: Stack) -> str:
     return stack.lines[0].removeprefix("signalbox: ")
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_on_sigterm_a_stream_is_finished_first_and_a_second_signal_ends_it_now(
     tmp_path: Path, simulator: Simulator
@@ -144,6 +145,7 @@ def test_on_sigterm_a_stream_is_finished_first_and_a_second_signal_ends_it_now(
                 stream.result()
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_without_its_database_it_serves_what_was_published_and_tells_of_it_later(
     tmp_path: Path, simulator: Simulator, postgres_url: str
