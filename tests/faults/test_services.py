@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.gateway.lab import Lab
 from tests.gateways import KEY, Answer
+
+if TYPE_CHECKING:
+    from tests.gateway.lab import Lab
 
 pytestmark = pytest.mark.faults
 

@@ -91,8 +91,8 @@ class Lab:
         **failover: Any,
     ) -> None:
         """One profile, ``default``, over these providers in this order (over ``only`` those, where rules use the
-        others). ``of_profile``: its other fields, such as ``rules`` and ``affinity``; ``of_document``: the revision's, such
-        as ``builtin_context``."""
+        others). ``of_profile``: its other fields, such as ``rules`` and ``affinity``; ``of_document``: the
+        revision's, such as ``builtin_context``."""
         calm = self._simulator.providers.get("calm") or self._simulator.add("calm")
         targets = [target(each.slug) for each in (providers if only is None else only)]
         profiles = [
