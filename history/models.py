@@ -129,7 +129,8 @@ class RouteAttempt(models.Model):
 
 
 class RouteHistoryMetric(models.Model):
-    """A measurement of a route: the three of our own (by ``SIGNALBOX_HISTORY_METRICS``) and what callers add."""
+    """A measurement of a route: the three that every route has (by ``SIGNALBOX_HISTORY_METRICS``), what a WebSocket
+    carried, and what callers add."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     history = models.ForeignKey(

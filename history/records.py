@@ -101,6 +101,8 @@ class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     usage_estimated: bool = False
     cost_micro_usd: int | None = None
     revision: int = 0
+    #: what was measured of this route alone, and is kept with it: [name, value, unit]
+    metrics: list[tuple[str, float, str]] = []
     #: packed decision, see ``pack_decision`` in ``routes.engine.explain``
     decision: dict[str, Any] | None = None
 

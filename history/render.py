@@ -29,6 +29,8 @@ ROW_FIELDS: Final = (
     *("requested_model", "strategy", "source", "rule", "attempt_count", "recovered", "degraded", "input_tokens"),
     *("output_tokens", "cached_tokens", "cost_micro_usd", "revision", "access_key"),
 )
+#: Status of a WebSocket that was open.
+SWITCHING_PROTOCOLS: Final = 101
 _IDS: Final = frozenset({"id", "route_id", "session_id", "endpoint_id"})
 
 
@@ -107,7 +109,7 @@ def attempts_of(route: RouteHistory, kept: Sequence[RouteAttempt]) -> list[dict[
 def metrics_of(
     route: RouteHistory, kept: Sequence[RouteHistoryMetric], attempts: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Our three measurements, from rows if they were kept and else from the columns, then what callers added."""
+    """Our three measurements, from rows if they were kept and else from the columns, and what else was measured."""
     backend = attempts[-1]["latency_ms"] if attempts else None
     derived = (route.selection_us / 1000, backend, route.latency_ms)
     by_name = {entry.metric_name: entry for entry in kept}
@@ -163,6 +165,8 @@ def _ending(route: RouteHistory) -> str:
     match route.status:
         case RouteStatus.ROUTED:
             extra = ", thanks to failover" if route.recovered else ""
+            if route.http_status == SWITCHING_PROTOCOLS:
+                return f"The WebSocket ended{took}{extra}{said}."
             return f"The client was answered{answer}{took}{extra}."
         case RouteStatus.FAILED:
             return f"The request failed{answer}{took}{said}."

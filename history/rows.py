@@ -117,6 +117,9 @@ class Rows:
                 _json(record.decision) if record.decision else "{}",
             )
         )
+        for place, (name, value, unit) in enumerate(record.metrics):
+            identifier = child_id(route, "measured", place).hex
+            self.metrics.append((identifier, route.hex(), _cut(name, 128), float(value), _cut(unit, 32), created))
         if reported and (self.policy == "all" or (self.policy == "failures" and record.status != "routed")):
             self._own_metrics(record, created)
 

@@ -47,6 +47,8 @@ DECISION = "decision"
 SERVICE = "service"
 #: What providers of such services speak.
 SERVICE_WIRE: Wire = "generic"
+#: A conversation over a WebSocket, in OpenAI's format.
+REALTIME = "realtime"
 #: Operations whose requests may leave the model to whoever serves them.
 MODEL_OPTIONAL = frozenset({DECISION, SERVICE, "image", "image_edit", "image_variation", "moderation"})
 

@@ -1,21 +1,24 @@
 """The gateway's ASGI application: who is asking, for what, decided where, then the attempt loop.
 
 Splits data plane, health answers and everything else (relayed to the console). Runs on ``protocol.GatewayProtocol``
-only: it uses the ``Cycle`` in the scope to read bodies and to be cancelled when a client leaves. No database, no
-Redis, no network but the upstream's between accepting a request and sending it on.
+and ``socket_edge.SocketProtocol`` only: it uses what they put into the scope (a request's ``Cycle``, or the socket's
+edge) to read bodies and to be cancelled when a client leaves. A WebSocket takes the same steps as a request. No
+database, no Redis, no network but the upstream's between accepting a request and sending it on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import orjson
 
-from routes.gateway import admission, attempts, endpoints, intake, limits, models_list, route_request
+from routes.engine.types import REALTIME, SERVICE
+from routes.gateway import admission, attempts, endpoints, intake, limits, models_list, route_request, websocket
 from routes.gateway.errors import (
     BadRequest,
     BodyTooLarge,
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
     from routes.gateway.endpoints import Endpoint, Match
     from routes.gateway.errors import Headers
     from routes.gateway.exchange import Exchange
-    from routes.gateway.state import GatewayState
+    from routes.gateway.socket_edge import SocketProtocol
+    from routes.gateway.state import Config, GatewayState
+
+#: What WebSockets may be opened for.
+SOCKETS: Final = frozenset({REALTIME, SERVICE})
 
 logger = logging.getLogger(__name__)
 
@@ -63,21 +70,22 @@ class Gateway:
                 await self.relay.http(scope, receive, send)
         elif scope["type"] == "websocket":
             if match is not None:
-                await _refuse_socket(send, NotFound())
+                with contextlib.suppress(asyncio.CancelledError):  # it is recorded, and nothing comes after it
+                    await self._data_plane(scope, receive, scope["signalbox"].answer, match)
             else:
                 await self.relay.websocket(scope, receive, send)
 
     # -- one request -------------------------------------------------------------------------------------
     async def _data_plane(self, scope: Any, receive: Any, send: Any, match: Match) -> None:
         state = self.state
-        cycle: Cycle = scope["signalbox"]
+        cycle: Cycle | SocketProtocol = scope["signalbox"]
         index = intake.index_headers(scope["headers"])
         exchange = admission.begin(state, scope, match, index, scope["method"])
         endpoint = match.endpoint
         cycle.attach(exchange)
         try:
             if endpoint is not None and endpoint.operation != "models":
-                await self._route(scope, receive, send, cycle, exchange, endpoint, match, index)
+                await self._route(scope, receive, send, exchange, endpoint, match, index)
             else:
                 await self._answer_here(scope, send, exchange, match, index)
         except Refusal as refusal:
@@ -103,45 +111,59 @@ class Gateway:
         scope: Any,
         receive: Any,
         send: Any,
-        cycle: Cycle,
         exchange: Exchange,
         endpoint: Endpoint,
         match: Match,
         index: dict[bytes, bytes],
     ) -> None:
         state = self.state
-        config = admission.admit(state, exchange, index, scope["http_version"])
-        if endpoint.method not in ("", exchange.method):
+        is_socket = scope["type"] == "websocket"
+        config = self._admit(scope, exchange, index)
+        if is_socket:
+            if endpoint.operation not in SOCKETS:
+                raise BadRequest("this endpoint does not take WebSockets")
+        elif endpoint.method not in ("", exchange.method):
             raise MethodNotAllowed(headers={"allow": endpoint.method})
-        if exchange.method == "TRACE":
+        elif exchange.method == "TRACE":
             raise MethodNotAllowed(headers={"allow": ", ".join(sorted(METHODS))})  # answers with our credential in it
-        if endpoint.operation == "realtime":
+        elif endpoint.operation == REALTIME:
             raise UpgradeRequired(headers={"upgrade": "websocket"})
         admission.choose_profile(exchange, match)
         limits.enter(state, exchange)
 
-        limit = state.settings.max_body_bytes
-        length = index.get(b"content-length")
-        if length is not None and int(length) > limit:
-            raise BodyTooLarge(f"the request body is larger than {limit // (1024 * 1024)} MB")
-        exchange.body = await cycle.read_body(limit)
+        if not is_socket:
+            limit = state.settings.max_body_bytes
+            length = index.get(b"content-length")
+            if length is not None and int(length) > limit:
+                raise BodyTooLarge(f"the request body is larger than {limit // (1024 * 1024)} MB")
+            exchange.body = await scope["signalbox"].read_body(limit)
         exchange.received = time.monotonic()
         head = admission.understand(exchange, endpoint, index)
         exchange.session = route_request.session_of(exchange, head, index, match.session)
         await limits.reserve(state, exchange, head.output_limit)
         admission.decide_route(state, exchange, config, head, index)
-        await attempts.run(state, exchange, receive, send)
+        if is_socket:
+            await websocket.run(state, exchange, scope["signalbox"], scope["subprotocols"])
+        else:
+            await attempts.run(state, exchange, receive, send)
+
+    def _admit(self, scope: Any, exchange: Exchange, index: dict[bytes, bytes]) -> Config:
+        is_socket = scope["type"] == "websocket"
+        presented = websocket.presented_key(scope["subprotocols"], index) if is_socket else None
+        return admission.admit(self.state, exchange, index, scope["http_version"], presented)
 
     async def _answer_here(
         self, scope: Any, send: Any, exchange: Exchange, match: Match, index: dict[bytes, bytes]
     ) -> None:
         """The model list, which alone leaves no history row, and whatever is no endpoint at all."""
         endpoint = match.endpoint
-        snapshot = admission.admit(self.state, exchange, index, scope["http_version"]).snapshot
+        snapshot = self._admit(scope, exchange, index).snapshot
         key = exchange.key
         assert key is not None
         if endpoint is None:
             raise NotFound
+        if scope["type"] == "websocket":
+            raise BadRequest("this endpoint does not take WebSockets")
         if exchange.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(headers={"allow": "GET, HEAD"})
         profile = admission.choose_profile(exchange, match)
@@ -180,10 +202,3 @@ async def _send_json(send: Any, status: int, document: Any, *, head: bool = Fals
     ]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": b"" if head else body, "more_body": False})
-
-
-async def _refuse_socket(send: Any, refusal: Refusal) -> None:
-    """Answer a WebSocket handshake with an error document."""
-    status, headers, body = render(refusal, None)
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -73,6 +73,7 @@ class Route:
         "decision",
         "exchange",
         "failover",
+        "send",
         "state",
         "timeouts",
         "trial",
@@ -80,12 +81,13 @@ class Route:
         "watch",
     )
 
-    def __init__(self, state: GatewayState, exchange: Exchange, watch: Watch) -> None:
+    def __init__(self, state: GatewayState, exchange: Exchange, watch: Watch, send: Send) -> None:
         assert exchange.decision is not None
         assert exchange.profile is not None
         self.state = state
         self.exchange = exchange
         self.watch = watch
+        self.send = send  # takes the messages of an HTTP answer
         self.decision: Decision = exchange.decision
         self.failover = exchange.profile.failover
         self.timeouts = exchange.profile.timeouts
@@ -181,6 +183,33 @@ class Route:
         assert self.trial is not None
         credential = self.state.credential(self.trial.place.target.provider.id)
         return message.replace(credential.value, "***") if credential is not None else message
+
+    async def ruled_on_status(self, reply: Reply, outgoing: Outgoing) -> bool:
+        """An answer that is not a 2xx: to the client as it is, or on to the next target."""
+        trial = self.trial
+        assert trial is not None
+        relay = Relay(self.state, self.exchange, self.send, self.watch, trial, reply, outgoing)
+        body, whole, failure = b"", False, None
+        self.watch.limit(self.state.clock() + ERROR_BODY_SECONDS, "timeout_idle")
+        try:
+            body, whole = await relay.hold(paced=False)
+        except (UpstreamError, asyncio.CancelledError) as error:
+            failure = as_failure(error, self.exchange, self.watch)
+            if failure.error_class == "timeout_total":
+                raise failure from None
+        problem = problems.recognise(body) if whole else problems.Problem(None, "")
+        ruling = retry.rule_on_status(reply.status, problem.cause, self.failover)
+        message = f"HTTP {reply.status}: {problem.message}" if problem.message else f"HTTP {reply.status}"
+        message = self.redacted(message)
+        if ruling.step is Step.SURFACE or (ruling.step is Step.LARGER and not self.needs_larger(trial.place)):
+            if failure is not None:
+                raise failure
+            await relay.surface(body, whole, ruling.error_class, message)
+            return True
+        if whole:
+            reply.release()
+        self.failed(ruling, message, reply)
+        return False
 
     def failed(self, ruling: Ruling, message: str, reply: Reply | None) -> None:
         """Write an attempt off: record, circuit, quarantine, and whether it may be tried again."""
@@ -285,11 +314,10 @@ class Route:
 class _Request(Route):
     """An HTTP request: an attempt sends it and hands its answer on."""
 
-    __slots__ = ("_may_repeat", "_outgoing", "_sent", "send")
+    __slots__ = ("_may_repeat", "_outgoing", "_sent")
 
     def __init__(self, state: GatewayState, exchange: Exchange, watch: Watch, send: Send) -> None:
-        super().__init__(state, exchange, watch)
-        self.send = send
+        super().__init__(state, exchange, watch, send)
         self._outgoing: Outgoing | None = None
         self._sent = False
         self._may_repeat = (
@@ -324,7 +352,7 @@ class _Request(Route):
                 kind = StreamRelay if exchange.stream and not _is_whole(exchange, reply) else Relay
                 await kind(state, exchange, self.send, self.watch, trial, reply, outgoing).deliver()
                 return True
-            return await self._ruled_on_status(reply, outgoing)
+            return await self.ruled_on_status(reply, outgoing)
         except (UpstreamError, asyncio.CancelledError) as error:
             try:
                 failure = as_failure(error, exchange, self.watch)
@@ -396,33 +424,6 @@ class _Request(Route):
             ):
                 return True
             index += 1
-        return False
-
-    async def _ruled_on_status(self, reply: Reply, outgoing: Outgoing) -> bool:
-        """An answer that is not a 2xx: to the client as it is, or on to the next target."""
-        trial = self.trial
-        assert trial is not None
-        relay = Relay(self.state, self.exchange, self.send, self.watch, trial, reply, outgoing)
-        body, whole, failure = b"", False, None
-        self.watch.limit(self.state.clock() + ERROR_BODY_SECONDS, "timeout_idle")
-        try:
-            body, whole = await relay.hold(paced=False)
-        except (UpstreamError, asyncio.CancelledError) as error:
-            failure = as_failure(error, self.exchange, self.watch)
-            if failure.error_class == "timeout_total":
-                raise failure from None
-        problem = problems.recognise(body) if whole else problems.Problem(None, "")
-        ruling = retry.rule_on_status(reply.status, problem.cause, self.failover)
-        message = f"HTTP {reply.status}: {problem.message}" if problem.message else f"HTTP {reply.status}"
-        message = self.redacted(message)
-        if ruling.step is Step.SURFACE or (ruling.step is Step.LARGER and not self.needs_larger(trial.place)):
-            if failure is not None:
-                raise failure
-            await relay.surface(body, whole, ruling.error_class, message)
-            return True
-        if whole:
-            reply.release()
-        self.failed(ruling, message, reply)
         return False
 
 

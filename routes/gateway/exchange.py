@@ -80,5 +80,7 @@ class Exchange:
     usage: Usage = field(default_factory=Usage)
     admission: Admission | None = None  # what its key and profile let it take, until it is given back
     note: str = ""  # for the record's message: malformed events dropped and the like
+    #: what was measured beside durations: (name, value, unit)
+    metrics: list[tuple[str, float, str]] = field(default_factory=list)
     client_gone: bool = False
     finished: bool = False

@@ -15,7 +15,7 @@ from uuid import UUID
 from history.records import Finished, Started
 from routes.engine.cost import cost_micro_usd, price_for
 from routes.engine.explain import pack_decision
-from routes.engine.types import MODEL_TYPES
+from routes.engine.types import MODEL_TYPES, SERVICE
 from routes.gateway.metrics import METHODS
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Recorder:
                 profile=profile.slug if profile is not None else "",
                 key_id=key.id_bytes if key is not None else None,
                 key_name=key.name if key is not None else "",
+                route_type=_route_type(exchange),
                 session_key=exchange.session,
                 requested_model=exchange.model,
                 strategy=decision.strategy if decision is not None else "",
@@ -106,6 +107,7 @@ class Recorder:
                 profile=profile.slug if profile is not None else "",
                 key_id=key.id_bytes if key is not None else None,
                 key_name=key.name if key is not None else "",
+                route_type=_route_type(exchange),
                 session_key=exchange.session,
                 operation=exchange.operation,
                 wire=exchange.wire,
@@ -138,6 +140,7 @@ class Recorder:
                 usage_estimated=usage.estimated,
                 cost_micro_usd=cost,
                 revision=snapshot.number if snapshot is not None else 0,
+                metrics=exchange.metrics,
                 decision=pack_decision(decision) if decision is not None else None,
             )
         )
@@ -223,6 +226,10 @@ class Recorder:
         if known is None:
             known = self._id_bytes[identifier] = UUID(identifier).bytes
         return known
+
+
+def _route_type(exchange: Exchange) -> str:
+    return "service" if exchange.operation == SERVICE else "inference"
 
 
 def header_value(text: str) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from routes.gateway.protocol import GatewayProtocol
+from routes.gateway.socket_edge import SocketProtocol
 
 if TYPE_CHECKING:
     import socket
@@ -55,7 +56,7 @@ class GatewayServer(uvicorn.Server):
                 interface="asgi3",
                 loop="uvloop",
                 http=GatewayProtocol,
-                ws="websockets-sansio",
+                ws=SocketProtocol,
                 ws_per_message_deflate=False,
                 lifespan="off",
                 access_log=False,

@@ -142,6 +142,17 @@ class Reply:
                 return value
         return None
 
+    def switch(self, take_over: Callable[[asyncio.Transport], None]) -> bytes:
+        """After a 101: ``take_over`` gives the connection its new protocol. Returns what followed the head. Raises
+        UpstreamError when the connection is gone already. ``close`` stays to be called."""
+        protocol: Any = self._connection.protocol
+        transport = protocol.transport if protocol is not None else None
+        if transport is None or transport.is_closing():
+            raise UpstreamError("reset_before_headers", "closed as soon as it was accepted")
+        take_over(transport)
+        tail: bytes = protocol._tail
+        return tail
+
     async def read(self) -> bytes:
         """Whatever has arrived, at least one byte; b"" at the end. Raises UpstreamError when the body is cut."""
         payload = self._payload
@@ -212,9 +223,10 @@ class Endpoint:
         length: int,
         dropped: frozenset[bytes] = _NO_HEADERS,
         added: tuple[tuple[bytes, bytes], ...] = (),
+        upgrade: tuple[tuple[bytes, bytes], ...] = (),
     ) -> bytes:
         """The head of a request. ``query`` is the client's, as it came; ``resource`` follows the base URL. ``dropped``
-        and ``added``: headers that belong to the format of one side only."""
+        and ``added``: headers that belong to the format of one side only. ``upgrade``: those of a handshake."""
         if self._query:
             query = b"%b&%b" % (query, self._query) if query else self._query
         path = self._prefix + resource.encode("ascii") or b"/"
@@ -222,6 +234,7 @@ class Endpoint:
             dropped |= {name for name, _ in added}
         lines = headers.forwarded(client_headers, self._dropped | dropped if dropped else self._dropped)
         lines += [b"%b: %b\r\n" % header for header in added if header[0] not in self._dropped]
+        lines += [b"%b: %b\r\n" % header for header in upgrade]
         if length or method in _WITH_BODY:
             lines.append(b"content-length: %d\r\n" % length)
         return b"".join(
@@ -321,6 +334,16 @@ class Upstream:
         except _Died as death:
             raise UpstreamError("reset_before_headers", death.message) from None
 
+    async def upgrade(self, endpoint: Endpoint, head: bytes, connected: Callable[[], None]) -> Reply:
+        """Send a WebSocket handshake, on a connection of its own, and wait for the head of the answer: see
+        ``Reply.switch`` for a 101. Raises UpstreamError."""
+        connection = await _connect(endpoint.fresh, endpoint)
+        connected()
+        try:
+            return await _ask(connection, "GET", head, b"", upgrades=True)
+        except _Died as death:
+            raise UpstreamError("reset_before_headers", death.message) from None
+
     async def close(self) -> None:
         for pool in self._pools.values():
             await pool.close()
@@ -349,7 +372,7 @@ def _class_of(error: Exception) -> str:
     return "reset_before_headers" if gone else "connect_refused"
 
 
-async def _ask(connection: Connection, method: str, head: bytes, body: bytes) -> Reply:
+async def _ask(connection: Connection, method: str, head: bytes, body: bytes, *, upgrades: bool = False) -> Reply:
     """One request on one connection. Whatever goes wrong, the connection is closed."""
     protocol: Any = connection.protocol
     try:
@@ -366,7 +389,7 @@ async def _ask(connection: Connection, method: str, head: bytes, body: bytes) ->
             transport.write(head + body)
         while True:
             message, payload = await protocol.read()
-            if message.code >= 200:
+            if message.code >= 200 or (message.code == 101 and upgrades):
                 break
             if message.code == 101:
                 raise UpstreamError("upstream_framing", "the upstream switched protocols without being asked to")
