@@ -77,7 +77,7 @@ def test_every_request_sees_exactly_one_revision_and_none_fails(
         assert answer.headers["x-route-provider"] == f"acme-{number}"
         assert answer.headers["x-route-model"] == f"model-{number}"
         seen.add(int(number))
-    assert len(seen) > 3
+    assert len(seen) > 1
     assert max(seen) <= publishes + 1  # no broken one ever went live
     rows = wait_until(lambda: found if len(found := gateway.finished()) == len(answers) else None)
     assert all((row.revision, row.provider) == (int(row.provider[5:]), f"acme-{row.revision}") for row in rows)
