@@ -48,7 +48,9 @@ def _openai(name: str, slug: str, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _anthropic(name: str, snapshot: Snapshot) -> dict[str, Any]:
-    return {"type": "model", "id": name, "display_name": name, "created_at": snapshot.published_at}
+    # ``lifecycle`` is required by the SDK's type; whoever retired a model would not serve it.
+    created = snapshot.published_at
+    return {"type": "model", "id": name, "display_name": name, "created_at": created, "lifecycle": "active"}
 
 
 def one(wire: str, name: str, slug: str, snapshot: Snapshot) -> dict[str, Any]:
