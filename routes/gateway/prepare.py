@@ -1,6 +1,7 @@
 """What one target is sent for a request: its own name of the model, its wire format, the wish to hear what was used.
 
-The client's bytes go on as they are, but for what must change. What a target cannot be told at all raises
+The client's bytes go on as they are, but for what must change (thinking that a provider of the other kind once answered
+is not for one that takes only its own). What a target cannot be told at all raises
 ``Untranslatable``, and the attempt loop passes it over. Pure: no I/O.
 """
 
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from routes.engine.types import SERVICE
 from routes.gateway.errors import BadRequest
-from routes.gateway.wire import foreign
 from routes.gateway.wire.body import ask_for_usage, replace_model, set_model
 from routes.gateway.wire.translate import translation
+from routes.gateway.wire.translate.unsigned import without_blocks, without_unsigned
 
 if TYPE_CHECKING:
     from routes.engine.types import Ranked
@@ -57,7 +58,11 @@ def prepare(exchange: Exchange, place: Ranked) -> Outgoing:
         assert other is not None  # admission let nobody else in
         body = other.request(exchange.body, place.model, usage=provider.stream_usage)
         return Outgoing(other.resource, body, other.operation, provider.wire, other)
-    body = foreign.without(operation, exchange.body)
+    body = exchange.body
+    if operation == "messages":
+        body = without_unsigned(body)
+    elif operation == "chat":
+        body = without_blocks(body)
     hides_usage = False
     try:
         if place.model != exchange.model:

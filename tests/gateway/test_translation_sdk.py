@@ -9,7 +9,13 @@ import pytest
 
 from tests.conversations import (
     CONVERSATIONS,
+    SIGNATURE,
+    Call,
     Conversation,
+    Reply,
+    Result,
+    Text,
+    Tool,
     anthropic_kwargs,
     asked,
     completion,
@@ -156,3 +162,83 @@ def test_a_conversation_fails_over_to_a_provider_of_the_other_kind(
     assert_recorded(pair.row(), conversation, client, second)
     assert pair.row().recovered
     assert pair.attempts() == [(first, "error_in_200" if stream else "upstream_5xx"), (second, None)]
+
+
+# -- what an application does with an answer -----------------------------------------------------------------------
+LOOP = Conversation(
+    "a loop",
+    (("user", (Text("What is the weather in Paris?"),)),),
+    Reply(
+        "Let me look.",
+        reasoning="I need the weather.",
+        calls=(Call("call_paris", "get_weather", {"city": "Paris"}), Call("call_time", "get_time", {})),
+        finish="tool_calls",
+    ),
+    tools=(
+        Tool("get_weather", "The weather.", {"type": "object", "properties": {"city": {"type": "string"}}}),
+        Tool("get_time"),
+    ),
+    effort="high",
+    max_tokens=4096,
+)
+RESULTS = (Result("call_paris", "sunny"), Result("call_time", "no clock", error=True))
+
+
+def go_round(pair: Pair, client: str, first: str, second: str, *, stream: bool) -> None:
+    """Ask one provider, run the tools, and give another what the SDK returned, as it is."""
+    if client == "openai":
+        kwargs = openai_kwargs(LOOP, MODEL)
+        chats = pair.chat(first).chat.completions
+        if stream:
+            with chats.stream(**kwargs) as streamed:
+                said: Any = streamed.get_final_completion().choices[0].message
+        else:
+            said = chats.create(**kwargs).choices[0].message
+        results = [
+            {"role": "tool", "tool_call_id": result.call, "content": ("Error: " if result.error else "") + result.text}
+            for result in RESULTS
+        ]
+        pair.chat(second).chat.completions.create(**{**kwargs, "messages": [*kwargs["messages"], said, *results]})
+        return
+    kwargs = anthropic_kwargs(LOOP, MODEL)
+    messages = pair.messages(first).messages
+    if stream:
+        with messages.stream(**kwargs) as spoken:
+            answer: Any = spoken.get_final_message()
+    else:
+        answer = messages.create(**kwargs)
+    blocks = [
+        {"type": "tool_result", "tool_use_id": result.call, "content": result.text, "is_error": result.error}
+        for result in RESULTS
+    ]
+    turns = [{"role": "assistant", "content": answer.content}, {"role": "user", "content": blocks}]
+    pair.messages(second).messages.create(**{**kwargs, "messages": [*kwargs["messages"], *turns]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("second", WIRES)
+@pytest.mark.parametrize("first", WIRES)
+@pytest.mark.parametrize("client", WIRES)
+def test_an_answer_goes_back_as_the_sdk_returned_it_to_a_provider_of_either_kind(
+    pair: Pair, client: str, first: str, second: str, stream: bool
+) -> None:
+    pair[first].behave(reply=scripted(LOOP, first))
+
+    go_round(pair, client, first, second, stream=stream)
+
+    body = pair[second].requests()[-1].json()
+    heard = asked(second, body)["said"]
+    thought = ("assistant", "thought", "I need the weather.")
+    # A provider of Anthropic's takes no thinking but its own kind's, which has a signature.
+    assert heard.count(thought) == (0 if (first, second) == ("openai", "anthropic") else 1)
+    assert [said for said in heard if said != thought] == [
+        ("user", "text", "What is the weather in Paris?"),
+        ("assistant", "text", "Let me look."),
+        ("assistant", "call", "call_paris", "get_weather", {"city": "Paris"}),
+        ("assistant", "call", "call_time", "get_time", {}),
+        ("tool", "call_paris", "sunny", False),
+        ("tool", "call_time", "no clock", True),
+    ]
+    if (first, second) == ("anthropic", "anthropic"):
+        assert body["messages"][1]["content"][0]["signature"] == SIGNATURE

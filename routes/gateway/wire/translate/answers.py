@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from routes.gateway.wire.reading import NOT_JSON, InvalidAnswer, require_utf8
 from routes.gateway.wire.translate import usage
+from routes.gateway.wire.translate.unsigned import UNSIGNED
 
 if TYPE_CHECKING:
     from routes.gateway.wire.translate.fields import Json
@@ -159,7 +160,7 @@ def to_anthropic(body: bytes) -> bytes:
         raise InvalidAnswer("audio and function calls have no place in a message")
     blocks: list[Json] = []
     if reasoning := said.reasoning_content or said.reasoning:
-        blocks.append({"type": "thinking", "thinking": reasoning, "signature": ""})
+        blocks.append({"type": "thinking", "thinking": reasoning, "signature": UNSIGNED})
     if text := text_of(said.content):
         blocks.append({"type": "text", "text": text})
     calls = said.tool_calls or []

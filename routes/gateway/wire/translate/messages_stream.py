@@ -15,6 +15,7 @@ from routes.gateway.wire.openai import DONE
 from routes.gateway.wire.reading import NOT_JSON, InvalidAnswer
 from routes.gateway.wire.translate import failures, usage
 from routes.gateway.wire.translate.answers import call_id, text_of
+from routes.gateway.wire.translate.unsigned import UNSIGNED
 
 if TYPE_CHECKING:
     from routes.gateway.wire.translate.fields import Json
@@ -222,6 +223,9 @@ class MessagesStream:
 
     def _stop_block(self, pieces: list[bytes]) -> None:
         if self._kind:
+            if self._kind == "thinking":
+                delta = {"type": "signature_delta", "signature": UNSIGNED}
+                pieces.append(_event("content_block_delta", index=self._blocks - 1, delta=delta))
             pieces.append(_event("content_block_stop", index=self._blocks - 1))
             self._kind = ""
 
