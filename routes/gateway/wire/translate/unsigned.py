@@ -80,4 +80,4 @@ def _signed(message: msgspec.Raw) -> msgspec.Raw | None:
 
 def _is_unsigned(block: msgspec.Raw) -> bool:
     found = _block(block)
-    return found.type == "thinking" and found.signature == UNSIGNED
+    return bool(found.type == "thinking" and found.signature == UNSIGNED)
