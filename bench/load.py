@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # What may differ between two runs of the same stream.
-_VARYING = re.compile(rb'"id":"[^"]*"|"created":\d+')
+VARYING = re.compile(rb'"id":"[^"]*"|"created":\d+')
 _TIMEOUT = 60.0
 
 
@@ -214,7 +214,7 @@ class Stream:
         self.over.set()
 
     def digest(self) -> str:
-        return hashlib.sha256(_VARYING.sub(b"", b"".join(self.parts))).hexdigest()
+        return hashlib.sha256(VARYING.sub(b"", b"".join(self.parts))).hexdigest()
 
     def lateness(self, interval: float) -> list[float]:
         """How much later than the best-timed event each content event came, against an even schedule."""

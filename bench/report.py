@@ -55,13 +55,13 @@ def ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def markdown(facts: dict[str, Any], command: str, tables: list[tuple[Scenario, str, dict[str, dict[str, Any]]]]) -> str:
-    """The whole report."""
+def heading(facts: dict[str, Any], command: str) -> list[str]:
+    """How it was measured and on what, as the first lines of a report."""
     libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
     others = facts["busy_before"]
     quiet = "" if others is None else f"; before the run {others:.0%} of the machine was busy with something else"
     pinned = "gateway on one core, load and upstream on another" if facts["pinned"] else "not pinned"
-    lines = [
+    return [
         f"`{command}` · {facts['date']} · commit {facts['commit']}",
         "",
         f"{facts['cpu']}, {facts['cores']} cores ({pinned}{quiet}), {facts['system']}",
@@ -69,6 +69,11 @@ def markdown(facts: dict[str, Any], command: str, tables: list[tuple[Scenario, s
         f"Python {facts['python']}, {libraries}"
         + "".join(f", {facts[program]}" for program in ("nginx", "wrk") if facts[program]),
     ]
+
+
+def markdown(facts: dict[str, Any], command: str, tables: list[tuple[Scenario, str, dict[str, dict[str, Any]]]]) -> str:
+    """The whole report."""
+    lines = heading(facts, command)
     for scenario, generator, figures in tables:
         lines += [
             "",
@@ -117,6 +122,11 @@ def _table(scenario: Scenario, figures: dict[str, dict[str, Any]]) -> list[str]:
             ]
             for subject, one in figures.items()
         ]
+    return table(header, rows)
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table; all columns but the first are right-aligned."""
     return [_row(header), "|---" + "|---:" * (len(header) - 1) + "|", *map(_row, rows)]
 
 
