@@ -137,8 +137,8 @@ OUTCOMES: Final[dict[str, tuple[str, ...]]] = {
     "stream cut or stalled after 1 and 5 events": (
         _CUT,
         _STREAMS + "test_a_cut_counts_against_its_target",
-        "gateway/test_sdk_openai.py::test_a_stream_cut_upstream_raises_in_the_client",
-        "gateway/test_sdk_anthropic.py::test_a_stream_cut_upstream_raises_in_the_client",
+        "gateway/test_sdk_errors.py::test_a_stream_that_fails_after_content_raises_and_is_not_tried_again",
+        "gateway/test_sdk_errors.py::test_a_stream_that_fails_after_content_raises_and_is_not_tried_again",
     ),
     "error event after content": (_STREAMS + "test_an_error_event_of_the_upstream_ends_the_stream_as_a_failure",),
     "other bodies cut after their first byte": (
@@ -170,7 +170,7 @@ OUTCOMES: Final[dict[str, tuple[str, ...]]] = {
         _RETRY + "test_one_failed_attempt_may_be_retried_by_the_client",
         _RETRY + "test_our_own_4xx_says_so_at_once",
         _ATTEMPTS + "test_when_everything_failed_the_client_reads_which_and_why_in_its_own_format",
-        "gateway/test_sdk_openai.py::test_the_sdk_does_not_retry_what_was_tried_twice",
+        "gateway/test_sdk_errors.py::test_the_sdk_does_not_try_again_what_was_tried_on_two_targets",
     ),
     "services: what may not be sent twice": (
         _SERVICES + "test_what_may_be_sent_twice_goes_to_the_next_target",

@@ -87,6 +87,7 @@ def test_a_conflict_after_a_failover_is_not_tried_again_whatever_the_upstream_sa
     assert (pair.openai.count(), pair.anthropic.count()) == (1, 1)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("wire", WIRES)
 def test_the_sdk_does_not_try_again_what_was_tried_on_two_targets(pair: Pair, wire: str, stream: bool) -> None:
@@ -226,6 +227,7 @@ def streamed(pair: Pair, resource: str, profile: str) -> Iterator[Any]:
     return iter(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", ["cut_mid_stream", "reset_mid_stream", "end_without_terminator", "error_event"])
 @pytest.mark.parametrize("resource", ["chat", "completions", "responses", "messages"])
 def test_a_stream_that_fails_after_content_raises_and_is_not_tried_again(pair: Pair, resource: str, fault: str) -> None:

@@ -2,8 +2,8 @@
 
 Such a client reads what an OpenAI provider thought under a mark of ours in place of a signature, and sends it back with
 its next request. Anthropic refuses whatever it has not signed itself, so a provider of its kind is not given those
-blocks; one of OpenAI's kind gets their text (``to_openai``). The other way round, an OpenAI client sends back the signed
-blocks that an Anthropic provider thought (``thinking_blocks``): one of OpenAI's kind refuses the member.
+blocks; one of OpenAI's kind gets their text (``to_openai``). The other way round, an OpenAI client sends back the
+signed blocks that an Anthropic provider thought (``thinking_blocks``): one of OpenAI's kind refuses the member.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ def without_blocks(body: bytes) -> bytes:
         messages = [_members(message) for message in _items(members["messages"])]
     except (*NOT_JSON, KeyError):
         return body
-    if not any([message.pop(_BLOCKS, None) is not None for message in messages]):
+    if not any(_BLOCKS in message for message in messages):
         return body
+    for message in messages:
+        message.pop(_BLOCKS, None)
     members["messages"] = msgspec.Raw(_encode(messages))
     return _encode(members)
 
