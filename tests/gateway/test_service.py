@@ -103,11 +103,25 @@ def test_headers_of_this_hop_and_the_clients_secrets_stay_here_and_all_others_go
             "/x?a=1",
             gzip.compress(b"packed"),
             **{
-                "Connection": "X-Private", "X-Private": "1", "TE": "trailers", "Cookie": "a=b", "Via": "1.1 x",
-                "X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https", "Forwarded": "for=1.2.3.4",
-                "X-Route-Session": "s", "X-Route-Tags": "t", "x-api-key": KEY, "Proxy-Authorization": "Basic eA==",
-                "Content-Encoding": "gzip", "Content-Type": "application/x-thing", "If-None-Match": '"e"',
-                "X-Team": "the client's", "Range": "bytes=0-", "Accept": "*/*", "Origin": "https://a.example",
+                "Connection": "X-Private",
+                "X-Private": "1",
+                "TE": "trailers",
+                "Cookie": "a=b",
+                "Via": "1.1 x",
+                "X-Forwarded-For": "1.2.3.4",
+                "X-Forwarded-Proto": "https",
+                "Forwarded": "for=1.2.3.4",
+                "X-Route-Session": "s",
+                "X-Route-Tags": "t",
+                "x-api-key": KEY,
+                "Proxy-Authorization": "Basic eA==",
+                "Content-Encoding": "gzip",
+                "Content-Type": "application/x-thing",
+                "If-None-Match": '"e"',
+                "X-Team": "the client's",
+                "Range": "bytes=0-",
+                "Accept": "*/*",
+                "Origin": "https://a.example",
             },
         )
 
@@ -167,26 +181,39 @@ def test_a_chunked_body_arrives_whole_with_its_length(lab: Lab) -> None:
 PACKED = gzip.compress(b"packed" * 100)
 
 
-# fmt: off
 ANSWERS: list[tuple[bytes, int, dict[str, str], bytes]] = [
-    (answer(bytes(range(256)), kind="image/png"), 200, {"content-type": "image/png", "content-length": "256"}, bytes(range(256))),
+    (
+        answer(bytes(range(256)), kind="image/png"),
+        200,
+        {"content-type": "image/png", "content-length": "256"},
+        bytes(range(256)),
+    ),
     (answer(b""), 200, {"content-length": "0"}, b""),
     (answer(b"not json"), 200, {"content-type": "application/json"}, b"not json"),
     (answer(b'{"error": "a word"}'), 200, {}, b'{"error": "a word"}'),
     (answer(b"<html>", kind="text/html"), 200, {"content-type": "text/html"}, b"<html>"),
     (answer(PACKED, Content_Encoding="gzip"), 200, {"content-encoding": "gzip"}, PACKED),
-    (answer(b"part", "206 Partial Content", Content_Range="bytes 0-3/9"), 206, {"content-range": "bytes 0-3/9"}, b"part"),
+    (
+        answer(b"part", "206 Partial Content", Content_Range="bytes 0-3/9"),
+        206,
+        {"content-range": "bytes 0-3/9"},
+        b"part",
+    ),
     (answer(b"made", "201 Created", Location="/x/1"), 201, {"location": "/x/1"}, b"made"),
     (b"HTTP/1.1 204 No Content\r\nX-Tag: 1\r\n\r\n", 204, {"x-tag": "1"}, b""),
     (b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\nContent-Length: 9\r\n\r\n', 304, {"etag": '"e"'}, b""),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n", 200, {"transfer-encoding": "chunked"}, b"abcde"),
+    (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n",
+        200,
+        {"transfer-encoding": "chunked"},
+        b"abcde",
+    ),
     (answer(b'{"why": 1}', "404 Not Found"), 404, {"content-length": "10"}, b'{"why": 1}'),
     (answer(PACKED, "404 Not Found", Content_Encoding="gzip"), 404, {"content-encoding": "gzip"}, PACKED),
     (answer(b"?", "418 I'm a teapot", Content_Encoding="br"), 418, {"content-encoding": "br"}, b"?"),
     (answer(b"no", "501 Not Implemented", kind="text/plain"), 501, {"content-type": "text/plain"}, b"no"),
     (answer(b"x" * 5_000_000, "404 Not Found"), 404, {"content-length": "5000000"}, b"x" * 5_000_000),
 ]
-# fmt: on
 
 
 def test_an_answer_arrives_unchanged(lab: Lab) -> None:
