@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from routes import actions, live, snapshots
+from routes.actions.errors import Invalid
 from routes.document import DocumentError
 from routes.engine.types import Outcome
 from routes.explain import explain, parse
@@ -40,10 +41,12 @@ def configuration(**fields: Any) -> dict[str, Any]:
             provider("alpha", region="eu-west"),
             provider("beta"),
             provider("gamma"),
+            provider("tools", wire="generic"),
             provider("claude", wire="anthropic"),
         ],
         "profiles": [
-            profile("default", ("alpha", 70), ("beta", 30), "claude", strategy="weighted", rules=[LONG_RULE]),
+            profile("default", ("alpha", 70), ("beta", 30), "tools", strategy="weighted", rules=[LONG_RULE]),
+            profile("talks", "claude"),
             profile("spare", "beta"),
         ],
         "access_keys": [access_key("app", tags=["internal"], region="eu-west")],
@@ -88,7 +91,7 @@ def test_a_request_is_told_with_ranking_trace_rules_shares_and_sentences(publish
     )
     assert sorted(names(told)) == ["alpha", "beta"]
     assert {line["provider"]: line["code"] for line in told["excluded"]} == {
-        "claude": "wire_unsupported",
+        "tools": "wire_unsupported",
         "gamma": "rule_only",
     }
     assert [stage["stage"] for stage in told["trace"]] == told["evaluated_stages"]
@@ -98,7 +101,7 @@ def test_a_request_is_told_with_ranking_trace_rules_shares_and_sentences(publish
     ]
     (first,) = told["rules"]
     assert (first["name"], first["matched"], first["clauses"][0]["expected"]) == ("long", False, 1000)
-    assert shares(told) == {"alpha": 0.7, "beta": 0.3, "claude": 0.0, "gamma": 0.0}
+    assert shares(told) == {"alpha": 0.7, "beta": 0.3, "tools": 0.0, "gamma": 0.0}
     assert told["undecidable"] == 0
     assert told["sentences"][:2] == [
         "Decided by revision 1, which is live.",
@@ -127,12 +130,21 @@ def test_rules_behind_the_first_match_are_asked_too() -> None:
 
 
 ADDRESSES: list[tuple[str, dict[str, Any], str]] = [
-    ("/v1/messages", {"model": "claude-9", "messages": []}, "claude"),
-    ("/v1/messages/count_tokens", {"model": "claude-9", "messages": []}, "claude"),
+    ("/p/talks/v1/messages", {"model": "claude-9", "messages": []}, "claude"),
+    ("/p/talks/v1/messages/count_tokens", {"model": "claude-9", "messages": []}, "claude"),
+    ("/p/talks/v1/chat/completions", {"model": "claude-9", "messages": []}, "claude"),
+    ("/p/spare/v1/messages", {"model": "m", "messages": []}, "beta"),
     ("/p/spare/v1/embeddings", {"model": "m", "input": "x"}, "beta"),
     ("/p/spare/v1/completions?x=1", {"model": "m", "prompt": "x"}, "beta"),
     ("/p/spare/v1/responses", {"model": "m", "input": "x"}, "beta"),
     ("/p/spare/s/one%20two/v1/chat/completions", {"model": "m", "messages": []}, "beta"),
+    ("/p/spare/v1/images/generations", {"prompt": "x"}, "beta"),
+    ("/p/spare/v1/images/edits", {"prompt": "x", "image": "data:,x"}, "beta"),
+    ("/p/spare/v1/audio/speech", {"model": "m", "input": "x"}, "beta"),
+    ("/p/spare/v1/audio/transcriptions", {"model": "m", "file": "x"}, "beta"),
+    ("/p/spare/v1/moderations", {"input": "x"}, "beta"),
+    ("/p/spare/v1/rerank", {"model": "m", "query": "x", "documents": []}, "beta"),
+    ("/svc/default/any/thing%2F?x=1", {"anything": 1}, "tools"),
 ]
 
 
@@ -142,6 +154,38 @@ def test_every_address_of_the_data_plane_in_both_formats_is_understood(published
         assert told["provider"] == expected, path
         assert told["request"]["session"] == ("one two" if "/s/" in path else None)
         assert explained(request={"path": path, "body": json.dumps(body)})["provider"] == expected
+
+
+def test_requests_that_need_no_body_are_explained_without_one(published: None) -> None:
+    assert explained(request={"path": "/svc/default"})["provider"] == "tools"
+    told = explained(request={"path": "/p/spare/s/one/v1/realtime?model=m"})
+    assert (told["provider"], told["request"]["session"], told["request"]["model"]) == ("beta", "one", "m")
+    assert explained(request={"path": "/svc/spare/x"})["status"] == "rejected"
+
+
+def test_an_upload_is_read_as_the_gateway_reads_it(published: None) -> None:
+    body = '--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nm-1\r\n--B--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    request = {"path": "/p/spare/v1/audio/transcriptions", "headers": headers, "body": body}
+    told = explained(request=request)
+    assert (told["provider"], told["request"]["model"]) == ("beta", "m-1")
+    with pytest.raises(Invalid, match=r"request\.body: .* not a valid form"):
+        explained(request={**request, "body": body[:-6]})
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/realtime", r"request\.path: .*this field is required"),
+        ("/v1/realtime?model=a&model=b", r"request\.path: .*is given twice"),
+        ("/svc/default/../x", r"request\.path: .*no address"),
+        ("/svc/nobody/x", r"request\.path: .*no profile"),
+        ("/v1/audio/speech", r"request\.body: .*required"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said_of_the_address(published: None, path: str, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        explained(request={"path": path})
 
 
 def test_the_profile_is_the_paths_the_one_asked_for_the_keys_or_default(published: None) -> None:
@@ -214,7 +258,7 @@ def test_providers_may_be_imagined_down_or_limited_or_slow(published: None) -> N
 
 
 def test_nothing_left_is_an_answer_with_the_code_the_client_would_get(published: None) -> None:
-    told = explained(request={"path": "/p/spare/v1/messages", "body": {"model": "m", "messages": []}})
+    told = explained(request={"path": "/p/spare/v1/messages/count_tokens", "body": {"model": "m", "messages": []}})
     assert (told["status"], told["error_code"], told["provider"], told["ranking"]) == (
         *("rejected", "model_not_found", ""),
         [],

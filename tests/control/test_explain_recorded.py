@@ -237,7 +237,7 @@ def test_the_command_prints_the_story_the_ranking_who_was_left_out_and_the_rules
     assert any(
         line.split() == ["1", "alpha", "/", "gpt-4o", "70.0", "%", "weighted", "70.0", "%"] for line in lines
     ) or any(line.split()[:4] == ["1", "beta", "/", "gpt-4o"] for line in lines)
-    assert any(line.startswith("claude") and "admission" in line for line in lines)
+    assert any(line.startswith("tools") and "admission" in line for line in lines)
     assert any(line.startswith("long") and "does not hold: tokens ≥ 1 000 (it is 1)" in line for line in lines)
 
 
@@ -269,7 +269,7 @@ def test_the_command_ends_with_2_when_nothing_is_left_and_1_when_the_question_is
     published: None, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.json"
-    path.write_text(json.dumps({"path": "/p/spare/v1/messages", "body": {"model": "m", "messages": []}}))
+    path.write_text(json.dumps({"path": "/p/spare/v1/messages/count_tokens", "body": {"model": "m", "messages": []}}))
     status, out, _ = run("--file", str(path))
     assert (status, "None of the" in out) == (2, True)
     for content, expected in (
@@ -296,7 +296,7 @@ def test_the_command_runs_the_last_requests_again_and_counts_which_would_go_the_
     assert all(
         line.startswith("    not ") for line in out.splitlines() if " chose " not in line[:60] and "20 of" not in line
     )
-    assert out.count("    not claude: admission, speaks the anthropic format") == 20
+    assert out.count("    not tools: admission, serves service requests (/svc) only") == 20
     document = configuration(profiles=[profile("default", "gamma"), profile("spare", "beta")])
     actions.import_configuration(document, actor=actor("admin"), publish_now=True)
     status, out, _ = run("--last", "20", "--revision", "live")

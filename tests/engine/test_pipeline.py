@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from routes.engine.context import context_window
+from routes.engine.explain import pack_decision, unpack_decision
 from routes.engine.local_live import LocalLiveState
 from routes.engine.pipeline import decide
+from routes.engine.snapshot import Snapshot
 from routes.engine.stages.health import fraction
-from routes.engine.types import Outcome
-from tests.documents import head, profile, provider, rule, snapshot, target
+from routes.engine.types import MODEL_TYPES, Outcome
+from tests.documents import document, head, profile, provider, rule, snapshot, target
 from tests.engine.drive import Bench, request, why
 
 
@@ -73,6 +76,54 @@ def test_wire_and_model_decide_who_can_serve() -> None:
     ]
     assert why(line.decide(model="other"))["openai-some"] == "admission.model_not_served"
     assert line.ranking(operation="count_tokens", model="claude") == ["anthropic"]
+
+
+WIRES = [provider("openai"), provider("anthropic", wire="anthropic"), provider("generic", wire="generic")]
+BOTH = ["openai", "anthropic"]
+
+
+def test_each_operation_goes_to_providers_that_can_be_told_it() -> None:
+    line = Bench(snapshot(WIRES))
+    served = {operation: line.ranking(operation=operation, facts=None) for operation in MODEL_TYPES}
+    assert served == {operation: ["openai"] for operation in MODEL_TYPES} | {
+        "chat": BOTH,
+        "messages": BOTH,
+        "count_tokens": ["anthropic"],
+        "service": ["generic"],
+    }
+
+
+def test_revisions_of_older_releases_keep_the_formats_apart_and_are_told_as_they_were() -> None:
+    before = document(WIRES)
+    del before["translates"], before["builtin_context"]
+    old, new = Bench(Snapshot.from_document(before)), Bench(snapshot(WIRES))
+    for operation, only in (("chat", "openai"), ("messages", "anthropic")):
+        decision = old.decide(operation=operation, facts=None)
+        told = unpack_decision(pack_decision(decision), old.snapshot)
+        assert [place.target.provider.slug for place in told.full_ranking()] == [only]
+        assert why(told) == why(decision) == dict.fromkeys({*BOTH, "generic"} - {only}, "admission.wire_unsupported")
+        told = unpack_decision(pack_decision(new.decide(operation=operation, facts=None)), new.snapshot)
+        assert why(told) == {"generic": "admission.wire_unsupported"}
+
+
+def test_services_have_no_model_whatever_a_target_is_configured_with() -> None:
+    line = Bench(snapshot([WIRES[2]], [profile("default", [target("generic", "m-1")])]))
+    place = line.decide(operation="service", model="", facts=None).place(0)
+    assert place is not None
+    assert place.model == ""
+
+
+def test_a_context_window_is_the_providers_word_before_what_everybody_knows() -> None:
+    known = snapshot([provider("a", context={"m": 1, "u": 2})], builtin_context={"m": 3, "u": 4, "v": 5})
+    a = known.providers["a"]
+    assert [
+        context_window(known, a, *names) for names in (("m", "u"), ("x", "u"), ("m", "x"), ("x", "v"), ("x", "y"))
+    ] == [
+        *(1, 2, 1),
+        *(5, None),
+    ]
+    bare = snapshot([provider("a")], builtin_context={"m": 3, "u": 4})
+    assert context_window(bare, bare.providers["a"], "m", "u") == 4
 
 
 def test_a_model_that_nobody_serves_is_told_from_one_that_nobody_serves_now() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routes.gateway.wire.body import replace_model
+from routes.gateway.wire.body import ask_for_usage, replace_model, set_model
 
 TRICKY = st.sampled_from(
     ["model", '"model"', '\\"model\\":"x"', '"model": "gpt"', "\\", '"', "mod\u0065l", "é \u2028", "", "\U0001f600"]
@@ -91,3 +91,33 @@ def test_the_value_is_written_as_json_whatever_the_name() -> None:
 def test_a_body_without_a_top_level_model_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         replace_model(raw, "x")
+
+
+@given(st.dictionaries(texts.filter(lambda key: key != "model"), values, max_size=4), texts)
+def test_a_model_is_added_where_there_was_none(document: dict[str, Any], model: str) -> None:
+    for given_model in ({}, {"model": None}):
+        raw = json.dumps({**given_model, **document}).encode()
+
+        assert json.loads(set_model(raw, model)) == {**document, "model": model}
+
+
+@given(bodies())
+def test_asking_for_usage_changes_nothing_else(body: tuple[dict[str, Any], bytes]) -> None:
+    document, raw = body
+
+    assert json.loads(ask_for_usage(raw)) == {**document, "stream_options": {"include_usage": True}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "options"),
+    [
+        (b'{"model":"m","stream_options":null}', {"include_usage": True}),
+        (b'{"model":"m","stream_options":{"a":1}}', {"a": 1, "include_usage": True}),
+        (b'{"model":"m","stream_\\u006fptions":{"a":1}}', {"a": 1, "include_usage": True}),
+        (b'{"model":"m","x":"\\"stream_options\\""}', {"include_usage": True}),
+        (b'{"model":"m","x":{"stream_options":1}}', {"include_usage": True}),
+        (b'{"model":"m","stream_options":[1]}', [1]),
+    ],
+)
+def test_the_clients_own_wishes_for_the_stream_stay(raw: bytes, options: Any) -> None:
+    assert json.loads(ask_for_usage(raw)) == {**json.loads(raw), "stream_options": options}
