@@ -193,7 +193,7 @@ async def test_the_asynchronous_client_reads_every_resource(pair: Pair) -> None:
                 await cut.get_final_message()
 
     assert whole.content[0].type == "text"
-    assert whole.content[0].text == final.content[0].text == text == "mind the gap"  # type: ignore[union-attr]
+    assert whole.content[0].text == final.content[0].text == text == "mind the gap"
     assert kinds[-1] == "message_stop"
     assert counted.input_tokens > 0
     assert [row.status for row in pair.gateway.finished()] == ["routed"] * 4 + ["failed"]

@@ -150,6 +150,91 @@ def read_text(pair: Pair, client: str, profile: str, said: list[str]) -> None:
         said.extend(stream.text_stream)
 
 
+@pytest.mark.parametrize(
+    "behaviour",
+    [{"chunk_bytes": 5}, {"newline": "crlf"}, {"newline": "cr", "chunk_bytes": 3}, {"faults": ["gzip"]}],
+    ids=str,
+)
+@pytest.mark.parametrize("client", WIRES)
+def test_how_a_stream_is_cut_into_pieces_and_packed_changes_nothing(
+    pair: Pair, client: str, behaviour: dict[str, Any]
+) -> None:
+    upstream = other(client)
+    pair[upstream].behave(text="one two Größe 🚂 four", **behaviour)
+    said: list[str] = []
+
+    read_text(pair, client, upstream, said)
+
+    assert said == ["one", " two", " Größe", " 🚂", " four"]
+
+
+@pytest.mark.parametrize("client", WIRES)
+def test_a_packed_answer_is_unpacked_to_be_translated(pair: Pair, client: str) -> None:
+    pair[other(client)].fail("gzip")
+
+    assert pair.ask(client, other(client)).id
+
+
+def test_openais_missing_done_is_no_cut_for_a_messages_client(pair: Pair) -> None:
+    """A finish reason and the end of the body are a whole answer, whatever the client speaks."""
+    pair.openai.fail("no_done")
+
+    events = pair.ask("anthropic", "openai", stream=True)
+
+    assert events[-1].type == "message_stop"
+    assert pair.row().status == "routed"
+
+
+def test_anthropics_missing_end_is_a_cut_for_a_chat_client(pair: Pair) -> None:
+    pair.anthropic.fail("no_done")
+
+    with pytest.raises(openai.APIError, match="cut off"):
+        pair.ask("openai", "anthropic", stream=True)
+
+    assert pair.row().status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("fault", "stream", "error"),
+    [
+        ("error_in_200", False, "error_in_200"),
+        ("html_in_200", False, "invalid_response"),
+        ("invalid_json", False, "invalid_response"),
+        ("cut_json", False, "invalid_response"),
+        ("cut_mid_body", False, "truncated"),
+        ("error_in_200", True, "error_in_200"),
+        ("html_in_200", True, "invalid_response"),
+        ("ignore_stream", True, "invalid_response"),
+    ],
+)
+@pytest.mark.parametrize("client", WIRES)
+def test_a_broken_answer_of_the_other_kind_is_another_targets_turn(
+    pair: Pair, client: str, fault: str, stream: bool, error: str
+) -> None:
+    upstream = other(client)
+    pair[upstream].fail(fault)
+
+    assert pair.ask(client, f"{upstream}-first", stream=stream)
+
+    assert pair.attempts() == [(upstream, error), (client, None)]
+
+
+@pytest.mark.parametrize("client", WIRES)
+def test_a_client_that_leaves_a_translated_stream_cancels_it_upstream(pair: Pair, client: str) -> None:
+    upstream = other(client)
+    pair[upstream].behave(output_tokens=10_000, tokens_per_second=20)
+    if client == "openai":
+        with pair.chat(upstream).chat.completions.create(model=MODEL, messages=HELLO, stream=True) as chunks:
+            next(iter(chunks))
+    else:
+        with pair.messages(upstream).messages.stream(model=MODEL, max_tokens=64_000, messages=HELLO) as spoken:
+            next(iter(spoken.text_stream))
+
+    pair[upstream].wait_for(lambda requests: requests[-1].disconnected)
+
+    assert (pair.row().status, pair.attempts()) == ("cancelled", [(upstream, "cancelled")])
+
+
 # -- answers that cannot be carried over ---------------------------------------------------------------------------
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
 STRANGE: dict[str, list[dict[str, Any]]] = {
@@ -326,6 +411,18 @@ def test_a_messages_client_gets_the_usage_that_openai_streams_only_when_asked(pa
     assert (delta.usage.output_tokens, delta.usage.cache_read_input_tokens) == (3, 1)
     assert (row.output_tokens, row.cached_tokens, row.usage_estimated) == (3, 1, False)
     assert pair.openai.requests()[0].json()["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_usage_that_a_provider_does_not_report_is_estimated_in_the_row(pair: Pair, stream: bool) -> None:
+    pair.openai.behave(text="one two three four", usage=False)
+
+    assert pair.ask("anthropic", "openai", stream=stream)
+
+    row = pair.row()
+    assert row.usage_estimated
+    assert (row.input_tokens or 0) > 0
+    assert (row.output_tokens or 0) > 0
 
 
 @pytest.mark.parametrize("client", WIRES)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
+from pydantic import BaseModel
 
 from tests.conversations import (
     CONVERSATIONS,
@@ -25,7 +27,7 @@ from tests.conversations import (
     openai_kwargs,
     scripted,
 )
-from tests.gateway.pair import MODEL, UPSTREAM_MODEL, WIRES, Pair, other
+from tests.gateway.pair import HELLO, MODEL, UPSTREAM_MODEL, WIRES, Pair, other
 
 if TYPE_CHECKING:
     from history.records import Finished
@@ -242,3 +244,43 @@ def test_an_answer_goes_back_as_the_sdk_returned_it_to_a_provider_of_either_kind
     ]
     if (first, second) == ("anthropic", "anthropic"):
         assert body["messages"][1]["content"][0]["signature"] == SIGNATURE
+
+
+class Place(BaseModel):
+    city: str
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("upstream", WIRES)
+@pytest.mark.parametrize("client", WIRES)
+def test_a_structured_answer_parses_into_the_callers_class(pair: Pair, client: str, upstream: str) -> None:
+    pair[upstream].behave(reply={"text": '{"city": "Ulm"}'})
+
+    if client == "openai":
+        chats = pair.chat(upstream).chat.completions
+        whole: Any = chats.parse(model=MODEL, messages=HELLO, response_format=Place).choices[0].message.parsed
+        with chats.stream(model=MODEL, messages=HELLO, response_format=Place) as streamed:
+            final: Any = streamed.get_final_completion().choices[0].message.parsed
+    else:
+        messages = pair.messages(upstream).messages
+        ask: Any = {"model": MODEL, "max_tokens": 64, "messages": HELLO, "output_format": Place}
+        whole = messages.parse(**ask).parsed_output
+        with messages.stream(**ask) as spoken:
+            final = spoken.get_final_message().parsed_output
+
+    assert whole == final == Place(city="Ulm")
+    for request in pair[upstream].requests():
+        assert asked(upstream, {"tools": [], **request.json()})["schema"]["required"] == ["city"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("upstream", WIRES)
+def test_a_tool_made_of_a_class_is_called_with_its_arguments(pair: Pair, upstream: str) -> None:
+    call = Call("call_1", "Place", {"city": "Ulm"})
+    pair[upstream].behave(reply=scripted(Conversation("", (), Reply(calls=(call,), finish="tool_calls")), upstream))
+    tools = [openai.pydantic_function_tool(Place)]
+
+    with pair.chat(upstream).chat.completions.stream(model=MODEL, messages=HELLO, tools=tools) as streamed:
+        (made,) = streamed.get_final_completion().choices[0].message.tool_calls or ()
+
+    assert (made.id, made.function.parsed_arguments) == ("call_1", Place(city="Ulm"))
