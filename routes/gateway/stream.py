@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Events without content are held up to this size; more than that commits a stream all the same.
 MAX_HELD_BYTES: Final = 64 * 1024
+#: So much of the end of an event that is too long to be read whole is looked at for what was used.
+LONG_TAIL_BYTES: Final = 4096
 #: What one read of a packed stream may unpack to.
 MAX_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 #: How long we wait for the upstream's end of body behind the last event, to keep its connection.
@@ -69,6 +71,7 @@ class StreamRelay(Relay):
         self.dropped = 0
         self.sending = False
         self.mid_event = False  # the client has the beginning of an event and not its end
+        self.long_tail = b""  # the end so far of an event that is too long to be read whole
 
     async def deliver(self) -> None:
         kind = (self.reply.header(b"content-type") or b"").lower()
@@ -190,7 +193,12 @@ class StreamRelay(Relay):
             self.reader.long_event(fragment)
         self.content = True
         self.mid_event = not fragment.endswith((b"\n", b"\r"))
-        return not self.mid_event and self.reader.ends_long and self.reader.complete()
+        self.long_tail = (self.long_tail + fragment)[-LONG_TAIL_BYTES:]
+        if self.mid_event:
+            return False
+        self.reader.long_event_ended(self.long_tail)
+        self.long_tail = b""
+        return self.reader.ends_long and self.reader.complete()
 
     async def _hold(self, data: bytes) -> None:
         """Keep what comes before the content; with the content send all of it."""

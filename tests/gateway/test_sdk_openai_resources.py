@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -250,6 +251,48 @@ def test_images_are_edited_and_varied_by_upload(pair: Pair, client: openai.OpenA
     assert [row.operation for row in pair.gateway.finished()] == ["image_edit", "image_variation"]
 
 
+def test_pictures_come_in_parts_and_the_usage_with_the_last(pair: Pair, client: openai.OpenAI) -> None:
+    about = {"created_at": 1, "size": "auto", "quality": "auto", "background": "auto", "output_format": "png"}
+    usage = {
+        "input_tokens": 5,
+        "output_tokens": 7,
+        "total_tokens": 12,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 5},
+    }
+    first = {"type": "image_generation.partial_image", "b64_json": "UE5H", "partial_image_index": 0, **about}
+    last = {"type": "image_generation.completed", "b64_json": "UE5H" * 50_000, "usage": usage, **about}
+    stream_of(pair, first, last)
+
+    events = list(client.images.generate(model=MODEL, prompt="a signal box", stream=True, partial_images=1))
+
+    assert [event.to_dict() for event in events] == [first, last]
+    row = pair.row()
+    assert (row.operation, row.status, row.stream) == ("image", "routed", True)
+    assert (row.input_tokens, row.output_tokens) == (5, 7)
+
+
+def test_speech_is_read_as_events_too(pair: Pair, client: openai.OpenAI) -> None:
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    stream_of(pair, {"type": "speech.audio.delta", "audio": "UklGRg=="}, {"type": "speech.audio.done", "usage": usage})
+
+    with client.audio.speech.with_streaming_response.create(
+        model=MODEL, voice="alloy", input="mind the gap", stream_format="sse"
+    ) as response:
+        lines = [line for line in response.iter_lines() if line]
+
+    assert [json.loads(line.removeprefix("data: "))["type"] for line in lines] == [
+        "speech.audio.delta",
+        "speech.audio.done",
+    ]
+    assert (pair.row().operation, pair.row().input_tokens, pair.row().output_tokens) == ("speech", 3, 4)
+
+
+def stream_of(pair: Pair, *documents: dict[str, Any]) -> None:
+    """What the simulator does not stream itself."""
+    body = "".join(f"data: {json.dumps(document)}\n\n" for document in documents)
+    pair.openai.fail("status", status=200, content_type="text/event-stream", body=body)
+
+
 def test_speech_is_read_whole_and_as_it_comes(pair: Pair, client: openai.OpenAI) -> None:
     whole = client.audio.speech.create(model=MODEL, voice="alloy", input="mind the gap", response_format="wav")
     with client.audio.speech.with_streaming_response.create(
@@ -364,3 +407,17 @@ async def test_the_asynchronous_client_reads_every_resource(pair: Pair) -> None:
     assert models == [MODEL]
     assert {row.status for row in pair.gateway.finished()} == {"routed"}
     assert len(pair.gateway.finished()) == pair.openai.count() == 14
+
+
+async def test_a_cut_stream_raises_in_the_asynchronous_client(pair: Pair) -> None:
+    pair.openai.fail("cut_mid_stream", after_events=3)
+    said: list[str] = []
+
+    async with pair.async_chat("openai") as client:
+        stream = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
+        with pytest.raises(openai.APIError, match="cut off"):  # noqa: PT012 - the error comes while iterating
+            async for chunk in stream:
+                said.append(chunk.choices[0].delta.content or "")  # noqa: PERF401 - what came before the error
+
+    assert len(said) >= 3
+    assert pair.row().status == "failed"

@@ -131,6 +131,30 @@ def test_a_completed_event_too_long_to_be_read_still_completes_its_stream() -> N
     assert reader.complete()
 
 
+def test_what_was_used_is_read_from_the_end_of_an_event_that_is_too_long() -> None:
+    usage = b'"usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 7}'
+    said = b'..." "text": "\\"usage\\": {\\"input_tokens\\": 1}"}], "usage": {"input_tokens": 1}, '
+    reader: Any = openai.ResponsesReader()
+    reader.long_event(b'event: response.completed\ndata: {"type":"response.completed","response":{"output":[')
+
+    reader.long_event_ended(said + usage + b', "user": null}}\n\n')
+
+    assert (reader.usage.input, reader.usage.cached, reader.usage.output) == (9, 4, 7)
+
+
+@pytest.mark.parametrize(
+    "tail", [b"", b'"usage": null}}', b'"usage": {"input_tokens": }}', b'\\"usage": {"input_tokens": 1}']
+)
+def test_an_end_without_readable_usage_leaves_it_unknown(tail: bytes) -> None:
+    reader: Any = openai.MediaReader()
+    reader.long_event(b'data: {"type":"image_generation.completed","b64_json":"')
+
+    reader.long_event_ended(tail)
+
+    assert (reader.usage.input, reader.usage.output) == (None, None)
+    assert reader.complete()
+
+
 def usage_after(reader: Any, *events: bytes) -> tuple[int | None, int | None, int | None]:
     for event in events:
         reader.read(event)

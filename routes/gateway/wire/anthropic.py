@@ -145,5 +145,8 @@ class MessagesReader:
     def long_event(self, beginning: bytes) -> None:
         """Content, whatever it says."""
 
+    def long_event_ended(self, tail: bytes) -> None:
+        """Nothing: usage comes in short events here."""
+
     def complete(self) -> bool:
         return False

@@ -133,6 +133,21 @@ def long_answer_id(beginning: bytes) -> str:
     return found[1].decode("ascii", "replace") if found is not None else ""
 
 
+# A quote inside a string is always escaped, so this is a member, and its object holds objects of numbers at most.
+_LAST_USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
+
+
+def usage_of_tail(tail: bytes, into: Usage) -> None:
+    """Read the last ``usage`` in the end of an event that was too long to be read whole, if there is one."""
+    found = _LAST_USAGE.findall(tail)
+    if not found:
+        return
+    try:
+        usage_of(msgspec.json.decode(found[-1]), into)
+    except NOT_JSON:
+        return
+
+
 class ChatReader:
     """Streams of ``/chat/completions`` and ``/completions``."""
 
@@ -216,6 +231,9 @@ class ChatReader:
 
     def long_event(self, beginning: bytes) -> None:
         """Content, whatever it says."""
+
+    def long_event_ended(self, tail: bytes) -> None:
+        """Nothing: usage is an event of its own here."""
 
     def complete(self) -> bool:
         return self._ended and not self._open
@@ -311,6 +329,10 @@ class ResponsesReader:
             self.answer_id = long_answer_id(found[1])
         self._ended_long = _LONG_END.search(beginning, 0, 200) is not None
 
+    def long_event_ended(self, tail: bytes) -> None:
+        if self._ended_long:
+            usage_of_tail(tail, self.usage)
+
     def complete(self) -> bool:
         return self._ended_long
 
@@ -363,6 +385,10 @@ class MediaReader:
     def long_event(self, beginning: bytes) -> None:
         # A picture is one event of megabytes, and says first what it is.
         self._ended = any(ending.encode() in beginning[:200] for ending in _ENDINGS)
+
+    def long_event_ended(self, tail: bytes) -> None:
+        if self._ended:
+            usage_of_tail(tail, self.usage)
 
     def complete(self) -> bool:
         return self._ended

@@ -73,6 +73,10 @@ class StreamReader(Protocol):
         """An event begins that is too long to be read whole."""
         ...
 
+    def long_event_ended(self, tail: bytes) -> None:
+        """It ended like that: what was used stands last in it."""
+        ...
+
     def complete(self) -> bool:
         """Whether the stream may end here: nothing but its terminator is missing."""
         ...
