@@ -464,6 +464,22 @@ def test_counting_tokens_is_not_made_up_for_a_provider_that_cannot(pair: Pair) -
     assert (pair.openai.count(), pair.anthropic.count()) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("resource", "call"),
+    [
+        ("/responses", lambda client: client.responses.create(model=MODEL, input="hello")),
+        ("/completions", lambda client: client.completions.create(model=MODEL, prompt="hello")),
+        ("/embeddings", lambda client: client.embeddings.create(model=MODEL, input="hello")),
+    ],
+)
+def test_other_resources_go_to_providers_of_their_own_kind_alone(pair: Pair, resource: str, call: Any) -> None:
+    with pytest.raises(openai.NotFoundError, match=resource) as caught:
+        call(pair.chat("anthropic"))
+
+    assert caught.value.code == "model_not_found"
+    assert (pair.openai.count(), pair.anthropic.count()) == (0, 0)
+
+
 @pytest.mark.parametrize("client", WIRES)
 def test_a_wrong_credential_of_the_other_kind_is_not_the_clients(pair: Pair, client: str) -> None:
     pair[other(client)].fail("status", status=401, times=1)
