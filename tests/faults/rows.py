@@ -187,6 +187,9 @@ OUTCOMES: Final[dict[str, tuple[str, ...]]] = {
 
 #: what else happens -> the tests of what holds
 FAULTS: Final[dict[str, tuple[str, ...]]] = {
+    "database down": (
+        "history/test_survival.py::test_what_was_written_while_the_database_was_away_arrives_when_it_is_back",
+    ),
     "start while the database is down": (
         "ops/test_life.py::test_without_its_database_it_serves_what_was_published_and_tells_of_it_later",
     ),
@@ -205,7 +208,13 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         _PROCESS + "test_the_drain_time_cuts_a_stream_that_is_too_long",
         "ops/test_life.py::test_on_sigterm_a_stream_is_finished_first_and_a_second_signal_ends_it_now",
     ),
+    "disk full": (
+        "history/test_journal.py::test_a_full_journal_drops_the_newest_and_counts_each_one",
+        "history/test_journal.py::test_a_short_write_on_a_full_disk_leaves_no_half_record_and_the_next_ones_are_kept",
+        "live/test_file.py::test_a_full_disk_is_said_once_and_costs_only_what_is_new",
+    ),
     "SIGKILL of any process under load": (
+        "history/test_survival.py::test_no_answered_request_is_lost_or_doubled_by_a_few_kills",
         _KILLED + "test_every_answered_request_has_one_row_after_a_gateway_and_the_shipper_were_killed",
         _KILLED + "test_every_answered_request_has_one_row_after_five_random_kills",
         _SHARED + "test_a_killed_process_gives_back_its_seats_and_keeps_what_all_know",

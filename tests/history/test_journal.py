@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from tests.history import samples
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 MIB = 1024 * 1024
 ANY_TEXT = st.text(max_size=40)
@@ -244,6 +244,7 @@ def test_sigkill_frees_the_segment_and_keeps_every_record_that_was_appended(tmp_
 # -- when there is no room -----------------------------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_a_full_journal_drops_the_newest_and_counts_each_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "RETRY_SECONDS", 0.0)
     writer = JournalWriter(tmp_path, 20_000, segment_bytes=4_000)
@@ -294,6 +295,7 @@ print(full.count(True))
 """
 
 
+@pytest.mark.faults
 def test_a_short_write_on_a_full_disk_leaves_no_half_record_and_the_next_ones_are_kept(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False, timeout=30

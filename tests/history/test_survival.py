@@ -103,6 +103,7 @@ def survive(database: OwnDatabase, *, seconds: float, kills: int, per_second: fl
     assert database.query("SELECT count(*) FROM history_journal_parked") == [(0,)]
 
 
+@pytest.mark.faults
 def test_no_answered_request_is_lost_or_doubled_by_a_few_kills(own_database: OwnDatabase) -> None:
     survive(own_database, seconds=2.5, kills=6, per_second=400)
 
@@ -142,6 +143,7 @@ def test_a_second_shipper_stands_back_until_the_first_is_gone(own_database: OwnD
     writer.close()
 
 
+@pytest.mark.faults
 def test_what_was_written_while_the_database_was_away_arrives_when_it_is_back(own_database: OwnDatabase) -> None:
     own_database.query("SELECT 1")
     rename(own_database, away=True)

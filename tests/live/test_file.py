@@ -161,6 +161,7 @@ def test_after_a_reboot_times_keep_their_distance_to_the_wall_clock(path: Path) 
         assert same.circuit(A, 8.0).until - 8.0 == pytest.approx(until - 21.0), "the wall clock alone moves nothing"
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_said_once_and_costs_only_what_is_new(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
