@@ -134,7 +134,7 @@ class _Frames(Protocol):
 
 
 class Peer(asyncio.BufferedProtocol):
-    """One side: an open WebSocket on a transport. ``received`` and ``sent`` are (messages, bytes of them)."""
+    """One side: an open WebSocket on a transport."""
 
     transport: asyncio.Transport
 
@@ -149,7 +149,8 @@ class Peer(asyncio.BufferedProtocol):
         self._held = False  # reading is paused, because the other side does not take what comes
         self._alive = True  # it has said something since the last ping
         self._pinged = False
-        self._unsent = 0
+        self._written = 0
+        self._unsent = self._taken = 0  # parts of that, as of the last look
         self._extensions = CLOSE_EXTENSIONS
         self._finished = False
         self._timer: asyncio.TimerHandle | None = None
@@ -241,7 +242,7 @@ class Peer(asyncio.BufferedProtocol):
         """Its conversation is over: it has a while to close."""
         if not self.gone:
             self.release()
-            self._unsent = self.transport.get_write_buffer_size()
+            self._takes()
             self._wait(CLOSE_SECONDS, self._give_up)
 
     def cut(self) -> None:
@@ -254,6 +255,7 @@ class Peer(asyncio.BufferedProtocol):
             return
         data = b"".join(written)
         if data:
+            self._written += len(data)
             self.transport.write(data)
         if self._frames.eof_sent and not self._finished:
             # Both close frames are there, or it broke the protocol. What it still sends is read and dropped, or the
@@ -283,25 +285,28 @@ class Peer(asyncio.BufferedProtocol):
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, act)
 
+    def _takes(self) -> bool:
+        """Whether it has taken something, if slowly, of what was waiting for it at the last look."""
+        waited, before = self._unsent, self._taken
+        self._unsent = self.transport.get_write_buffer_size()
+        self._taken = self._written - self._unsent
+        return waited > 0 and self._taken > before
+
     def _beat(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        takes = unsent < self._unsent
+        takes = self._takes()
         if self._pinged and not (self._alive or takes or self._held):
             self.tunnel.end(Ending(self.tunnel.name(self), "silent", CloseCode.ABNORMAL_CLOSURE))
             return
         self._alive = False
         self._pinged = True
-        self._unsent = unsent
         if not self._frames.choked:
             self._frames.send_ping(b"signalbox")
             self._flush()
         self._wait(PING_SECONDS, self._beat)
 
     def _give_up(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if 0 < unsent < self._unsent and self._extensions:
+        if self._takes() and self.transport.get_write_buffer_size() and self._extensions:
             self._extensions -= 1
-            self._unsent = unsent
             self._wait(CLOSE_SECONDS, self._give_up)
         else:
             self.transport.abort()
