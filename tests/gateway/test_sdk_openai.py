@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.gateway.lab import events
-from tests.gateways import KEY
+from tests.gateways import KEY, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,3 +133,28 @@ def test_the_stream_options_of_the_client_reach_the_upstream_unchanged(lab: Lab,
     document = only.requests()[0].json()
     assert document["odd"] == [1, None]
     assert "stream_options" not in document
+
+
+async def test_a_realtime_session(lab: Lab) -> None:
+    first, second = lab.provider(), lab.provider()
+    lab.publish(first, second)
+    first.fail("status", status=500)
+    second.behave(text="one two three")
+    base = f"ws://127.0.0.1:{lab.gateway.port}/v1"
+    async with (
+        openai.AsyncOpenAI(api_key=KEY, websocket_base_url=base) as client,
+        client.realtime.connect(model="gpt-4o") as session,
+    ):
+        await session.response.create()
+        heard = []
+        async for event in session:
+            heard.append(event)
+            if event.type == "response.done":
+                break
+
+    told = "".join(event.delta for event in heard if event.type == "response.output_text.delta")
+    assert told == "one two three"
+    usage = heard[-1].response.usage
+    row = wait_until(lab.gateway.finished)[0]
+    assert (row.status, row.provider, row.attempt_count) == ("routed", second.slug, 2)
+    assert (row.input_tokens, row.output_tokens) == (usage.input_tokens, usage.output_tokens)

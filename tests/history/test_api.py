@@ -302,6 +302,23 @@ def test_a_request_that_succeeded_at_once_shows_its_only_attempt(get: Callable[.
     assert "attempt" not in detail["target_info"]
 
 
+def test_the_detail_of_a_websocket_says_what_went_through_and_who_closed_it(get: Callable[..., Any]) -> None:
+    (route,) = rows.store(
+        samples.finished(
+            http_status=101,
+            route_type="service",
+            message="closed by the client with 1000",
+            metrics=[("messages_to_client", 3.0, "messages")],
+        )
+    )
+    detail = get(f"{LIST}{route}/")
+    assert detail["route_type"] == "service"
+    assert detail["metrics"][-1]["metric_name"] == "messages_to_client"
+    assert (detail["metrics"][-1]["metric_value"], detail["metrics"][-1]["metric_unit"]) == (3.0, "messages")
+    assert detail["explanation"][-1].startswith("The WebSocket ended after ")
+    assert detail["explanation"][-1].endswith(": closed by the client with 1000.")
+
+
 def test_a_revision_that_is_gone_leaves_the_facts_and_says_what_cannot_be_told(get: Callable[..., Any]) -> None:
     snapshot = published()
     packed = decided(snapshot, LocalLiveState(random.Random(1)))

@@ -101,6 +101,21 @@ def test_a_request_that_failed_keeps_its_attempts_and_measurements(
     }
 
 
+def test_what_was_measured_of_one_route_is_kept_whatever_the_setting_says(
+    alias: str, writer: JournalWriter, new_shipper: Callable[..., Shipper]
+) -> None:
+    carried = [("bytes_to_client", 4096.0, "bytes"), ("messages_to_client", 3.0, "messages")]
+    record = samples.finished(metrics=carried)
+    writer.append(record)
+    drain(new_shipper("off"))
+    kept = RouteHistoryMetric.objects.using(alias)
+    assert sorted((m.metric_name, m.metric_value, m.metric_unit) for m in kept) == carried
+    assert {m.history_id.bytes for m in kept} == {record.id}
+    writer.append(record)  # shipped twice, kept once
+    drain(new_shipper("off"))
+    assert kept.count() == 2
+
+
 @pytest.mark.parametrize(("policy", "expected"), [("failures", 3), ("all", 6), ("off", 0)])
 def test_measurements_are_kept_as_the_setting_says(
     alias: str, writer: JournalWriter, new_shipper: Callable[..., Shipper], policy: str, expected: int
