@@ -41,6 +41,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[Any] | None = None
         self._early = b""
+        self._refused = False
         self._head: bytes | None = None
 
     # -- what the app calls ----------------------------------------------------------------------------------
@@ -80,8 +81,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     # -- uvicorn's side ----------------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
-        if self.close_sent:
-            return  # refused; what still comes is dropped
+        if self._refused:
+            return  # what still comes is dropped
         if self.handshake_initiated and self._exchange is not None:
             self._early += data
             if len(self._early) > MAX_EARLY_BYTES:
@@ -103,9 +104,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         scope["method"] = "GET"  # the only one of handshakes
 
     def connection_lost(self, exc: Exception | None) -> None:
-        unanswered = not self.close_sent
         super().connection_lost(exc)
-        if unanswered and self._exchange is not None and self._task is not None:
+        if not self._refused and self._exchange is not None and self._task is not None:
             self._exchange.client_gone = True
             self._task.cancel()
 
@@ -130,7 +130,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _end(self) -> None:
         """Close our side and give the client a while to read: closing over unread bytes would reset the connection and
         take the answer with it."""
-        self.handshake_complete = self.close_sent = True
+        self._refused = self.handshake_complete = self.close_sent = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)

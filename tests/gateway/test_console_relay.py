@@ -216,13 +216,26 @@ def test_a_socket_gets_503_while_the_console_is_down_and_1012_when_it_dies(gatew
     assert closed.value.rcvd.code == 1012
 
 
-def test_data_plane_sockets_are_refused_by_the_gateway(gateway: Gateways) -> None:
+@pytest.mark.usefixtures("console")
+def test_data_plane_sockets_are_not_for_the_console(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a", models={})]))
     with pytest.raises(InvalidStatus) as refused:
-        connect(gateway, "/v1/realtime")
-    assert refused.value.response.status_code == 404
+        connect(gateway, "/v1/nothing")
+    assert refused.value.response.status_code == 401
 
 
 # -- stopping --------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_sockets_of_the_console_end_at_once_when_the_gateway_stops(start_gateways: Callable[..., Gateways]) -> None:
+    gateway = start_gateways(SIGNALBOX_DRAIN_SECONDS="60")
+    with running_console(gateway.data / "run" / "console.sock"), connect(gateway, "/ws/live") as socket:
+        gateway.close_listener()
+        gateway.processes[0].send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+        assert gateway.processes[0].wait(15) == 0
 
 
 def test_watchers_end_cleanly_at_once_when_the_gateway_stops(start_gateways: Callable[..., Gateways]) -> None:

@@ -19,6 +19,7 @@ from websockets.frames import CloseCode
 
 from tests.documents import access_key, document, provider
 from tests.gateways import KEY, wait_until
+from tests.simulator.conftest import certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,13 +31,15 @@ if TYPE_CHECKING:
     from tests.gateways import Gateways
     from tests.simulators import Simulator
 
+__all__ = ["certificate"]
+
 REALTIME = "/v1/realtime?model=gpt-4o"
 ECHO = "/svc/default/echo"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 
 
 def dial(gateway: Gateways, path: str, headers: dict[str, str] | None = None, **given: Any) -> ClientConnection:
-    given = {"compression": None, "max_size": None, "open_timeout": 20, **given}
+    given = {"compression": None, "max_size": None, "open_timeout": 20, "proxy": None, **given}
     headers = BEARER if headers is None else headers
     url = f"ws://127.0.0.1:{gateway.port}{path}"
     return websockets.sync.client.connect(url, additional_headers=headers, **given)
@@ -569,6 +572,32 @@ def test_pings_of_a_client_that_does_not_read_do_not_pile_up(lab: Lab, echo: Pro
     assert echo.count == 1
 
 
+@pytest.mark.slow
+def test_providers_behind_tls_are_no_different(
+    start_gateways: Callable[..., Gateways], simulator: Simulator, certificate: tuple[Path, Path]
+) -> None:
+    chain, key = (str(path) for path in certificate)
+    gateway = start_gateways(SSL_CERT_FILE=chain)
+    (acme,) = simulator.add_all([{"name": "acme", "wire": "generic", "certificate": chain, "private_key": key}])
+    gateway.publish(document([provider("acme", wire="generic", base_url=acme.base_url)]))
+    large = os.urandom(3_000_000)
+    with dial(gateway, ECHO) as connection:
+        connection.send(large)
+        assert connection.recv() == large
+        connection.send("flood:100:100000")
+        assert sum(len(connection.recv()) for _ in range(100)) == 10_000_000
+        connection.send("close:4007:bye")
+        assert ended(connection) == (4007, "bye")
+    [request] = acme.wait_for(lambda requests: requests[0].finished)
+    assert request.close_code == 4007
+    acme.fail("ws_reset")
+    with dial(gateway, ECHO) as connection:
+        connection.send("x")
+        assert ended(connection)[0] == CloseCode.INTERNAL_ERROR
+    wait_until(lambda: [row.status for row in gateway.finished()] == ["routed", "failed"])
+
+
+# -- the end ------------------------------------------------------------------------------------------------------
 CLOSES = [(1000, ""), (1000, "done"), (1001, ""), (1011, "grüße"), (3000, ""), (4999, "x" * 30)]
 
 
