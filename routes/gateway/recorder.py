@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Status label of a request whose client left before it was answered (nginx's convention).
 CLIENT_GONE = 499
+#: Status of a WebSocket that was open.
+SWITCHING_PROTOCOLS = 101
 #: Labels of look-ups in memory.
 _AFFINITY = ("affinity",)
 _PRICE = ("price",)
@@ -152,6 +154,8 @@ class Recorder:
         self, exchange: Exchange, status: str, http_status: int | None, latency_s: float, cost: int | None
     ) -> None:
         metrics = self.metrics
+        if http_status == SWITCHING_PROTOCOLS and exchange.ttfb_us is not None:
+            latency_s = exchange.ttfb_us / 1e6  # how long a WebSocket stays open says nothing of how quick we are
         self.answered(exchange, http_status or CLIENT_GONE, latency_s)
         place = exchange.place
         if place is None:

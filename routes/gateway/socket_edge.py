@@ -29,8 +29,6 @@ LINGER_SECONDS: Final = 5.0
 #: What a client may send ahead of the answer to its handshake; then reading pauses.
 MAX_EARLY_BYTES: Final = 64 * 1024
 
-SWITCHING_PROTOCOLS: Final = 101
-
 
 class SocketProtocol(WebSocketsSansIOProtocol):
     """One connection from its upgrade request to the answer; ``scope["signalbox"]`` for the app."""
@@ -68,7 +66,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Answer 101. ``take_over`` gives the connection its new protocol. Returns what the client has sent ahead."""
         accepted = self.response.headers["Sec-WebSocket-Accept"].encode()
         ours = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", accepted)]
-        head = self._written(SWITCHING_PROTOCOLS, [*ours, *headers])
+        head = self._written(101, [*ours, *headers])
         self.response_started = self.handshake_complete = True
         take_over(self.transport)
         self.transport.write(head)

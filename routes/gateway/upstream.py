@@ -4,7 +4,8 @@ Connections come from aiohttp's connector (pool, DNS, TLS, happy eyeballs, proxi
 parser, but requests are written here as bytes: a third of the CPU of its session, and every header arrives as it was
 meant. Nothing is decoded, followed, added or retried behind the caller's back, except that a request whose *kept-alive*
 connection died without one byte of an answer is sent once more on a fresh one (the server had closed it; it is
-not an attempt). Time limits are the caller's: cancelling is always safe. Knows nothing of profiles and history.
+not an attempt). A WebSocket is a request whose connection is handed over after a 101. Time limits are the caller's:
+cancelling is always safe. Knows nothing of profiles and history.
 
 Of aiohttp this uses ``TCPConnector.connect`` and ``ResponseHandler`` below its public surface; the fault suite guards
 both, and the version is pinned.

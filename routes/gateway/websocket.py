@@ -26,8 +26,8 @@ from routes.gateway.attempts import Route
 from routes.gateway.auth import presented_value
 from routes.gateway.errors import Unauthenticated
 from routes.gateway.prepare import Outgoing
+from routes.gateway.recorder import SWITCHING_PROTOCOLS
 from routes.gateway.relay import after, as_failure
-from routes.gateway.socket_edge import SWITCHING_PROTOCOLS
 from routes.gateway.socket_relay import Ending, Tunnel
 from routes.gateway.trial import Trial
 from routes.gateway.upstream import UpstreamError
