@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _WITHOUT_BODY: Final = frozenset({204, 304})
 #: JSON answers up to this size are held whole and checked; larger ones commit when it is passed.
 MAX_HELD_BYTES: Final = 4 * 1024 * 1024
+#: So much of the end of what is too long to be held is looked at for what was used.
+TAIL_BYTES: Final = 4096
 
 
 def after(now: float, seconds: float) -> float:
@@ -66,6 +68,7 @@ class Relay:
         self.reply = reply
         self.outgoing = outgoing
         self.timeouts = exchange.profile.timeouts
+        self.tail: bytes | None = None  # the end so far of a document that is too long to be held; None = not of use
 
     async def hold(self, *, paced: bool = True) -> tuple[bytes, bool]:
         """(body, whether that is all of it). Stops reading behind the limit. ``paced``: the idle time-out runs
@@ -99,6 +102,7 @@ class Relay:
             raise UpstreamError("too_large", "the answer is larger than 4 MB and would have to be translated")
         if not whole:
             trial.commit(answer_id=openai.long_answer_id(body) if exchange.operation == "responses" else "")
+            self.tail = b"" if outgoing.wire == "openai" else None
             await self._deliver_unread(body, "routed", None, "")
             return
         body = unpacked(reply, body)
@@ -203,6 +207,8 @@ class Relay:
                 if reply.received == declared:
                     break  # by the length the client knows this to be the last piece
                 watch.limit(inf, "")
+                if self.tail is not None:
+                    self.tail = (self.tail + piece)[-TAIL_BYTES:]
                 await self.send({"type": "http.response.body", "body": piece, "more_body": True})
                 watch.limit(after(state.clock(), self.timeouts.idle), "timeout_idle")
                 piece = await reply.read()
@@ -218,6 +224,8 @@ class Relay:
             )
             return  # without the last chunk: that is how the client learns of it
         reply.release()
+        if self.tail is not None:  # what was used stands last
+            openai.usage_of_tail((self.tail + piece)[-TAIL_BYTES:], exchange.usage)
         self.trial.close("success" if error_class is None else "neutral", error_class, message, reply.received)
         state.recorder.finish(
             exchange, status=status, http_status=reply.status, error_code=error_class, message=message

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from routes.engine.types import COUNTED
 from routes.gateway.errors import AllTargetsFailed
-from routes.gateway.relay import Relay, after, as_failure, estimate, unpacked, unpacker
+from routes.gateway.relay import TAIL_BYTES, Relay, after, as_failure, estimate, unpacked, unpacker
 from routes.gateway.upstream import UpstreamError
 from routes.gateway.wire import formats, sse
 from routes.gateway.wire.reading import InvalidAnswer, Kind
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 #: Events without content are held up to this size; more than that commits a stream all the same.
 MAX_HELD_BYTES: Final = 64 * 1024
-#: So much of the end of an event that is too long to be read whole is looked at for what was used.
-LONG_TAIL_BYTES: Final = 4096
 #: What one read of a packed stream may unpack to.
 MAX_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 #: How long we wait for the upstream's end of body behind the last event, to keep its connection.
@@ -193,7 +191,7 @@ class StreamRelay(Relay):
             self.reader.long_event(fragment)
         self.content = True
         self.mid_event = not fragment.endswith((b"\n", b"\r"))
-        self.long_tail = (self.long_tail + fragment)[-LONG_TAIL_BYTES:]
+        self.long_tail = (self.long_tail + fragment)[-TAIL_BYTES:]
         if self.mid_event:
             return False
         self.reader.long_event_ended(self.long_tail)

@@ -271,6 +271,23 @@ def test_pictures_come_in_parts_and_the_usage_with_the_last(pair: Pair, client: 
     assert (row.input_tokens, row.output_tokens) == (5, 7)
 
 
+def test_what_pictures_used_is_read_from_an_answer_too_long_to_be_held(pair: Pair, client: openai.OpenAI) -> None:
+    usage = {
+        "input_tokens": 5,
+        "output_tokens": 7,
+        "total_tokens": 12,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 5},
+    }
+    whole = {"created": 1, "data": [{"b64_json": "UE5H" * 1_500_000}], "usage": usage}
+    pair.openai.fail("status", status=200, body=json.dumps(whole))
+
+    answer = client.images.generate(model=MODEL, prompt="a signal box")
+
+    assert answer.to_dict() == whole
+    row = pair.row()
+    assert (row.input_tokens, row.output_tokens, row.usage_estimated) == (5, 7, False)
+
+
 def test_speech_is_read_as_events_too(pair: Pair, client: openai.OpenAI) -> None:
     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
     stream_of(pair, {"type": "speech.audio.delta", "audio": "UklGRg=="}, {"type": "speech.audio.done", "usage": usage})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from routes.gateway.exchange import Usage
 from routes.gateway.wire import anthropic, formats, openai, problems, sse
 from routes.gateway.wire.reading import InvalidAnswer, Kind
 
@@ -140,6 +141,14 @@ def test_what_was_used_is_read_from_the_end_of_an_event_that_is_too_long() -> No
     reader.long_event_ended(said + usage + b', "user": null}}\n\n')
 
     assert (reader.usage.input, reader.usage.cached, reader.usage.output) == (9, 4, 7)
+
+
+def test_the_end_of_many_embeddings_says_that_nothing_came_out() -> None:
+    usage = Usage()
+
+    openai.usage_of_tail(b'0.5]}], "model": "m", "usage": {"prompt_tokens": 4, "total_tokens": 4}}', usage)
+
+    assert (usage.input, usage.output) == (4, 0)
 
 
 @pytest.mark.parametrize(

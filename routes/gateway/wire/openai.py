@@ -146,6 +146,8 @@ def usage_of_tail(tail: bytes, into: Usage) -> None:
         usage_of(msgspec.json.decode(found[-1]), into)
     except NOT_JSON:
         return
+    if into.input is not None and into.output is None:
+        into.output = 0  # embeddings
 
 
 class ChatReader:
