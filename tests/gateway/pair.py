@@ -4,10 +4,11 @@ Nothing is published after the start: a profile names each order of the two, so 
 
     def test_x(pair: Pair) -> None:
         pair.anthropic.behave(text="the line is clear")
-        answer = pair.chat(pair.anthropic.slug).chat.completions.create(model=MODEL, messages=HELLO)
+        answer = pair.chat("anthropic").chat.completions.create(model=MODEL, messages=HELLO)
 
-Profiles ``openai`` and ``anthropic`` have one target, ``openai-first`` and ``anthropic-first`` both. Circuits never
-open here; what would be quarantined (429, 403) is a model's name, so tests of that use one of their own.
+Profiles ``openai`` and ``anthropic`` have one target (``openai-counted`` and ``anthropic-counted`` too, and always ask
+streams what they used), ``openai-first`` and ``anthropic-first`` have both. Circuits never open here; what would be
+quarantined (429, 403) is a model's name, so tests of that use one of their own.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Pair:
             profile(slug, [target(each) for each in order], failover={"same_target_retries": 0})
             for slug, order in {**orders, "default": ["openai"]}.items()
         ]
+        profiles += [profile(f"{wire}-counted", [target(wire)], accounting="always") for wire in WIRES]
         gateway.publish(document(entries, profiles))
 
     def __getitem__(self, wire: str) -> ProviderHandle:

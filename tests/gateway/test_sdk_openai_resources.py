@@ -122,6 +122,26 @@ def test_the_stream_helper_tells_the_text_as_it_grows(client: openai.OpenAI) -> 
     assert final.usage.completion_tokens == 16
 
 
+@pytest.mark.parametrize("asked", [None, False, True])
+@pytest.mark.parametrize("resource", ["chat", "completions"])
+def test_usage_that_only_we_asked_for_is_hidden_from_the_client(pair: Pair, resource: str, asked: bool | None) -> None:
+    pair.openai.behave(text="one two three", cached_tokens=1)
+    # Until its last chunk a completion has no finish reason, which the SDK's strict type has no room for.
+    client = pair.chat("openai-counted", _strict_response_validation=False)
+    options: Any = {} if asked is None else {"stream_options": {"include_usage": asked}}
+    chunks: list[Any] = (
+        list(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True, **options))
+        if resource == "chat"
+        else list(client.completions.create(model=MODEL, prompt="hello", stream=True, **options))
+    )
+
+    assert [chunk for chunk in chunks if not chunk.choices] == (chunks[-1:] if asked else [])
+    assert (chunks[-1].usage is not None) is bool(asked)
+    assert pair.openai.requests()[0].json()["stream_options"] == {"include_usage": True}
+    row = pair.row()
+    assert (row.output_tokens, row.cached_tokens, row.usage_estimated) == (3, 1, False)
+
+
 def test_a_structured_answer_parses_into_the_callers_class_whole_and_streamed(client: openai.OpenAI) -> None:
     whole = client.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Reply)
     with client.chat.completions.stream(model=MODEL, messages=HELLO, response_format=Reply) as stream:

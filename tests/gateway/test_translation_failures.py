@@ -391,10 +391,11 @@ def test_bytes_that_are_no_text_are_no_json(pair: Pair, client: str) -> None:
 
 
 # -- usage and headers ---------------------------------------------------------------------------------------------
-def test_a_chat_client_that_did_not_ask_for_usage_sees_none_and_the_row_has_it(pair: Pair) -> None:
+@pytest.mark.parametrize("profile", ["anthropic", "anthropic-counted"])
+def test_a_chat_client_that_did_not_ask_for_usage_sees_none_and_the_row_has_it(pair: Pair, profile: str) -> None:
     pair.anthropic.behave(text="one two three", cached_tokens=1)
 
-    chunks = pair.ask("openai", "anthropic", stream=True)
+    chunks = pair.ask("openai", profile, stream=True)
 
     assert all(chunk.usage is None and chunk.choices for chunk in chunks)
     row = pair.row()
