@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.documents import access_key, document, profile, target
-from tests.gateway.lab import CHAT, events
+from tests.gateway.lab import CHAT, Lab, events
 from tests.gateway.scripted import answer, scripted
 from tests.gateway.test_metrics import scrape, total
 from tests.gateways import KEY, wait_until
 
 if TYPE_CHECKING:
-    from tests.gateway.lab import Lab, Provider
+    from tests.gateway.lab import Provider
+    from tests.gateways import Gateways
+    from tests.simulators import Simulator
 
 MODEL = "gpt-4o"
 LIMITED = "sbx_" + "limited1" * 5
@@ -313,16 +315,19 @@ def test_realtime_without_an_upgrade_gets_426(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_each_kind_of_request_is_counted_as_what_it_is(lab: Lab) -> None:
+def test_each_kind_of_request_is_counted_as_what_it_is(gateway: Gateways, simulator: Simulator) -> None:
+    lab = Lab(gateway, simulator)
     lab.publish(lab.provider())
     kinds = {IMAGE: "image", SPEECH: "audio", MODERATION: "moderation", RERANK: "rerank"}
-    before = {kind: total(scrape(lab.gateway), "routing_decisions_total", model_type=kind) for kind in kinds.values()}
-    for path, kind in kinds.items():
+    for path in kinds:
         assert lab.gateway.post(f"/p/default{path}", REQUESTS[path]).status == 200
-        wait_until(
-            lambda kind=kind: (
-                total(scrape(lab.gateway), "routing_decisions_total", model_type=kind)  # type: ignore[misc]
-                == before[kind] + 1
-            )
-        )
-        assert total(scrape(lab.gateway), "http_requests_total", endpoint=f"/p/{{profile}}{path}") >= 1
+
+    def counted() -> dict[str, float]:
+        series = scrape(gateway)
+        return {
+            path: total(series, "routing_decisions_total", model_type=kind)
+            + total(series, "http_requests_total", endpoint=f"/p/{{profile}}{path}")
+            for path, kind in kinds.items()
+        }
+
+    wait_until(lambda: counted() == dict.fromkeys(kinds, 2))
