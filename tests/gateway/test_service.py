@@ -537,6 +537,7 @@ def test_an_answer_of_any_size_goes_through_in_little_memory(lab: Lab, fault: st
         most = max(most, memory_mb(pid))
     assert most - before < 16
     wait_until(lambda: len(lab.gateway.finished()) == 2)
+    made.wait_for(lambda requests: requests[-1].disconnected or requests[-1].finished)
 
 
 @pytest.mark.slow
