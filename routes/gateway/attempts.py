@@ -294,7 +294,7 @@ class Route:
         """Write the row and raise."""
         attempts = self.exchange.attempts
         error_code: str | None
-        if not attempts or refusal.status == 400:
+        if not attempts:
             status, error_code = "rejected", refusal.code
         elif refusal.status == 504:
             status, error_code = "timeout", refusal.code

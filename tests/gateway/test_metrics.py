@@ -205,9 +205,9 @@ def test_a_websocket_counts_as_101_and_takes_as_long_as_its_handshake(gateway: G
     acme = simulator.add("acme", "generic")
     gateway.publish(document([provider("acme", wire="generic", base_url=acme.base_url)]))
     url, headers = f"ws://127.0.0.1:{gateway.port}/svc/default/x", {"Authorization": f"Bearer {gateway.key}"}
-    with websockets.sync.client.connect(url, additional_headers=headers, proxy=None) as connection:
-        with pytest.raises(TimeoutError):
-            connection.recv(timeout=1.5)
+    connected = websockets.sync.client.connect(url, additional_headers=headers, proxy=None)
+    with connected as connection, pytest.raises(TimeoutError):
+        connection.recv(timeout=1.5)
     svc = {"method": "GET", "endpoint": "/svc/{profile}/{path}"}
     series = wait_for(gateway, "http_requests_total", 1, status="101", **svc)
     assert total(series, "http_request_duration_seconds_count", **svc) == 1
