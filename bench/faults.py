@@ -69,14 +69,11 @@ def hangs(cores: Cores, scale: float) -> list[Promise]:
 
 
 def _hang(running: Bench, hanging: ProviderHandle) -> list[socket.socket]:
-    data = request(running.running, CONTENT.replace(b'"gpt-4o"', b'"stuck"'))
-    head, _, content = data.partition("\r\n\r\n")
-    lines = [line for line in head.split("\r\n") if not line.startswith("content-length")]
-    text = "\r\n".join([*lines, f"content-length: {len(content)}", "", content]).encode()
+    data = request(running.running, CONTENT.replace(b'"gpt-4o"', b'"stuck"')).encode()
     connections = []
     for _ in range(HUNG):
         connection = running.gateway.connect()
-        connection.sendall(text)
+        connection.sendall(data)
         connections.append(connection)
     hanging.wait_for(lambda requests: len(requests) == HUNG, 20)
     return connections

@@ -76,7 +76,7 @@ class Gateways:
         self._version = 0
         self._document: dict[str, Any] | None = None
         self._given: dict[str, Any] | None = None
-        self._forgotten = 0
+        self._forgotten: dict[str, int] = {}  # segment -> records that were in it
         (data / "run").mkdir(exist_ok=True)
         self.overlay()
 
@@ -222,15 +222,19 @@ class Gateways:
     # -- history -----------------------------------------------------------------------------------------------
     def records(self) -> list[Record]:
         """Everything in the journal since ``forget``, each writer's in the order it was written."""
-        return self._all_records()[self._forgotten :]
+        return [
+            decode(payload)
+            for name, payloads in self._segments().items()
+            for payload in payloads[self._forgotten.get(name, 0) :]
+        ]
 
     def forget(self) -> None:
         """Leave out what is in the journal by now; for tests that share one process."""
-        self._forgotten = len(self._all_records())
+        self._forgotten = {name: len(payloads) for name, payloads in self._segments().items()}
 
-    def _all_records(self) -> list[Record]:
+    def _segments(self) -> dict[str, list[bytes]]:
         folder = self.data / "journal"
-        return [decode(payload) for name in list_segments(folder) for payload in read_segment(folder / name.file_name)]
+        return {name.file_name: list(read_segment(folder / name.file_name)) for name in list_segments(folder)}
 
     def writers(self) -> list[str]:
         """The journal's segments that hold requests: every process that answered one has its own."""

@@ -243,6 +243,7 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "kept-alive connection closed as we send": (
         _CONNECTIONS + "test_no_client_notices_that_kept_connections_die_at_random",
+        _CONNECTIONS + "test_no_client_in_ten_thousand_notices_that_kept_connections_die",
         _CONNECTIONS + "test_a_request_whose_fresh_connection_dies_too_has_failed",
         _ATTEMPTS + "test_a_kept_connection_that_dies_as_it_is_used_costs_no_attempt",
     ),

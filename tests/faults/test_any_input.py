@@ -164,23 +164,23 @@ def test_a_body_above_the_limit_gets_a_413_and_leaves_the_memory_flat(lab: Lab, 
     assert resident_mb(lab.gateway) - before < FLAT_MB
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/nothing",
-        "/v1/chat/completions/../../x",
-        "/v1/%00",
-        "/v1/" + "x" * 8000,
-        "/p//v1/chat/completions",
-        "/p/%ff/v1/chat/completions",
-        "/svc/default/../../etc/passwd",
-        "/svc//x",
-        "/v1/models/" + "%F0%9F%A4%96" * 500,
-    ],
+ODD_PATHS = (
+    "/v1/nothing",
+    "/v1/chat/completions/../../x",
+    "/v1/%00",
+    "/v1/" + "x" * 8000,
+    "/p//v1/chat/completions",
+    "/p/%ff/v1/chat/completions",
+    "/svc/default/../../etc/passwd",
+    "/svc//x",
+    "/v1/models/" + "%F0%9F%A4%96" * 500,
 )
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH", "TRACE"])
-def test_odd_addresses_and_methods_get_a_4xx(lab: Lab, path: str, method: str) -> None:
+def test_odd_addresses_and_methods_get_a_4xx(lab: Lab, method: str) -> None:
     lab.publish(lab.provider(models={"gpt-4o": "gpt-4o"}))
-    answer = lab.gateway.request(method, path, b"{}", {"Authorization": f"Bearer {KEY}"})
-    assert 400 <= answer.status < 500, (answer.status, answer.body[:200])
-    assert answer.json()["error"]["message"]
+    for path in ODD_PATHS:
+        answer = lab.gateway.request(method, path, b"{}", {"Authorization": f"Bearer {KEY}"})
+        assert 400 <= answer.status < 500, (path, answer.status, answer.body[:200])
+        assert answer.json()["error"]["message"]

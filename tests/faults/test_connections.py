@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.documents import document, provider
-from tests.gateway.lab import CHAT
+from tests.gateway.lab import CHAT, Lab
 from tests.gateways import KEY
 from tests.load import Load
 from tests.simulators import Simulator
@@ -17,7 +17,6 @@ from tests.simulators import Simulator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.gateway.lab import Lab
     from tests.gateways import Gateways
 
 pytestmark = pytest.mark.faults
@@ -25,15 +24,19 @@ pytestmark = pytest.mark.faults
 CIRCUIT_OF_STEEL = {"failure_threshold": 1_000_000, "failure_rate": 100}
 
 
-@pytest.mark.parametrize(
-    ("requests", "how"),
-    [
-        (500, "close"),
-        (500, "reset"),
-        pytest.param(10_000, "close", marks=pytest.mark.slow),
-    ],
-)
-def test_no_client_notices_that_kept_connections_die_at_random(lab: Lab, requests: int, how: str) -> None:
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_no_client_notices_that_kept_connections_die_at_random(lab: Lab, how: str) -> None:
+    expect_no_client_to_notice(lab, 500, how)
+
+
+@pytest.mark.slow
+def test_no_client_in_ten_thousand_notices_that_kept_connections_die(
+    start_gateways: Callable[..., Gateways], simulator: Simulator
+) -> None:
+    expect_no_client_to_notice(Lab(start_gateways(), simulator), 10_000, "close")
+
+
+def expect_no_client_to_notice(lab: Lab, requests: int, how: str) -> None:
     only = lab.provider()
     lab.publish(only, max_attempts=1)
     only.fail("keepalive_race", how=how, probability=0.2)
