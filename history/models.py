@@ -83,6 +83,12 @@ class RouteHistory(models.Model):
             models.Index(fields=["profile", "id"], name="history_profile"),
             models.Index(fields=["provider", "id"], name="history_provider"),
             models.Index(fields=["access_key", "id"], name="history_access_key"),
+            # Covers what a key has spent, which is asked for a month at a time; requests without a cost are not in it.
+            models.Index(
+                fields=["access_key_id", "id", "cost_micro_usd"],
+                name="history_spent",
+                condition=Q(access_key_id__isnull=False, cost_micro_usd__isnull=False),
+            ),
             models.Index(fields=["session_id", "id"], name="history_session", condition=Q(session_id__isnull=False)),
             models.Index(fields=["error_code", "id"], name="history_error_code", condition=Q(error_code__isnull=False)),
             # Covers the counters of rules, which ask for a day at a time.

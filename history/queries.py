@@ -187,9 +187,9 @@ def rule_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[tuple[str, str], RuleTra
 
 
 def spent(access_key: UUID, since: datetime, alias: str = DEFAULT_ALIAS) -> int:
-    """What ``routes.ports`` asks for: what a key has spent since then, in millionths of a dollar. One query over the
-    rows of that time; asked only where a host's live state does not know."""
-    rows = _rows(TimeRange(since), alias).filter(access_key_id=access_key)
+    """What ``routes.ports`` asks for: what a key has spent since then, in millionths of a dollar. One query over
+    the key's rows of that time that have a cost, answered by the index ``history_spent`` alone."""
+    rows = _rows(TimeRange(since), alias).filter(access_key_id=access_key, cost_micro_usd__isnull=False)
     return int(rows.aggregate(sum=Sum("cost_micro_usd"))["sum"] or 0)
 
 

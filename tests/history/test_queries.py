@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from history import failures, queries
 from history.filters import from_parameters
@@ -127,6 +130,42 @@ def test_statistics_agree_with_counting_by_hand(alias: str) -> None:
     assert sum(group["share"] for group in groups.values()) == pytest.approx(1)
     assert groups["acme-us"]["failed"] == 5
     assert groups["acme-us"]["latency_ms"]["p50"] == 71
+
+
+def test_what_a_key_has_spent_is_the_sum_of_its_own_costs_since_then(alias: str) -> None:
+    key, other = UUID(int=1), UUID(int=2)
+    rows.store(
+        samples.finished(at(NOON - minutes(1)), key_id=key.bytes, cost_micro_usd=1),
+        samples.finished(at(NOON), key_id=key.bytes, cost_micro_usd=20),
+        samples.finished(at(NOON + minutes(1)), key_id=key.bytes, cost_micro_usd=300),
+        samples.finished(at(NOON + minutes(2)), key_id=key.bytes, cost_micro_usd=None),
+        samples.finished(at(NOON + minutes(3)), key_id=other.bytes, cost_micro_usd=4000),
+        alias=alias,
+    )
+    assert queries.spent(key, NOON, alias) == 320
+    assert queries.spent(other, NOON + minutes(4), alias) == 0
+
+
+def test_what_a_key_has_spent_is_answered_by_its_index(alias: str) -> None:
+    """Other keys' requests are not looked at, nor any row of the table itself."""
+    keys = [UUID(int=number) for number in range(1, 51)]
+    rows.store(
+        *(samples.finished(at(NOON + minutes(n), n), key_id=keys[n % 50].bytes, cost_micro_usd=1) for n in range(2000)),
+        alias=alias,
+    )
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE route_history")
+    with CaptureQueriesContext(connection) as captured:
+        assert queries.spent(keys[7], NOON, alias) == 40
+    (query,) = captured
+    with connection.cursor() as cursor:
+        cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + query["sql"])
+        plan = " ".join(str(row) for row in cursor.fetchall())
+    if connection.vendor == "sqlite":
+        assert "USING COVERING INDEX history_spent (access_key_id=? AND id>?)" in plan
+    else:
+        assert "Index Only Scan using history_spent" in plan or "Bitmap Index Scan on history_spent" in plan, plan
 
 
 @pytest.mark.parametrize("group_by", queries.GROUPINGS)
