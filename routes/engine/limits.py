@@ -23,6 +23,8 @@ MONEY_STEPS: Final = (80, 100)
 MINUTE: Final = 60
 
 _DAY: Final = 86_400
+#: Days that a window has at most.
+_LONGEST: Final[dict[MoneyWindow, int]] = {"day": 1, "week": 7, "month": 31}
 
 
 class KeyLimits(NamedTuple):
@@ -89,6 +91,9 @@ class KeyUsage(NamedTuple):
     money: tuple[int, int, int]
 
 
+UNUSED: Final = KeyUsage(0, 0, 0, (0, 0, 0))
+
+
 def numbers(wall: float) -> tuple[int, int, int]:
     """Which day, week and month it is, each counted from some beginning."""
     return _numbers(int(wall // _DAY))
@@ -108,3 +113,8 @@ def begins(window: MoneyWindow, wall: float) -> float:
     elif window == "month":
         day -= time.gmtime(wall).tm_mday - 1
     return float(day * _DAY)
+
+
+def ends(window: MoneyWindow, wall: float) -> float:
+    """Unix time at which the window that runs at ``wall`` will be over and the next one begins."""
+    return begins(window, begins(window, wall) + _LONGEST[window] * _DAY)

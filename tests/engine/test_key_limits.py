@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, begins, numbers
+from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, begins, ends, numbers
 from routes.engine.local_live import LocalLiveState
 from routes.engine.tables.keys import KEPT, KEPT_MONEY, REQUESTS, RING, TOKENS, Permit
 from routes.engine.tables.layout import Layout
@@ -274,11 +274,14 @@ def test_windows_begin_where_the_calendar_says(window: Any, day: tuple[int, int,
 
 
 @given(st.floats(0, 4e9))
-def test_the_number_of_a_window_changes_where_it_begins(wall: float) -> None:
+def test_the_number_of_a_window_changes_where_it_begins_and_where_it_ends(wall: float) -> None:
     for place, window in enumerate(("day", "week", "month")):
         start = begins(window, wall)  # type: ignore[arg-type]
         assert numbers(start)[place] == numbers(wall)[place] == numbers(start - 1)[place] + 1
         assert datetime.fromtimestamp(start, UTC).time().isoformat() == "00:00:00"
+        end = ends(window, wall)  # type: ignore[arg-type]
+        assert begins(window, end) == end  # type: ignore[arg-type]
+        assert numbers(end)[place] == numbers(wall)[place] + 1
 
 
 # -- money spent before ----------------------------------------------------------------------------------------

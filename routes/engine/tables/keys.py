@@ -23,6 +23,7 @@ from routes.engine.limits import (
     MINUTE,
     MONEY_STEPS,
     MONEY_WINDOWS,
+    UNUSED,
     Crossing,
     Exceeded,
     KeyUsage,
@@ -403,7 +404,7 @@ class Keys:
     def usage(self, key_id: str, now: float, wall: float) -> KeyUsage:
         record = self.find(key_id)
         if record is None:
-            return KeyUsage(0, 0, 0, (0, 0, 0))
+            return UNUSED
         with record.guard:
             record.advance(now)
             if record.cells[BUDGETED]:
