@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from routes import live, ports
-from routes.engine.limits import begins
+from routes.engine.limits import UNUSED, KeyLimits, begins
 from routes.engine.local_live import LocalLiveState
 from routes.models import AccessKey, Provider
 from routing_project.env import get_env
@@ -38,10 +38,23 @@ def tell_admin_states(state: LiveState, now: float) -> None:
     state.set_admin_states(states, now, time.time())
 
 
-def key_usage(key_id: str) -> KeyUsage:
-    """What an access key with limits uses now. No query; zeros where no gateway has ever run."""
-    state = live.current() if get_env().live_path.exists() else LocalLiveState()
-    return state.key_usage(key_id, time.monotonic(), time.time())
+def key_usage(key_id: str) -> KeyUsage | None:
+    """What an access key with limits uses now. No query; zeros where no gateway has ever run; None where this process
+    could not open the host's state, so that nobody takes its own empty one for the truth."""
+    if not get_env().live_path.exists():
+        return UNUSED
+    state = live.current()
+    return state.key_usage(key_id, time.monotonic(), time.time()) if isinstance(state, live.SharedLiveState) else None
+
+
+def usage_of(key: AccessKey) -> KeyUsage | None:
+    """The same of a key as it is configured: what nobody counts for want of a limit is zero, also where a record of
+    earlier limits is left."""
+    limits = KeyLimits.from_document(key.limits)
+    if limits is None:
+        return UNUSED
+    usage = key_usage(str(key.pk))
+    return usage if usage is None or any(limits.money) else usage._replace(money=UNUSED.money)
 
 
 def seed_spent() -> int:

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
 
-from routes import actions, draft
+from routes import actions, draft, host
 from routes.api.auth import actor_of
 from routes.api.resources import ByName, ResourceViewSet, meta
 from routes.api.schema import describes
+from routes.engine.limits import MONEY_WINDOWS
 from routes.models import AccessKey, Profile, Provider
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from rest_framework.request import Request
+
+    from routes.engine.limits import KeyUsage
 
 
 @extend_schema_view(**describes("Provider", "provider"))
@@ -89,12 +92,20 @@ class AccessKeyViewSet(ResourceViewSet):
     key_field = "name"
     pagination_class = ByName
     read_only = ResourceViewSet.read_only | {"prefix", "last4"}
+    moving = frozenset({"usage"})
 
     def rows(self) -> QuerySet[AccessKey]:
         return AccessKey.objects.all()
 
     def represent(self, row: AccessKey) -> dict[str, Any]:
-        return {**meta(row), **draft.key_tree(row), "prefix": row.prefix, "last4": row.last4}
+        usage = host.usage_of(row)
+        return {
+            **meta(row),
+            **draft.key_tree(row),
+            "prefix": row.prefix,
+            "last4": row.last4,
+            "usage": None if usage is None else usage_tree(usage),
+        }
 
     def perform_create(self, data: dict[str, Any], request: Request) -> tuple[AccessKey, dict[str, Any]]:
         created = actions.create_access_key(data, actor=actor_of(request))
@@ -107,3 +118,13 @@ class AccessKeyViewSet(ResourceViewSet):
 
     def perform_delete(self, row: AccessKey, version: int | None, request: Request) -> None:
         actions.revoke_access_key(row, actor=actor_of(request), version=version)
+
+
+def usage_tree(usage: KeyUsage) -> dict[str, Any]:
+    """What a key uses now, with money in dollars."""
+    return {
+        "requests_last_minute": usage.requests,
+        "tokens_last_minute": usage.tokens,
+        "in_flight": usage.in_flight,
+        **{f"usd_{window}": spent / 1e6 for window, spent in zip(MONEY_WINDOWS, usage.money, strict=True)},
+    }

@@ -85,10 +85,12 @@ def meta(row: Versioned) -> dict[str, Any]:
     }
 
 
-def changes_of(request: Request, current: Mapping[str, Any], read_only: frozenset[str]) -> dict[str, Any]:
+def changes_of(
+    request: Request, current: Mapping[str, Any], read_only: frozenset[str], moving: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """The body of a PATCH. What was read may be sent back whole: read-only fields are taken when they say what is
-    so already, and refused otherwise."""
-    data = body_of(request)
+    so already, and refused otherwise; ``moving`` ones, which are others by the time they come back, are left out."""
+    data = {name: value for name, value in body_of(request).items() if name not in moving}
     if errors := [(name, "is read-only") for name in data if name in read_only and data[name] != current[name]]:
         raise Invalid.from_errors(errors)
     return {name: value for name, value in data.items() if name not in read_only}
@@ -103,6 +105,7 @@ class ResourceViewSet(ViewSet):
     noun: ClassVar[str]
     key_field: ClassVar[str] = "slug"
     read_only: ClassVar[frozenset[str]] = frozenset({"id", "version", "created_at", "updated_at"})
+    moving: ClassVar[frozenset[str]] = frozenset()
 
     # -- hooks ------------------------------------------------------------------------------------
     def rows(self) -> QuerySet[Any]:
@@ -139,7 +142,7 @@ class ResourceViewSet(ViewSet):
     def partial_update(self, request: Request, pk: str) -> Response:
         row = self.find(pk)
         version = expected_version(request, row, f"{self.noun} {row}")
-        changes = changes_of(request, self.represent(row), self.read_only)
+        changes = changes_of(request, self.represent(row), self.read_only, self.moving)
         row = self.perform_update(row, changes, version, request)
         return Response(self.represent(row), headers=etag(row))
 

@@ -53,6 +53,14 @@ ADMIN_STATE = {
     "reason": TEXT,
     "by": TEXT,
 }
+USAGE = {
+    "requests_last_minute": {**NUMBER, "description": "That were let in."},
+    "tokens_last_minute": {**NUMBER, "description": "Used, and reserved by requests under way."},
+    "in_flight": {**NUMBER, "description": "Requests under way."},
+    "usd_day": {"type": "number", "description": "USD spent since 00:00 UTC."},
+    "usd_week": {"type": "number", "description": "USD spent since Monday, 00:00 UTC."},
+    "usd_month": {"type": "number", "description": "USD spent since the 1st, 00:00 UTC."},
+}
 #: Fields that an answer has beside the document's.
 EXTRA: dict[str, dict[str, Any]] = {
     "Provider": {
@@ -71,7 +79,31 @@ EXTRA: dict[str, dict[str, Any]] = {
             "description": "Null when that was not in the last 24 hours.",
         },
     },
-    "AccessKey": {"prefix": {**TEXT, "readOnly": True}, "last4": {**TEXT, "readOnly": True}},
+    "AccessKey": {
+        "prefix": {**TEXT, "readOnly": True},
+        "last4": {**TEXT, "readOnly": True},
+        "usage": {
+            "type": ["object", "null"],
+            "readOnly": True,
+            "description": (
+                "What the key has used, as this host counts it, with what other hosts on the same Redis have told it. "
+                "Only keys with a limit are counted, and money only of keys with a budget; all else is 0. Null when "
+                "the live state of the host cannot be read."
+            ),
+            "required": list(USAGE),
+            "properties": USAGE,
+            "examples": [
+                {
+                    "requests_last_minute": 12,
+                    "tokens_last_minute": 8100,
+                    "in_flight": 3,
+                    "usd_day": 1.2,
+                    "usd_week": 6.85,
+                    "usd_month": 20.031,
+                }
+            ],
+        },
+    },
     "Policy": {},
     "Prices": {},
 }

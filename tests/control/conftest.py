@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connections
 
+from routes import live
 from routes.actions import Actor
+from routes.live import SharedLiveState
 from routes.scopes import effective
 from routing_project.env import Env, get_env
 
@@ -23,6 +26,24 @@ def env(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Env]:
     get_env.cache_clear()
     yield get_env()
     get_env.cache_clear()
+
+
+@pytest.fixture
+def gateway(env: Env) -> Iterator[SharedLiveState]:
+    """The host's live state as a gateway has it."""
+    with host_state(env.live_path) as state:
+        yield state
+
+
+@contextmanager
+def host_state(path: Path) -> Iterator[SharedLiveState]:
+    """A gateway's hold on the host's live state; the console's own view of it is made anew, and closed in the end."""
+    live._opened = None
+    with closing(SharedLiveState(path, "gateway")) as state:
+        yield state
+    opened, live._opened = live._opened, None
+    if opened is not None and isinstance(opened[1], SharedLiveState):
+        opened[1].close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,9 +11,8 @@ import pytest
 from django.core.checks import run_checks
 from django.utils import timezone
 
-from routes import actions, host, live, tasks
+from routes import actions, host, tasks
 from routes.engine.limits import KeyLimits, KeyUsage
-from routes.live import SharedLiveState
 from routes.models import AccessKey, Profile, Provider
 from routes.pricing import builtin_prices
 from routing_project.celery import SCHEDULE
@@ -23,9 +21,8 @@ from tests.control.samples import document, provider
 from tests.history import rows, samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from routes.actions import Actor
+    from routes.live import SharedLiveState
     from routing_project.env import Env
 
 pytestmark = pytest.mark.django_db
@@ -87,19 +84,6 @@ def test_the_reconciling_task_is_scheduled_under_its_name_and_writes_what_is_mis
     assert env.revision_path.exists()
     assert env.overlay_path.exists()
     assert Provider.objects.get().admin_state == "active"
-
-
-@pytest.fixture
-def gateway(env: Env) -> Iterator[SharedLiveState]:
-    """The host's live state as a gateway has it; the console's own view of it is made anew."""
-    live._opened = None
-    with closing(SharedLiveState(env.live_path, "gateway")) as state:
-        yield state
-    if live._opened is not None:
-        opened = live._opened[1]
-        assert isinstance(opened, SharedLiveState)
-        opened.close()
-        live._opened = None
 
 
 def test_a_live_state_that_is_new_learns_from_history_what_budgets_have_spent(

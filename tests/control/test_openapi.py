@@ -87,6 +87,7 @@ def test_real_answers_are_what_the_schema_says(schema: dict[str, Any], monkeypat
         ("delete", "/affinity/", "", None),
         ("get", "/access-keys/", "", None),
         ("post", "/access-keys/", "", {"name": "new"}),
+        ("get", "/access-keys/{id}/", "new", None),
         ("get", "/policy/", "", None),
         ("get", "/prices/", "", None),
         ("get", "/revisions/", "", None),
