@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -12,7 +13,7 @@ from django.urls import path
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_POST
 
-from routes import draft
+from routes import draft, host
 from routes.actions import access_keys as actions
 from routes.actions.errors import ActionError, StaleVersion
 from routes.admin.base import ADMIN, ConsoleModelAdmin, demand, tell_refusal
@@ -20,6 +21,7 @@ from routes.admin.conflict import conflict_page
 from routes.admin.forms.access_key import AccessKeyForm, initial_of
 from routes.admin.profiles import is_published
 from routes.admin.snippets import Snippets, example_model, snippets
+from routes.admin.usage import Used, used
 from routes.models import AccessKey, Profile
 
 if TYPE_CHECKING:
@@ -42,8 +44,11 @@ LIMIT_WORDS = {
 
 
 class Row(NamedTuple):
+    """``used`` tells the limits too; it is None when there are none, or nobody knows."""
+
     key: AccessKey
     limits: list[str]
+    used: Used | None
 
 
 @admin.register(AccessKey)
@@ -57,7 +62,7 @@ class AccessKeyAdmin(ConsoleModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        rows = [Row(key, limit_words(draft.limits_of(key))) for key in AccessKey.objects.order_by("name")]
+        rows = [Row(key, limit_words(draft.limits_of(key)), used_by(key)) for key in AccessKey.objects.order_by("name")]
         return self.page(request, "routes/accesskey_list.html", "Access keys", rows=rows)
 
     def add_view(
@@ -128,6 +133,8 @@ class AccessKeyAdmin(ConsoleModelAdmin):
             key.name if key else "Create access key",
             form=form,
             key=key,
+            limited=limited,
+            used=used_by(key) if key else None,
             open_groups={
                 "restrictions": restricted or bool(wrong.intersection(form.restrictions)),
                 "limits": limited or any(name.startswith("limits.") for name in wrong),
@@ -173,6 +180,12 @@ class AccessKeyAdmin(ConsoleModelAdmin):
             list_url=self.url("changelist"),
             list_word="Access keys",
         )
+
+
+def used_by(key: AccessKey) -> Used | None:
+    """What the key has used of its limits; None when it has none, or the host's live state cannot be read."""
+    usage = host.usage_of(key)
+    return None if usage is None else used(key.limits, usage, time.time())
 
 
 def limit_words(limits: Mapping[str, float]) -> list[str]:

@@ -83,7 +83,7 @@ def test_limits_and_windows_are_typed_in_on_a_narrow_screen_and_shown_again(stac
     assert page.input_value('[name="limits.usd_month"]') == "2500.5"
     assert page.is_visible('[name="limits.rpm"]')
     page = desk.go("/admin/routes/accesskey/")
-    assert "100\u202f000 requests/min" in page.inner_text('td[data-label="Limits"]')
+    assert "0 of 100\u202f000 requests in the last minute" in page.inner_text('td[data-label="Limits"]')
     page = desk.go("/admin/routes/provider/")
     page.click("tbody >> text=Alpha")
     page.click("text=Add a window")

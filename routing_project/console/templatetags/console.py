@@ -62,6 +62,7 @@ LOOKS: dict[str, Look] = {
     "key_active": Look("ok", "circle-check", "Active"),
     "key_revoked": Look("quiet", "ban", "Revoked"),
     "key_expired": Look("warn", "clock", "Expired"),
+    "budget_spent": Look("bad", "ban", "Budget used up"),
     # smart rule
     "rule_on": Look("ok", "circle-check", "On"),
     "rule_off": Look("quiet", "circle-off", "Off"),
