@@ -116,7 +116,9 @@ def test_an_endless_answer_leaves_the_memory_flat_while_it_is_read_and_ends_when
     connection = lab.open({**CHAT, "stream": stream})
     size = 0
     while size < 48 * MB:
-        size += len(connection.recv(MB))
+        piece = connection.recv(MB)
+        assert piece
+        size += len(piece)
     grown = resident_mb(lab.gateway) - before
     connection.close()
 
