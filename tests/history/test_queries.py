@@ -147,7 +147,7 @@ def test_what_a_key_has_spent_is_the_sum_of_its_own_costs_since_then(alias: str)
 
 
 def test_what_a_key_has_spent_is_answered_by_its_index(alias: str) -> None:
-    """Other keys' requests are not looked at, nor any row of the table itself."""
+    """Other keys' requests are not looked at, nor any row of the table itself (on PostgreSQL once it is vacuumed)."""
     keys = [UUID(int=number) for number in range(1, 51)]
     rows.store(
         *(samples.finished(at(NOON + minutes(n), n), key_id=keys[n % 50].bytes, cost_micro_usd=1) for n in range(2000)),
