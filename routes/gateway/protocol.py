@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEADER_BYTES: Final = 64 * 1024
+#: What waits for a client to take it before whoever writes has to wait too.
+WRITE_BUFFER_BYTES: Final = 32 * 1024
 HEADER_TIMEOUT: Final = 10.0
 BODY_TIMEOUT: Final = 30.0
 #: How long bytes of a refused body are read and thrown away, so that the client gets to read the answer.
@@ -64,6 +66,7 @@ class GatewayProtocol(HttpToolsProtocol):
     # -- connection ------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         # A connection that never sends anything must not stay either.
         self._become_idle()
 

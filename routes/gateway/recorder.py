@@ -210,7 +210,7 @@ class Recorder:
         if place is not None:
             headers += (
                 (b"x-route-provider", place.target.provider.slug.encode()),
-                (b"x-route-model", header_value(place.model)),
+                *(((b"x-route-model", header_value(place.model)),) if place.model else ()),
                 (b"x-route-attempts", b"%d" % len(exchange.attempts)),
             )
         decision = exchange.decision

@@ -93,7 +93,7 @@ class Relay:
         """Check a successful answer and relay it. Raises UpstreamError only before the client got anything."""
         exchange, reply, trial, outgoing = self.exchange, self.reply, self.trial, self.outgoing
         if not self._is_document():
-            held = await reply.read()  # without a first byte another target may still do better
+            held = [await reply.read()]  # without a first byte another target may still do better
             trial.commit()
             await self._deliver_unread(held, "routed", None, "")
             return
@@ -103,7 +103,9 @@ class Relay:
         if not whole:
             trial.commit(answer_id=openai.long_answer_id(body) if exchange.operation == "responses" else "")
             self.tail = b"" if outgoing.wire == "openai" else None
-            await self._deliver_unread(body, "routed", None, "")
+            held = [body]
+            del body
+            await self._deliver_unread(held, "routed", None, "")
             return
         body = unpacked(reply, body)
         try:
@@ -142,7 +144,7 @@ class Relay:
         status = "routed" if self.reply.status < 500 else "failed"
         body = None if not whole or self.exchange.answers == "anything" else self._plain(held)
         if body is None:
-            await self._deliver_unread(held, status, error_class, message)
+            await self._deliver_unread([held], status, error_class, message)
             return
         self.reply.release()
         self.trial.close("neutral", error_class, message, self.reply.received)
@@ -189,8 +191,9 @@ class Relay:
             fields = [(renamed.get(name, name), value) for name, value in fields]
         return fields
 
-    async def _deliver_unread(self, held: bytes, status: str, error_class: str | None, message: str) -> None:
-        """Send what is held and pass on the rest as it comes, packed or not."""
+    async def _deliver_unread(self, held: list[bytes], status: str, error_class: str | None, message: str) -> None:
+        """Send what is held and pass on the rest as it comes, packed or not. ``held`` is taken out of its list, so that
+        nobody keeps megabytes for as long as the answer runs."""
         state, reply, watch, exchange = self.state, self.reply, self.watch, self.exchange
         fields = self._fields()
         if (packing := reply.header(b"content-encoding")) is not None:
@@ -200,7 +203,7 @@ class Relay:
             fields.append((b"content-length", b"%d" % declared))
         fields += state.recorder.route_headers(exchange)
         watch.ceiling = after(state.clock(), self.timeouts.stream_max)
-        piece = held
+        piece = held.pop()
         try:
             await self.send({"type": "http.response.start", "status": reply.status, "headers": fields})
             while piece:

@@ -17,7 +17,7 @@ import asyncio
 import errno
 import functools
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -45,8 +45,14 @@ MAX_ENDPOINTS: Final = 4096
 KEEP_ALIVE_SECONDS: Final = 4.0
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 256
+#: What one read of an upstream's socket brings at most. uvloop would take 256 KB at once by itself.
+READ_BYTES: Final = 32 * 1024
 #: Reading from the upstream pauses when twice this is waiting for the client.
-READ_BUFFER_BYTES: Final = 64 * 1024
+READ_BUFFER_BYTES: Final = 8 * 1024
+#: Bodies above this are written apart from their head.
+LARGE_BODY: Final = 64 * 1024
+#: How often connections are looked for that have been idle for too long.
+TIDY_SECONDS: Final = 0.5
 
 _NO_LIMIT: Final = ClientTimeout(total=None)
 _NO_HEADERS: Final[frozenset[bytes]] = frozenset()
@@ -84,6 +90,10 @@ class _Protocol(ResponseHandler):
     folded = False
     _head: bytes | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        cast("asyncio.Transport", transport).set_protocol(_SmallReads(self))
+
     def begin(self, method: str) -> None:
         """A request is about to be written."""
         self.heard = self.folded = False
@@ -118,6 +128,28 @@ class _Protocol(ResponseHandler):
                 self.transport.abort()
         if head.find(b"\n ", 0, end) >= 0 or head.find(b"\n\t", 0, end) >= 0:
             self.folded = True
+
+
+#: What every upstream socket is read into; its content is taken before anything else can run.
+_buffer = memoryview(bytearray(READ_BYTES))
+
+
+class _SmallReads(asyncio.BufferedProtocol):
+    """Stands between a transport and its protocol, so that no read brings more than ``READ_BYTES``: together with the
+    pauses in reading that bounds what waits for a client."""
+
+    def __init__(self, inner: _Protocol) -> None:
+        self._inner = inner
+        self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
+        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._inner.data_received(bytes(_buffer[:nbytes]))
 
 
 class Reply:
@@ -261,14 +293,24 @@ class _Pool:
     """Connections that were checked against one set of networks. Providers that may reach different networks must
     not share any: a name can lead to an address one of them may not use."""
 
-    __slots__ = ("fresh", "kept")
+    __slots__ = ("_timer", "fresh", "kept")
 
     def __init__(self, allowed: frozenset[str]) -> None:
         make_socket = guard.socket_factory(allowed)
         self.kept = _connector(make_socket, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self.fresh = _connector(make_socket, force_close=True)
+        self._timer = self._soon()
+
+    def _soon(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(TIDY_SECONDS, self._tidy)
+
+    def _tidy(self) -> None:
+        """By itself the connector looks as seldom as connections live, so that some live twice as long."""
+        self.kept._cleanup()
+        self._timer = self._soon()
 
     async def close(self) -> None:
+        self._timer.cancel()
         await self.kept.close()
         await self.fresh.close()
 
@@ -383,7 +425,7 @@ async def _ask(connection: Connection, method: str, head: bytes, body: bytes, *,
         protocol.begin(method)
         protocol.used = True
         # Two writes of a large request cost less than copying it into one.
-        if len(body) > READ_BUFFER_BYTES:
+        if len(body) > LARGE_BODY:
             transport.write(head)
             transport.write(body)
         else:

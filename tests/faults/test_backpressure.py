@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-#: What one stream may hold: three reads of the event loop, each up to 256 KB (at the client's socket, on its way there,
-#: and in the reader, which then pauses), and the simulated provider's own write buffer.
-HELD_BYTES = 3 * 256 * 1024
+#: What one stream may hold, at the client's socket, on its way there and in the reader, and beside it the simulated
+#: provider's own write buffer.
+HELD_BYTES = 256 * 1024
 SIMULATOR_BYTES = 128 * 1024
 
 

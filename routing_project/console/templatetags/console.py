@@ -192,6 +192,12 @@ def fact_value(value: object) -> str:
 
 
 @register.filter
+def metric_word(name: str) -> str:
+    """``bytes_to_client`` as people write it. Callers may name their own metrics, so any name is one."""
+    return name.replace("_", " ").capitalize()
+
+
+@register.filter
 def plain_number(value: float | None) -> str:
     """70.0 is 70."""
     return DASH if value is None else f"{value:g}"
