@@ -24,8 +24,8 @@ test: lint ## the whole suite with its own PostgreSQL and Redis, after every sta
 	$(PY) -m pytest -n 2 -m "not slow and not browser"
 	$(PY) -m pytest -m "slow or browser"
 
-test-fast: $(VENV)/.dev ## the suite without slow and browser tests
-	$(PY) -m pytest -n 2 -m "not slow and not browser"
+test-fast: $(VENV)/.dev ## the suite without slow, thorough and browser tests
+	$(PY) -m pytest -n 2 -m "not slow and not thorough and not browser"
 
 test-faults: $(VENV)/.dev ## the fault suite: every way providers, clients and processes fail, one test for each
 	$(PY) -m pytest -m faults

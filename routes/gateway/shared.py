@@ -1,6 +1,6 @@
 """Keeps the process's revision and overlay current: the files in the data folder, and Redis beside them.
 
-Files are polled (a ``stat`` each half second), Redis tells at once; whichever is newer of the same installation is
+Files are polled (two ``stat`` ten times a second), Redis tells at once; whichever is newer of the same installation is
 used. Reading, opening and compiling happen in a thread; the loop only swaps one reference. What is broken is
 logged and ignored, the old one keeps serving. No request ever waits for anything here.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from routes.gateway.state import GatewayState
 
-POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.1
 CHANNEL: Final = "signalbox:config"
 REVISION_KEY: Final = "signalbox:revision"
 OVERLAY_KEY: Final = "signalbox:overlay"

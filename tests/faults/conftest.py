@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,3 +22,12 @@ def _lasting_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
     gateways.start()
     yield gateways
     gateways.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of the fault suite is left out of ``make test-fast``."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.thorough)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 #: Part of `make test-faults`.
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.thorough]
 
 
 @pytest.mark.parametrize("stream", [False, True])

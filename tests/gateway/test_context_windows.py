@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.documents import document, profile, provider, target
 from tests.gateway.lab import CHAT, MODEL, feed_retry_budget
 
 if TYPE_CHECKING:
     from tests.gateway.lab import Lab, Provider
+
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
 
 TOO_LONG = "context_length"
 

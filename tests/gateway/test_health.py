@@ -6,6 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.documents import document, provider
 from tests.gateways import Gateways, wait_until
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.simulators import Simulator
+
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
 
 
 def test_health_counts_providers_by_what_traffic_has_shown(gateway: Gateways, simulator: Simulator) -> None:

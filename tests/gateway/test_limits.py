@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.simulators import Simulator
 
 #: Processes to talk to, and client libraries.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 _numbers = itertools.count(1)
 #: A dollar a token of output: what was spent is what was said.

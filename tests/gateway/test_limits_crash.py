@@ -18,6 +18,9 @@ from routes.gateway.state import Config, GatewaySettings, GatewayState
 from tests.documents import access_key, overlay, profile, provider, snapshot, target
 from tests.gateways import KEY
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 
 class Failing:
     """Has no room for anything."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.gateways import Gateways
     from tests.simulators import Simulator
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 MODEL = "gpt-4o"
 LIMITED = "sbx_" + "limited1" * 5
 REQUESTS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.simulators import ProviderHandle
 
 #: Part of `make test-faults`.
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.thorough]
 
 PAIRS = 100
 

@@ -17,6 +17,9 @@ from routes.gateway.exchange import Exchange
 from routes.gateway.limits import WAITING_PER_SEAT, Admission, Queues
 from tests.documents import profile, provider, snapshot, target
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 PROFILE = snapshot([provider("a")], [profile("default", [target("a")])]).profiles["default"]
 
 

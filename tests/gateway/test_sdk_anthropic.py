@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.gateway.lab import Lab
 
 #: The whole client library, and processes to talk to.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: The whole client library, and processes to talk to.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 ASK: Any = {"model": MODEL, "max_tokens": 2048, "messages": HELLO}
 TOOL: Any = {

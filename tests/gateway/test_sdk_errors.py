@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: The whole client library, and processes to talk to.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 SDKS: dict[str, Any] = {"openai": openai, "anthropic": anthropic}
 #: Of the SDKs' own default, so that they would try three times.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The whole client library, and processes to talk to.
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     # Variations and translations: the SDK still has them, and so do we.
     pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning"),
 ]

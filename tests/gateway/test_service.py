@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.gateways import Answer, Gateways
     from tests.simulators import Simulator
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND")
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 

@@ -16,6 +16,9 @@ from routes.gateway.socket_relay import MAX_MESSAGE_BYTES, Ending, Tunnel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 SOON = 0.1
 
 

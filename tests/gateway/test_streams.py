@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.gateway.lab import Lab, Provider
 
 #: Part of `make test-faults`.
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.thorough]
 
 RESPONSES = {"model": "gpt-4o", "input": "hello"}
 #: wire and operation -> (path, request, the event that ends a stream)

@@ -14,6 +14,9 @@ from routes.gateway.wire.reading import InvalidAnswer
 from routes.gateway.wire.translate import Translation, translation, usage
 from tests.conversations import CONVERSATIONS, completion, expected_answer, message, upstream_answer
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 BY_NAME = {conversation.name: conversation for conversation in CONVERSATIONS}
 
 

@@ -30,6 +30,9 @@ from tests.conversations import (
     openai_kwargs,
 )
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 BY_NAME = {conversation.name: conversation for conversation in CONVERSATIONS}
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

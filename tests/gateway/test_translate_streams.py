@@ -30,6 +30,9 @@ from tests.conversations import (
     upstream_events,
 )
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 _RAW_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 BY_NAME = {conversation.name: conversation for conversation in CONVERSATIONS}
 USAGE = b'{"stream":true,"stream_options":{"include_usage":true}}'

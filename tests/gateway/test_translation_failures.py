@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.pair import HELLO, MODEL, UPSTREAM_MODEL, WIRES, Pair, other
 
 #: The whole client library, and processes to talk to.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 SDKS: dict[str, Any] = {"openai": openai, "anthropic": anthropic}
 

@@ -38,7 +38,8 @@ FEW = frozenset({"thinking between tools", "an answer by a schema, from the cach
 
 def with_names(conversations: tuple[Conversation, ...]) -> list[Any]:
     return [
-        pytest.param(each, id=each.name, marks=() if each.name in FEW else pytest.mark.slow) for each in conversations
+        pytest.param(each, id=each.name, marks=() if each.name in FEW else pytest.mark.thorough)
+        for each in conversations
     ]
 
 
@@ -117,7 +118,7 @@ def test_no_field_is_lost_either_way(
     assert [(attempt.provider, attempt.error_class) for attempt in row.attempts] == [(upstream, None)]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("upstream", WIRES)
 @pytest.mark.parametrize("client", WIRES)
 async def test_the_asynchronous_clients_read_the_same_from_streams(pair: Pair, client: str, upstream: str) -> None:
@@ -217,7 +218,7 @@ def go_round(pair: Pair, client: str, first: str, second: str, *, stream: bool) 
     pair.messages(second).messages.create(**{**kwargs, "messages": [*kwargs["messages"], *turns]})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("second", WIRES)
 @pytest.mark.parametrize("first", WIRES)
@@ -250,7 +251,7 @@ class Place(BaseModel):
     city: str
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("upstream", WIRES)
 @pytest.mark.parametrize("client", WIRES)
 def test_a_structured_answer_parses_into_the_callers_class(pair: Pair, client: str, upstream: str) -> None:
@@ -273,7 +274,7 @@ def test_a_structured_answer_parses_into_the_callers_class(pair: Pair, client: s
         assert asked(upstream, {"tools": [], **request.json()})["schema"]["required"] == ["city"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("upstream", WIRES)
 def test_a_tool_made_of_a_class_is_called_with_its_arguments(pair: Pair, upstream: str) -> None:
     call = Call("call_1", "Place", {"city": "Ulm"})

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tests.gateway.lab import Lab
     from tests.gateways import Answer
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 LIMITED = "sbx_" + "limited0" * 5
 TYPE = "multipart/form-data; boundary=Bound"
 #: Everything that a careless reader would take for the end of a file.

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tests.gateway.lab import Lab
     from tests.gateways import Answer
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 COUNTED = "sbx_" + "counted0" * 5
 CALLED = "sbx_" + "called00" * 5
 ASKING = {"stream_options": {"include_usage": True}}

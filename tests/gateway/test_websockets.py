@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tests.gateways import Gateways
     from tests.simulators import Simulator
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 __all__ = ["certificate"]
 
 REALTIME = "/v1/realtime?model=gpt-4o"

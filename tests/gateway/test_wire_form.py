@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from routes.gateway.wire import form
 from routes.gateway.wire.form import FormError
 
+#: Many of a kind.
+pytestmark = pytest.mark.thorough
+
 names = st.sampled_from(["file", "image", "image[]", "prompt", "mask", "n", "modell", "Model", "filename", "ö"])
 #: Pieces of which files are made: all that looks like a boundary and is none.
 pieces = st.one_of(
