@@ -163,7 +163,7 @@ class StreamRelay(Relay):
         return b"".join(out), None
 
     def _sort_translated(self, events: list[bytes], translation: StreamTranslation) -> tuple[bytes, Kind | None]:
-        """The same in the client's format. What ends the stream badly is told by our own error event."""
+        """The same in the client's format."""
         out: list[bytes] = []
         for event in events:
             if event.__class__ is sse.Fragment:
@@ -172,15 +172,14 @@ class StreamRelay(Relay):
             if kind is _MALFORMED:
                 self.dropped += 1
                 continue
-            if kind is Kind.ERROR:
-                return b"".join(out), kind
             try:
                 out.append(translation.feed(event))
                 if kind is _END:
                     out.append(translation.finish())
-                    return b"".join(out), kind
             except InvalidAnswer as error:
                 raise UpstreamError("invalid_response", str(error)) from None
+            if kind is _END or kind is Kind.ERROR:
+                return b"".join(out), kind
             if kind is _CONTENT:
                 self.content = True
         return b"".join(out), None
@@ -228,11 +227,8 @@ class StreamRelay(Relay):
             if good:
                 raise UpstreamError("invalid_response", "the stream ended without content")
             raise UpstreamError("error_in_200", reader.error)
-        if self.translation is not None and not good:
-            refusal = AllTargetsFailed(reader.error or "the upstream's answer failed", code="error_in_200")
-            data += formats.error_event(self.exchange, refusal)
-        # An upstream's error event is in the client's own format already; nothing may follow it, above all no
-        # terminator.
+        # An upstream's error event is in the client's own format, or was translated into it; nothing may follow it,
+        # above all no terminator.
         await self._finish(data, "error_in_200" if reader.error or not good else None, reader.error)
         return good
 

@@ -267,12 +267,6 @@ def test_an_error_in_the_stream_is_one_to_the_other_sdk() -> None:
     assert chat.finish() == said.finish() == b""  # no terminator: nobody may take it for a success
 
 
-def test_an_error_of_ours_is_one_to_the_sdk() -> None:
-    assert documents(chat_stream().error("cut off"))[0][1]["error"]["message"] == "cut off"
-    name, data = documents(messages_stream().error("cut off"))[0]
-    assert (name, data["type"], data["error"]["message"]) == ("error", "error", "cut off")
-
-
 @pytest.mark.parametrize("event", [b": keep-alive\n\n", typed("ping"), b'event: ping\r\ndata: {"type":"ping"}\r\n\r\n'])
 def test_a_sign_of_life_is_one_in_the_other_format(event: bytes) -> None:
     assert chat_stream().feed(event) == b": ping\n\n"

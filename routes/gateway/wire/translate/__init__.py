@@ -36,10 +36,6 @@ class StreamTranslation(Protocol):
         """What a stream that ended well still lacks; b"" when nothing does."""
         ...
 
-    def error(self, message: str) -> bytes:
-        """An event with which the client's SDK raises."""
-        ...
-
 
 class Translation(Protocol):
     """``resource`` follows the upstream's base URL, ``operation`` is what its answers are read as;

@@ -133,10 +133,6 @@ class ChatStream:
         self._finished = self._ended = True
         return b"".join(pieces)
 
-    def error(self, message: str) -> bytes:
-        self._ended = True
-        return failures.event_to_openai(_encode({"error": {"type": "api_error", "message": message}}))
-
     # -- chunks ------------------------------------------------------------------------------------------------
     def _open(self, ident: str, model: str, tier: str | None = None) -> None:
         base: Json = {

@@ -158,10 +158,6 @@ class MessagesStream:
         pieces.append(_event("message_stop"))
         return b"".join(pieces)
 
-    def error(self, message: str) -> bytes:
-        self._ended = True
-        return failures.event_to_anthropic(_encode({"error": {"message": message}}))
-
     def _start(self, chunk: _Chunk, pieces: list[bytes]) -> None:
         self._started = True
         self._id = chunk.id or ""
