@@ -198,7 +198,9 @@ class Route:
             if failure.error_class == "timeout_total":
                 raise failure from None
         problem = problems.recognise(body) if whole else problems.Problem(None, "")
-        ruling = retry.rule_on_status(reply.status, problem.cause, self.failover)
+        # What a service says of money or of filters is its own business.
+        cause = problem.cause if self.exchange.operation != SERVICE else None
+        ruling = retry.rule_on_status(reply.status, cause, self.failover)
         message = f"HTTP {reply.status}: {problem.message}" if problem.message else f"HTTP {reply.status}"
         message = self.redacted(message)
         if ruling.step is Step.SURFACE or (ruling.step is Step.LARGER and not self.needs_larger(trial.place)):

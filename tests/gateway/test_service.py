@@ -425,6 +425,17 @@ def test_a_post_that_failed_is_told_to_the_client_and_not_repeated_on_a_second_p
     assert [each["error_class"] for each in got.json()["error"]["attempts"]] == ["upstream_5xx"]
 
 
+def test_what_a_service_says_of_money_is_its_own_business(lab: Lab) -> None:
+    said = b'{"error": {"code": "insufficient_balance", "message": "insufficient balance"}}'
+    with scripted(*[answer(said, status="400 Bad Request")] * 3) as upstream:
+        lab.publish(service(lab, upstream))
+
+        got = [call(lab, "GET", "/transfers") for _ in range(3)]
+
+    # A provider of models that said so twice would rest for half an hour.
+    assert [(each.status, each.body) for each in got] == [(400, said)] * 3
+
+
 def test_errors_go_the_way_the_table_says(lab: Lab) -> None:
     first, second = service(lab), service(lab)
     lab.publish(first, second)
