@@ -95,6 +95,10 @@ class Traffic(NamedTuple):
         return self.failures / self.requests if self.requests else 0.0
 
 
+#: Of a WebSocket. How long it was open says nothing of how quick anybody was: it stays out of latency figures.
+SWITCHING_PROTOCOLS = 101
+
+
 class Minute(NamedTuple):
     at: int  # Unix seconds, start of the bucket
     requests: int
@@ -106,16 +110,17 @@ def _rows(span: TimeRange, alias: str) -> Any:
 
 
 def traffic(span: TimeRange, alias: str = DEFAULT_ALIAS) -> Traffic:
-    """The figures of a range. Percentiles are over requests that were answered by a provider."""
-    groups = _rows(span, alias).values_list("provider", "status", "recovered", "latency_ms").annotate(n=Count("id"))
+    """The figures of a range. Percentiles are over requests that were answered by a provider, without WebSockets."""
+    columns = ("provider", "status", "recovered", "latency_ms", "http_status")
+    groups = _rows(span, alias).values_list(*columns).annotate(n=Count("id"))
     latency = Distribution()
     providers: dict[str, int] = defaultdict(int)
     requests = failures = recovered = 0
-    for provider, status, was_recovered, latency_ms, count in groups:
+    for provider, status, was_recovered, latency_ms, http_status, count in groups:
         requests += count
         failures += count if status in FAILURES else 0
         recovered += count if was_recovered else 0
-        if status == RouteStatus.ROUTED:
+        if status == RouteStatus.ROUTED and http_status != SWITCHING_PROTOCOLS:
             latency.add(latency_ms, count)
         if provider:
             providers[provider] += count
@@ -248,6 +253,8 @@ def statistics(span: TimeRange, group_by: str | None = None, alias: str = DEFAUL
             group.add(entry)
     for column in ("latency_ms", "ttfb_ms"):
         timed = rows.exclude(status=RouteStatus.DECIDED).filter(**{f"{column}__isnull": False})
+        if column == "latency_ms":
+            timed = timed.exclude(http_status=SWITCHING_PROTOCOLS)
         for entry in timed.values(*keys, column).annotate(n=Count("id")):
             for group in (totals, groups[entry.get("key")]):
                 group.times[column].add(entry[column], entry["n"])

@@ -63,6 +63,19 @@ def test_traffic_adds_up(alias: str) -> None:
     assert sum(share.share for share in traffic.shares) == pytest.approx(1)
 
 
+def test_how_long_websockets_were_open_is_no_latency(alias: str) -> None:
+    a_busy_hour(alias)
+    before = queries.statistics(HOUR, None, alias)["totals"]
+    hours = samples.finished(at(NOON + minutes(40), 4000), http_status=101, latency_us=3_600_000_000)
+    rows.store(hours, alias=alias)
+
+    after = queries.statistics(HOUR, None, alias)["totals"]
+    traffic = queries.traffic(HOUR, alias)
+
+    assert (after["count"], after["latency_ms"]) == (before["count"] + 1, before["latency_ms"])
+    assert (traffic.requests, traffic.p50_ms, traffic.p95_ms) == (111, 50, 95)
+
+
 def test_nothing_is_not_an_error(alias: str) -> None:
     traffic = queries.traffic(HOUR, alias)
     assert traffic == (0, 0, 0, None, None, [])
