@@ -190,6 +190,9 @@ def render(refusal: Refusal, exchange: Exchange | None, wire: str = "openai") ->
         wire = exchange.wire
     body = document(wire, refusal, exchange.route_id if exchange is not None else None)
     headers: Headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if exchange is not None:
+        # Where the client's SDK looks for the name of a request.
+        headers.append((b"request-id" if wire == "anthropic" else b"x-request-id", exchange.route_id.encode()))
     if refusal.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(refusal.retry_after))))
     if should_not_retry(refusal):

@@ -173,6 +173,16 @@ def test_a_model_that_the_key_may_not_use_is_a_permission_denied_error(pair: Pai
 
 
 @pytest.mark.parametrize("wire", WIRES)
+def test_the_sdk_names_a_refused_request_by_its_route(pair: Pair, wire: str) -> None:
+    client = sdk_client(pair, wire, "nobody", max_retries=0)
+
+    with pytest.raises(SDKS[wire].NotFoundError) as caught:
+        create(client, wire)
+
+    assert caught.value.request_id == caught.value.response.headers["x-route-id"]
+
+
+@pytest.mark.parametrize("wire", WIRES)
 def test_an_unknown_profile_is_a_not_found_error(pair: Pair, wire: str) -> None:
     with pytest.raises(SDKS[wire].NotFoundError, match="no profile 'nowhere'"):
         pair.ask(wire, "nowhere", retries=RETRIES)
