@@ -95,7 +95,7 @@ def attempts_of(route: RouteHistory, kept: Sequence[RouteAttempt]) -> list[dict[
             "target": _id(route.endpoint_id),
             "endpoint": route.target_info.get("endpoint", ""),
             "http_status": http_status,
-            "error_class": None if route.status == RouteStatus.ROUTED else route.error_code,
+            "error_class": route.error_code,
             "message": "",
             "started_at": moment(route.created_at + timedelta(milliseconds=offset)),
             "ttfb_ms": ttfb_ms,
@@ -164,9 +164,9 @@ def _ending(route: RouteHistory) -> str:
     answer = f" with status {route.http_status}" if route.http_status is not None else ""
     match route.status:
         case RouteStatus.ROUTED:
-            extra = ", thanks to failover" if route.recovered else ""
             if route.http_status == SWITCHING_PROTOCOLS:
-                return f"The WebSocket ended{took}{extra}{said}."
+                return f"The WebSocket ended{took}{said}."
+            extra = ", thanks to failover" if route.recovered else ""
             return f"The client was answered{answer}{took}{extra}."
         case RouteStatus.FAILED:
             return f"The request failed{answer}{took}{said}."

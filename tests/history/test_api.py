@@ -280,6 +280,16 @@ def test_the_detail_tells_the_whole_story_of_a_request_that_failover_saved(get: 
     assert story.endswith("The client was answered with status 200 after 123 ms, thanks to failover.")
 
 
+def test_an_error_that_was_handed_on_is_named_by_its_only_attempt(get: Callable[..., Any]) -> None:
+    attempts = [samples.attempt(http_status=400, error_class="content_filter")]
+    record = samples.finished(now_id(), http_status=400, error_code="content_filter", attempts=attempts)
+    (route,) = rows.store(record)
+
+    (attempt,) = get(f"{LIST}{route}/")["attempts"]
+
+    assert (attempt["http_status"], attempt["error_class"]) == (400, "content_filter")
+
+
 def test_a_request_that_succeeded_at_once_shows_its_only_attempt(get: Callable[..., Any]) -> None:
     record = samples.finished(now_id())
     record.attempts[0].started_ms = milliseconds(record.id) + 2
