@@ -64,7 +64,7 @@ def station(gateway: Gateways, simulator: Simulator) -> Station:
     return Station(gateway, simulator)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_session_stays_and_requests_without_one_go_round(station: Station, stream: bool) -> None:
     slug, source = station.told(station.ask("one", stream=stream))
@@ -76,7 +76,7 @@ def test_a_session_stays_and_requests_without_one_go_round(station: Station, str
     assert max(asked) - min(asked) <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_session_sticks_over_two_processes(start_gateways: Callable[..., Gateways], simulator: Simulator) -> None:
     station = Station(start_gateways(2), simulator)
     slug, _ = station.told(station.ask())
@@ -84,7 +84,7 @@ def test_a_session_sticks_over_two_processes(start_gateways: Callable[..., Gatew
     assert len(station.gateway.writers()) == 2, "one process got all connections: nothing was shared"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_pin_that_failed_over_moves_to_the_target_that_answered(station: Station, stream: bool) -> None:
     first, _ = station.told(station.ask(stream=stream))
@@ -95,7 +95,7 @@ def test_a_pin_that_failed_over_moves_to_the_target_that_answered(station: Stati
     assert {station.told(station.ask(stream=stream)) for _ in range(4)} == {(second, "affinity")}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_answer_that_is_the_clients_own_error_pins_nothing(station: Station) -> None:
     for handle in station.providers.values():
         handle.fail("status", status=400)
@@ -106,7 +106,7 @@ def test_an_answer_that_is_the_clients_own_error_pins_nothing(station: Station) 
     assert station.told(station.ask())[1] == "affinity"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_stream_pins_at_its_first_content_and_a_cut_behind_it_changes_nothing(station: Station) -> None:
     for handle in station.providers.values():
         handle.behave(faults=[{"name": "cut_mid_stream", "after_events": 3}])
@@ -118,7 +118,7 @@ def test_a_stream_pins_at_its_first_content_and_a_cut_behind_it_changes_nothing(
     assert station.told(station.ask()) == (slug, "affinity")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_sessions_of_two_keys_rules_and_profiles_are_strangers(station: Station) -> None:
     gateway = station.gateway
     gateway.overlay(keys=[access_key(KEY, allow=["debug"]), access_key(OTHER_KEY, name="other", allow=["debug"])])
@@ -135,7 +135,7 @@ def test_sessions_of_two_keys_rules_and_profiles_are_strangers(station: Station)
     assert station.told(gateway.post("/v1/chat/completions", CHAT, **gold))[1] == "affinity"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_clients_without_a_session_are_told_apart_by_address_where_asked_for(station: Station) -> None:
     station.publish(affinity={"enabled": True, "client_ip": True})
     slug, source = station.told(station.ask(None))
@@ -146,7 +146,7 @@ def test_clients_without_a_session_are_told_apart_by_address_where_asked_for(sta
     assert station.told(station.ask(None)) == (slug, "affinity")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_honoured_and_missing_pins_are_counted(station: Station) -> None:
     for session in ("one", "one", "one", "two", None):
         station.ask(session)
@@ -171,7 +171,7 @@ def response_id(answer: Answer) -> str:
     return str(json.loads(created[6:])["response"]["id"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_response_is_gone_on_with_where_it_came_from(station: Station, stream: bool) -> None:
     first = station.ask(None, resource="responses", stream=stream)
@@ -186,7 +186,7 @@ def test_a_response_is_gone_on_with_where_it_came_from(station: Station, stream:
     assert station.told(answer) == (slug, "pinned")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_response_has_no_other_target_to_fail_over_to(station: Station) -> None:
     first = station.ask(None, resource="responses")
     slug = first.headers["x-route-provider"]
@@ -198,7 +198,7 @@ def test_a_response_has_no_other_target_to_fail_over_to(station: Station) -> Non
     assert {other: station.providers[other].count() for other in before} == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_response_nobody_knows_is_routed_as_any_other_request(station: Station) -> None:
     station.gateway.overlay(
         keys=[access_key(KEY, allow=["debug"]), access_key(OTHER_KEY, name="other", allow=["debug"])]
@@ -218,7 +218,7 @@ def test_a_response_nobody_knows_is_routed_as_any_other_request(station: Station
     assert station.told(station.ask(None, resource="responses", previous_response_id=known))[1] == "load_balancer"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_only_responses_read_the_member(station: Station) -> None:
     known = response_id(station.ask(None, resource="responses"))
     assert station.told(station.ask(None, previous_response_id=known))[1] == "load_balancer"

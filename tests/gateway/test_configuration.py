@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: They start and stop processes.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 OTHER = "sbx_" + "other" * 8
 

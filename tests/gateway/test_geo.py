@@ -93,7 +93,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         open_database(wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_header_goes_before_the_key_and_the_key_before_the_address(
     start_gateways: Callable[..., Gateways], simulator: Simulator, database: Path
 ) -> None:
@@ -122,7 +122,7 @@ def test_the_header_goes_before_the_key_and_the_key_before_the_address(
     assert "geoip" not in gateway.get("/readyz").json()["degraded"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_database_that_cannot_be_used_is_said_once_and_shown(
     start_gateways: Callable[..., Gateways], simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 #: Counters are flushed once a second, and some processes are killed.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 
 def scrape(gateway: Gateways) -> Series:

@@ -66,7 +66,7 @@ class Asking:
         return answer
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 def test_rules_read_real_bodies_headers_and_tags_and_the_first_that_matches_wins(lab: Lab, wire: str) -> None:
     conditions = {
@@ -114,7 +114,7 @@ def test_rules_read_real_bodies_headers_and_tags_and_the_first_that_matches_wins
     assert told(ask("an invoiced thing")) == (base.slug, "none", "load_balancer")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_belongs_to_a_rule_is_never_reached_without_it(lab: Lab) -> None:
     base, special = lab.provider(), lab.provider()
     rules = [rule("tagged", clause("tag", "eq", "gold"), [target(special.slug)])]
@@ -126,7 +126,7 @@ def test_what_belongs_to_a_rule_is_never_reached_without_it(lab: Lab) -> None:
     assert special.count == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_partition_that_is_down_falls_back_to_the_profile_only_where_the_rule_says_so(lab: Lab) -> None:
     base, kind, strict = lab.provider(), lab.provider(), lab.provider()
     rules = [
@@ -144,7 +144,7 @@ def test_a_partition_that_is_down_falls_back_to_the_profile_only_where_the_rule_
     assert lab.attempts(answer) == [(strict.slug, "upstream_5xx")]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_embeddings_never_match_a_rule_that_holds_a_text_fact_anywhere(lab: Lab) -> None:
     base, special, by_model = lab.provider(), lab.provider(), lab.provider()
     not_said = {"not": {"fact": "user_text", "op": "contains", "value": "never said"}}
@@ -167,7 +167,7 @@ def test_embeddings_never_match_a_rule_that_holds_a_text_fact_anywhere(lab: Lab)
     assert told(lab.gateway.post("/v1/chat/completions", CHAT, x_route_debug="1"))[1] == "not"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_rule_may_send_another_model_than_the_one_asked_for(lab: Lab, stream: bool) -> None:
     base = lab.provider()
@@ -183,7 +183,7 @@ def test_a_rule_may_send_another_model_than_the_one_asked_for(lab: Lab, stream: 
     assert (row.requested_model, row.model, row.rule) == ("gpt-4o", "acme-small-2", "small")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_strategy_of_the_header_ranks_inside_the_rule(lab: Lab) -> None:
     base, one, two = lab.provider(), lab.provider(), lab.provider()
     rules = [rule("pair", clause("tag", "eq", "pair"), [target(one.slug), target(two.slug)], strategy="failover")]
@@ -197,7 +197,7 @@ def test_the_strategy_of_the_header_ranks_inside_the_rule(lab: Lab) -> None:
     assert (base.count, one.count, two.count) == (0, 2, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_strategy_can_be_asked_for(lab: Lab) -> None:
     providers = [lab.provider(), lab.provider(), lab.provider()]
     lab.publish(*providers)
@@ -207,7 +207,7 @@ def test_every_strategy_can_be_asked_for(lab: Lab) -> None:
         assert answer.headers["x-route-strategy"] == name
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_target_without_a_tag_that_is_asked_for_is_left_out_where_the_profile_requires_tags(lab: Lab) -> None:
     plain, tagged = lab.provider(), lab.provider(tags=["eu", "gdpr", "fast"])
     lab.publish(plain, tagged, of_profile={"require_tags": True})
@@ -222,7 +222,7 @@ def test_a_target_without_a_tag_that_is_asked_for_is_left_out_where_the_profile_
     assert answered_by("eu,us") is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_tags_without_bound_are_refused(lab: Lab) -> None:
     lab.publish(lab.provider())
     for tags in (",".join(f"tag-{number}" for number in range(40)), "t" * 65):
@@ -231,7 +231,7 @@ def test_tags_without_bound_are_refused(lab: Lab) -> None:
         assert answer.json()["error"]["param"] == "x-route-tags"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_session_stays_where_its_long_context_is(lab: Lab) -> None:
     base, large = lab.provider(), lab.provider()
     rules = [rule("long", clause("scenario", "eq", "long_context"), [target(large.slug)])]
@@ -252,7 +252,7 @@ def test_a_session_stays_where_its_long_context_is(lab: Lab) -> None:
     assert answered_by(6_000, "long") == base.slug  # the last one was not long
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_record_keeps_what_the_rules_saw_and_none_of_the_words(lab: Lab) -> None:
     base, special = lab.provider(), lab.provider()
     rules = [rule("text", clause("user_text", "contains", "secret plan"), [target(special.slug)])]
@@ -265,7 +265,7 @@ def test_the_record_keeps_what_the_rules_saw_and_none_of_the_words(lab: Lab) -> 
     assert "gold" in json.dumps(packed)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_hash_of_a_fact_sends_equal_values_to_one_target_without_any_rule(lab: Lab) -> None:
     providers = [lab.provider() for _ in range(3)]
     lab.publish(*providers, strategy="consistent_hash", of_profile={"params": {"fact": "header.x-tenant"}})

@@ -53,7 +53,7 @@ def test_a_path_that_only_begins_like_one_is_nowhere(path: bytes) -> None:
     assert match.template == "other"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_session_of_the_path_is_recorded_and_never_sent_on(lab: Lab) -> None:
     acme = lab.provider()
     lab.publish(acme)
@@ -64,14 +64,14 @@ def test_the_session_of_the_path_is_recorded_and_never_sent_on(lab: Lab) -> None
     assert [request.path for request in acme.requests()] == ["/v1/chat/completions"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_session_in_the_path_that_is_no_text_is_refused(lab: Lab) -> None:
     lab.publish(lab.provider())
     answer = lab.gateway.chat(path="/p/default/s/%FF/v1/chat/completions")
     assert (answer.status, answer.json()["error"]["param"]) == (400, "session")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_endpoint_is_there_under_a_session(lab: Lab) -> None:
     openai, anthropic = lab.provider(models={"gpt-4o": "gpt-4o"}), lab.provider("anthropic")
     lab.publish(openai, anthropic)
@@ -91,7 +91,7 @@ def test_every_endpoint_is_there_under_a_session(lab: Lab) -> None:
     assert "gpt-4o" in [model["id"] for model in models.json()["data"]]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_clients_address_stands_for_a_session_only_where_the_profile_says_so(lab: Lab) -> None:
     acme = lab.provider()
     lab.publish(acme)
@@ -102,7 +102,7 @@ def test_the_clients_address_stands_for_a_session_only_where_the_profile_says_so
     assert lab.row(lab.chat(user="explicit")).session_key == "explicit"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_session_never_becomes_a_label(gateway: Gateways, simulator: Simulator) -> None:
     gateway.publish(document([provider("a", base_url=simulator.add("a").base_url)]))
     for number in range(3):
