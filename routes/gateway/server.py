@@ -74,13 +74,17 @@ class GatewayServer(uvicorn.Server):
         self._background = background
         self._finish = finish
         self._stop_at: float | None = None
+        self._early: int | None = None  # a signal that came before uvicorn listened for it
         self._parent = os.getppid()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn raises the signal again once it has drained; with a handler that does nothing the exit code is 0.
+        # uvicorn raises the signal again once it has drained; with a handler of ours the exit code is 0.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: None)
+            signal.signal(number, self._remember)
         super().run(sockets)
+
+    def _remember(self, number: int, _: FrameType | None) -> None:
+        self._early = number
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -120,7 +124,9 @@ class GatewayServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if self._stop_at is None:
-            if counter % 10 == 0 and os.getppid() != self._parent:
+            if self._early is not None:
+                self._stop(interrupt=self._early == signal.SIGINT)
+            elif counter % 10 == 0 and os.getppid() != self._parent:
                 logger.warning("the parent process is gone: stopping")
                 self._stop(interrupt=False)
         elif time.monotonic() >= self._stop_at:

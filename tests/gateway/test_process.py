@@ -50,6 +50,25 @@ def test_it_stops_with_exit_code_0(gateway: Gateways, number: int) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_while_it_is_starting_is_not_forgotten(number: int) -> None:
+    code = (
+        "import asyncio, os, socket, types\n"
+        "from routes.gateway.server import GatewayServer\n"
+        f"async def prepare(): os.kill(os.getpid(), {int(number)})\n"
+        "async def finish(): print('finished')\n"
+        "state = types.SimpleNamespace(closing=asyncio.Event())\n"
+        "times = {'drain_seconds': 1, 'shutdown_delay': 0}\n"
+        "server = GatewayServer(None, state, prepare=prepare, background=(), finish=finish, **times)\n"
+        "server.run([socket.create_server(('127.0.0.1', 0))])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "finished\n"), done.stderr
+
+
+@pytest.mark.faults
 def test_readiness_goes_first_and_requests_are_served_during_the_delay(start_gateways: Callable[..., Gateways]) -> None:
     gateway = start_gateways(SIGNALBOX_SHUTDOWN_DELAY="3")
     gateway.publish(document([provider("a", models={})]))
