@@ -131,6 +131,8 @@ def test_no_request_fails_or_sees_two_revisions_while_publishing(gateway: Gatewa
     try:
         for round_number in range(4):
             gateway.publish(revision("even" if round_number % 2 == 0 else "odd"))
+            asked = len(seen)
+            wait_until(lambda asked=asked: len(seen) >= asked + 4, what="each was asked for under this revision")
     finally:
         done.set()
         asking.join()
