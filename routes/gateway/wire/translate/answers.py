@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from routes.gateway.wire.translate.fields import Json
 
 
-class _Block(msgspec.Struct):
-    type: str
+class Block(msgspec.Struct):
+    """A block of a message of Anthropic's, whole or as it begins in a stream."""
+
+    type: str = ""
     text: str = ""
     thinking: str = ""
     signature: str = ""
@@ -32,7 +34,7 @@ class _Block(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    content: list[_Block]
+    content: list[Block]
     id: str = ""
     model: str = ""
     stop_reason: str | None = None

@@ -15,6 +15,7 @@ from routes.gateway.wire import sse
 from routes.gateway.wire.openai import DONE_EVENT
 from routes.gateway.wire.reading import NOT_JSON, InvalidAnswer
 from routes.gateway.wire.translate import failures, usage
+from routes.gateway.wire.translate.answers import Block
 
 if TYPE_CHECKING:
     from routes.gateway.wire.translate.fields import Json
@@ -33,17 +34,6 @@ class _Delta(msgspec.Struct):
     stop_details: Any = None
 
 
-class _Block(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
-    id: str = ""
-    name: str = ""
-    input: msgspec.Raw = msgspec.Raw(b"{}")
-
-
 class _Message(msgspec.Struct):
     id: str = ""
     model: str = ""
@@ -54,7 +44,7 @@ class _Event(msgspec.Struct):
     type: str = ""
     index: int = 0
     delta: _Delta | None = None
-    content_block: _Block | None = None
+    content_block: Block | None = None
     message: _Message | None = None
     usage: Any = None
     error: Any = None
@@ -167,7 +157,7 @@ class ChatStream:
             self._open(message.id, message.model, usage.tier_to_openai(counted.get("service_tier")))
         return self._chunk({"role": "assistant", "content": None, "refusal": None})
 
-    def _block(self, block: _Block | None) -> bytes:
+    def _block(self, block: Block | None) -> bytes:
         kind = "" if block is None else block.type
         self._input = None
         if block is None or kind == "text":
