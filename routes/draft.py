@@ -1,7 +1,7 @@
 """The draft: what the rows say, as a configuration document. Reads only; every write is in ``routes.actions``.
 
 Column names are the document's field names but where a model would shadow Django (``models``). What a row does
-not hold is a field of a later release and has its neutral value.
+not hold has its default.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PROVIDER_COLUMNS = {
     **{name: name for name in ("slug", "name", "wire", "base_url", "network", "auth", "headers", "query", "proxy")},
     **{name: name for name in ("region", "tags", "weight", "capacity", "max_concurrency", "prices", "circuit")},
-    **{name: name for name in ("quarantine", "context", "stream_usage")},
+    **{name: name for name in ("quarantine", "context", "stream_usage", "probe")},
+    **{name: name for name in ("fallback_to_base_url", "head_networks")},
     "models": "model_map",
 }
 PROFILE_COLUMNS = {

@@ -7,7 +7,7 @@ can be known from the text: scheme, user info, literal addresses that are never 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data", "metadata.azure.internal"})
@@ -138,3 +138,20 @@ def network_warning(url: str, network: str, ceiling: frozenset[str]) -> str | No
     if order.index(needs) > order.index(network):
         return f"{host} is a {needs} address, but network is '{network}': it will be refused at connect time"
     return None
+
+
+def check_probe_path(text: str) -> str:
+    """What a probe of kind ``http`` appends to the base URL: it never leaves the host."""
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text or "#" in text:
+        raise ValueError("must start with / and be one word of ASCII, without a fragment")
+    if any(segment in (".", "..") for segment in text.partition("?")[0].split("/")):
+        raise ValueError("must not climb out of the base URL")
+    return text
+
+
+def check_network(text: str) -> str:
+    """A network in CIDR notation, in its one spelling."""
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError("must be a network such as 10.20.0.0/16, without host bits") from None

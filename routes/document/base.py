@@ -1,4 +1,4 @@
-"""Building blocks of the configuration document: strictness, named formats, and fields of later releases.
+"""Building blocks of the configuration document: strictness and named formats.
 
 Everything under ``routes.document`` is free of Django and of the database: it knows what a document may say,
 not what is stored. Models fill in every default, sort what has no order, and so turn whatever was written into
@@ -9,20 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    PlainSerializer,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 MODEL_LENGTH = 200
@@ -97,29 +86,6 @@ def _scalar_text(value: Any) -> Any:
 
 
 ScalarText = Annotated[str, BeforeValidator(_scalar_text), Field(max_length=4000)]
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A field of a later release: only the value that says what this release does is accepted, by name.
-
-    Annotate with ``Any`` and give ``neutral`` as the field's default too.
-    """
-
-    neutral: Any
-    what: str
-
-    def check(self, value: Any) -> Any:
-        same_kind = isinstance(value, bool) == isinstance(self.neutral, bool)
-        if not same_kind or value != self.neutral:
-            raise ValueError(f"{self.what} not available yet")
-        return self.neutral
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"const": self.neutral, "description": f"{self.what} not available yet."}
 
 
 def merged(current: Mapping[str, Any], changes: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, Any]:

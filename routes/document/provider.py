@@ -11,15 +11,17 @@ from routes.document.address import (
     check_extra_header,
     check_header_name,
     check_header_value,
+    check_network,
+    check_probe_path,
     check_proxy,
     check_query_value,
 )
 from routes.document.base import (
     SORTED,
     TIDY,
+    Count,
     Label,
     Labels,
-    Later,
     ModelName,
     Name,
     Number,
@@ -28,6 +30,7 @@ from routes.document.base import (
     Seconds,
     Slug,
     Strict,
+    unique,
 )
 
 CREDENTIAL_LENGTH = 8192
@@ -171,18 +174,25 @@ def _raise_ceiling(model: Strict, first: str, ceiling: str) -> None:
     setattr(model, ceiling, getattr(model, first))
 
 
-class Probe(Strict):
-    """Active probes come in a later release; only ``{kind: off}`` is accepted."""
+ProbeKind = Literal["models", "completion", "tcp", "http", "off"]
+#: What is asked of a service that has no list of models.
+PROBE_OF_WIRE: dict[str, ProbeKind] = {"generic": "tcp"}
 
-    kind: Annotated[Any, Later("off", "active probes are")] = "off"
-    interval: Annotated[Any, Later(30, "active probes are")] = 30
-    timeout: Annotated[Any, Later(10, "active probes are")] = 10
-    rise: Annotated[Any, Later(2, "active probes are")] = 2
-    fall: Annotated[Any, Later(3, "active probes are")] = 3
-    path: Annotated[Any, Later(None, "active probes are")] = None
-    expect: Annotated[Any, Later(200, "active probes are")] = 200
-    daily_requests: Annotated[Any, Later(0, "active probes are")] = 0
-    daily_usd: Annotated[Any, Later(0, "active probes are")] = 0
+
+class Probe(Strict):
+    """How idle targets, and those that are out, are asked whether they work. Times in seconds; ``path`` below the base
+    URL and ``expect`` a status are of kind ``http``; ``daily_requests`` and ``daily_usd`` cap kind ``completion``,
+    0 = no cap."""
+
+    kind: ProbeKind = "models"
+    interval: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False), TIDY] = 30
+    timeout: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False), TIDY] = 10
+    rise: int = Field(default=2, ge=1, le=100)
+    fall: int = Field(default=3, ge=1, le=100)
+    path: Annotated[str, Field(max_length=2000), AfterValidator(check_probe_path)] | None = None
+    expect: int = Field(default=200, ge=100, le=599)
+    daily_requests: Count = 0
+    daily_usd: Number = 0
 
 
 ExtraHeader = Annotated[str, AfterValidator(check_extra_header)]
@@ -192,7 +202,8 @@ QueryValue = Annotated[ScalarText, AfterValidator(check_query_value)]
 
 class Provider(Strict):
     """An upstream account or service. ``capacity`` in seats, ``max_concurrency`` over all processes of a host,
-    ``context`` in tokens by model. A ``generic`` one serves service routing only."""
+    ``context`` in tokens by model. A ``generic`` one serves service routing only. Heads whose endpoint is in one of
+    ``head_networks`` need no approval; with ``fallback_to_base_url`` the base URL serves while no head does."""
 
     #: Fixed-field objects that a partial update merges instead of replacing.
     OBJECTS: ClassVar[dict[str, dict[str, Any]]] = {"circuit": {}, "quarantine": {}, "probe": {}}
@@ -216,19 +227,28 @@ class Provider(Strict):
     context: Annotated[dict[ModelName, Window], SORTED] = Field(default_factory=dict)
     prices: Prices = Field(default_factory=dict)
     stream_usage: bool = True
-    fallback_to_base_url: Annotated[Any, Later(False, "heads are")] = False
-    head_networks: Annotated[Any, Later([], "heads are")] = Field(default_factory=list)
+    fallback_to_base_url: bool = False
+    head_networks: Annotated[list[Annotated[str, AfterValidator(check_network)]], AfterValidator(unique)] = Field(
+        default_factory=list, max_length=100
+    )
     circuit: Circuit = Field(default_factory=Circuit)
     quarantine: Quarantine = Field(default_factory=Quarantine)
     probe: Probe = Field(default_factory=Probe)
 
     @model_validator(mode="before")
     @classmethod
-    def default_auth(cls, data: Any) -> Any:
+    def defaults_of_the_wire(cls, data: Any) -> Any:
         """What is left out depends on the wire format."""
-        if isinstance(data, dict) and data.get("auth") is None:
-            return {**data, "auth": "x-api-key" if data.get("wire") == "anthropic" else "bearer"}
-        return data
+        if not isinstance(data, dict):
+            return data
+        wire = data.get("wire")
+        given: dict[str, Any] = {}
+        if data.get("auth") is None:
+            given["auth"] = "x-api-key" if wire == "anthropic" else "bearer"
+        probe = data.get("probe", {})
+        if wire in PROBE_OF_WIRE and isinstance(probe, dict) and "kind" not in probe:
+            given["probe"] = {**probe, "kind": PROBE_OF_WIRE[wire]}
+        return {**data, **given}
 
     @model_validator(mode="after")
     def auth_header_is_not_given_twice(self) -> Self:

@@ -55,6 +55,9 @@ class Provider(Resource):
     stream_usage = models.BooleanField(default=True)
     circuit = models.JSONField(default=dict)
     quarantine = models.JSONField(default=dict)
+    probe = models.JSONField(default=dict)
+    fallback_to_base_url = models.BooleanField(default=False)  # while none of its heads can be used
+    head_networks = models.JSONField(default=list, blank=True)  # CIDRs in which heads need no approval
 
     # -- live -------------------------------------------------------------------------------------
     credential = models.BinaryField(null=True, editable=False)  # sealed; see ``credential_context``
@@ -64,6 +67,8 @@ class Provider(Resource):
     admin_until = models.DateTimeField(null=True, blank=True)
     admin_reason = models.CharField(max_length=500, default="", blank=True)
     admin_by = models.CharField(max_length=200, default="", blank=True)
+    # How often quarantines were lifted by hand: those made under another number are void.
+    quarantines_cleared = models.PositiveBigIntegerField(default=0, editable=False)
 
     # Kept when a revision names it, so that a rollback finds it under the same id.
     deleted_at = models.DateTimeField(null=True, editable=False)

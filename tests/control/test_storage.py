@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from routes import actions, document, draft
-from routes.document.base import Later, Strict
+from routes.document.base import Strict
 from routes.models import AccessKey, ConfigRevision, Policy, Profile, Provider
 from tests.control.samples import access_key, provider
 
@@ -155,10 +155,10 @@ KEY: dict[str, Any] = {
 
 
 def real_fields(model: type[Strict]) -> dict[str, Any]:
-    """Fields that are not of a later release, nested ones too; the value is the default."""
+    """All fields, nested ones too; the value is the default."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        if any(isinstance(mark, Later) for mark in field.metadata) or field.exclude:
+        if field.exclude:
             continue
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Strict):
