@@ -63,7 +63,7 @@ def warmed(snapshot: Snapshot) -> LocalLiveState:
                 live.settle(claim, place, Outcome("success", None, latency, latency / 3, 200, stream), step)
                 live.release(claim, step + 1, 200)
         for step in range(5):
-            live.report_load(place.id, rng.uniform(0, 8), 25.0 + step)
+            live.hear_head(place.head_key or place.id, rng.uniform(0, 8), False, 1e12, 25.0 + step)
     return live
 
 

@@ -6,6 +6,8 @@ noted in its live state. Imports the models beside it and ``routes``.
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,17 @@ from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
-from health.models import HealthEvent
+from health.models import Collected, HealthEvent
+from routes.models import Provider, TargetOverride
+from routes.snapshots import live_snapshot
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
     from uuid import UUID
+
+    from routes.engine.live import Happening
+    from routes.live import SharedLiveState
 
 log = get_logger("health")
 
@@ -65,3 +71,78 @@ def tell(events: Sequence[HealthEvent]) -> None:
     for receiver, outcome in happened.send_robust(sender=HealthEvent, events=events):
         if isinstance(outcome, Exception):
             log.error("listener_failed", receiver=str(receiver), error=repr(outcome))
+
+
+def collect(state: SharedLiveState) -> list[HealthEvent]:
+    """Write what the gateways of this host noted since anybody collected last; any number of workers may do so at once.
+    Two queries when nothing is new, else six."""
+    host = state.file.host
+    Collected.objects.get_or_create(host=host)
+    with transaction.atomic():
+        # Whoever else collects waits for this row, and finds the number moved on.
+        row = Collected.objects.select_for_update().get(host=host)
+        lines, lost = state.happenings(row.number)
+        if lost:
+            log.warning("happenings_lost", host=host, number=lost)
+        if not lines:
+            return []
+        names, ahead = _Names(), time.time() - time.monotonic()
+        in_order = sorted(lines, key=lambda line: (line.at, line.number))
+        events = [_event(host, line, ahead, names) for line in in_order]
+        HealthEvent.objects.bulk_create(events)
+        row.number = lines[-1].number + 1
+        row.save(update_fields=["number"])
+        transaction.on_commit(partial(tell, events))
+    return events
+
+
+class _Names:
+    """What ids are called now."""
+
+    def __init__(self) -> None:
+        snapshot = live_snapshot()
+        self._targets = {
+            target.id: target for profile in (snapshot.profile_list if snapshot else ()) for target in profile.targets
+        }
+        self.providers = {str(pk): slug for pk, slug in Provider.with_deleted.values_list("pk", "slug")}
+
+    def target(self, target_id: str) -> tuple[str, str | None]:
+        """(label, provider id)"""
+        target = self._targets.get(target_id)
+        if target is not None:
+            return target.label, target.provider.id
+        row = TargetOverride.objects.filter(pk=target_id).values_list("label", "provider_id").first()
+        return (row[0], str(row[1])) if row else (target_id, None)  # it left the configuration a moment ago
+
+
+def _event(host: str, line: Happening, ahead: float, names: _Names) -> HealthEvent:
+    detail = dict(line.detail)
+    at = line.at + ahead
+    for outcome in detail.get("outcomes", ()):
+        outcome["at"] = round(at - outcome.pop("ago"), 3)
+        outcome["ok"] = outcome["error_class"] is None
+    if "seconds" in detail:
+        detail["until"] = round(at + detail.pop("seconds"), 3)
+    target_id, provider_id, subject = None, None, line.about
+    if line.kind == HealthEvent.Kind.CIRCUIT:
+        target_id = line.about
+        subject, provider_id = names.target(line.about)
+    elif line.kind == HealthEvent.Kind.QUARANTINE:
+        provider_id, target_id = line.about, detail.pop("target", None)
+        subject = names.providers.get(line.about, line.about)
+    elif line.kind == HealthEvent.Kind.BUDGET:
+        subject = str(detail.get("key", line.about))
+    return HealthEvent(
+        at=datetime.fromtimestamp(at, UTC),
+        kind=line.kind,
+        provider_id=provider_id,
+        provider=names.providers.get(provider_id or "", ""),
+        target_id=target_id,
+        subject=subject[:500],
+        before=line.before,
+        after=line.after,
+        reason=line.reason,
+        detail=detail,
+        actor=line.actor[:200],
+        origin=f"{host}:{line.number}",
+    )

@@ -125,7 +125,7 @@ def decision_of(route: RouteHistory) -> tuple[dict[str, Any], bool]:
     """The decision with names and reasons, and whether its revision is still there to tell them."""
     packed = route.routing_decision
     if packed:
-        snapshot = snapshot_of(route.revision)
+        snapshot = snapshot_of(route.revision, packed.get("h", ""))
         if snapshot is not None:
             try:
                 return explain.render(packed, snapshot), True

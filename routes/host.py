@@ -1,6 +1,7 @@
 """The host's live state as the console uses it: told what people decided, or copied so that nobody notices.
 
-Admin states are in the database and not in the shared file, so whoever decides in the console hands them over first.
+Admin states and the heads are in the database and not in the shared file, so whoever decides in the console hands them
+over first.
 Must not import history.
 """
 
@@ -11,8 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from routes import live, ports
+from django.utils import timezone
+
+from routes import live, overlay, ports
 from routes.engine.limits import UNUSED, KeyLimits, begins
+from routes.engine.live import Forced
 from routes.engine.local_live import LocalLiveState
 from routes.models import AccessKey, Provider
 from routing_project.env import get_env
@@ -20,22 +24,51 @@ from routing_project.env import get_env
 if TYPE_CHECKING:
     from routes.engine.limits import KeyUsage
     from routes.engine.live import LiveState
+    from routes.engine.snapshot import Snapshot
+    from routes.engine.tables.state import TableState
 
 
 def copied(now: float) -> LiveState:
-    """A fork of the host's state, told the admin states of the moment. One query and a copy of the tables."""
+    """A fork of the host's state, told what people decided. Five queries and a copy of the tables."""
     fork = _fork()
-    tell_admin_states(fork, now)
+    tell(fork, now)
     return fork
 
 
-def tell_admin_states(state: LiveState, now: float) -> None:
-    """One query. ``now`` is the clock of ``state``."""
-    states: dict[str, Any] = {
-        str(row.pk): (row.admin_state, row.admin_until.timestamp() if row.admin_until else None)
-        for row in Provider.with_deleted.exclude(admin_state=Provider.AdminState.ACTIVE)
-    }
-    state.set_admin_states(states, now, time.time())
+def told(snapshot: Snapshot, now: float) -> TableState | None:
+    """The host's state itself, for reading, told the revision and what people decided; None where no gateway has ever
+    run. Five queries."""
+    if not get_env().live_path.exists():
+        return None
+    state = live.current()
+    publish(state, snapshot)
+    tell(state, now)
+    return state
+
+
+_published: tuple[int, tuple[int, str] | None] = (0, None)
+
+
+def publish(state: LiveState, snapshot: Snapshot) -> None:
+    """Tell a process's view of the live state which targets there are, when that is news to it."""
+    global _published
+    known = (id(state), (snapshot.number, snapshot.heads_digest))
+    if known != _published:
+        state.published(snapshot)
+        _published = known
+
+
+def tell(state: LiveState, now: float) -> None:
+    """Hand over what the overlay tells gateways: admin states, circuits held by people, and which quarantines are void.
+    Five queries. ``now`` is the clock of ``state``."""
+    moment, wall = timezone.now(), time.time()
+    states: Any = {key: (each["state"], each["until"]) for key, each in overlay.admin_states(moment).items()}
+    state.set_admin_states(states, now, wall)
+    state.set_forced({key: Forced(**each) for key, each in overlay.circuits(moment).items()}, now, wall)
+    generations = overlay.cleared()
+    for pk, generation in Provider.with_deleted.exclude(credential=None).values_list("pk", "credential_generation"):
+        generations[str(pk)] = generations.get(str(pk), 0) + generation
+    state.set_credentials(generations)
 
 
 def key_usage(key_id: str) -> KeyUsage | None:

@@ -1,17 +1,20 @@
-"""The live overlay as a document: credentials, admin states and key hashes, from the rows as they are now.
+"""The live overlay as a document: credentials, key hashes, heads and what people decided about providers, targets and
+circuits, from the rows as they are now.
 
 Holds secrets: what it returns goes into ``crypto.seal`` and nowhere else. Must not import actions or delivery.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q
 from django.utils import timezone
 
-from routes import crypto, draft
-from routes.models import AccessKey, ConfigRevision, Provider
+from routes import crypto, draft, ports
+from routes.engine.provider import heads_digest
+from routes.models import AccessKey, ConfigRevision, Provider, TargetOverride
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
@@ -20,17 +23,24 @@ if TYPE_CHECKING:
 log = get_logger("overlay")
 
 FORMAT = 1
+#: For so long hosts that were away hear of a reset when they come back.
+RESETS_TOLD = timedelta(hours=1)
 
 
 def build(installation: str, version: int) -> dict[str, Any]:
     """Read ``version`` before calling: newer rows under an older number are delivered again, never lost.
-    Four queries."""
+    Seven queries."""
+    now = timezone.now()
+    heads = list(ports.heads())
     return {
         "format": FORMAT,
         "installation": installation,
         "version": version,
         "credentials": _credentials(),
-        "admin_states": _admin_states(timezone.now()),
+        "admin_states": admin_states(now),
+        "circuits": circuits(now),
+        "cleared": cleared(),
+        "heads": {"digest": heads_digest(heads), "entries": heads},
         "keys": [key_document(row) for row in AccessKey.objects.all()],
     }
 
@@ -57,12 +67,37 @@ def _live_slugs() -> set[str]:
     return {provider["slug"] for provider in revision.document["providers"]} if revision else set()
 
 
-def _admin_states(now: datetime) -> dict[str, Any]:
-    rows = Provider.with_deleted.exclude(admin_state=Provider.AdminState.ACTIVE)
-    return {
-        str(row.pk): {"state": row.admin_state, "until": _epoch(row.admin_until), "reason": row.admin_reason}
-        for row in rows.filter(Q(admin_until=None) | Q(admin_until__gt=now))
-    }
+def admin_states(now: datetime) -> dict[str, Any]:
+    """Those in force that are not active, by id of a provider or target. Two queries."""
+    found = {}
+    for rows in (Provider.with_deleted.all(), TargetOverride.objects.all()):
+        for row in rows.exclude(admin_state=Provider.AdminState.ACTIVE).filter(
+            Q(admin_until=None) | Q(admin_until__gt=now)
+        ):
+            found[str(row.pk)] = {
+                "state": row.admin_state,
+                "until": _epoch(row.admin_until),
+                "reason": row.admin_reason,
+            }
+    return found
+
+
+def circuits(now: datetime) -> dict[str, Any]:
+    """Circuits that people hold, and those they reset not long ago, by target id. One query."""
+    rows = TargetOverride.objects.exclude(circuit_acted_at=None)
+    found = {}
+    for row in rows.filter(~Q(forced="") | Q(circuit_acted_at__gt=now - RESETS_TOLD)):
+        if row.forced and row.forced_until is not None and row.forced_until <= now:
+            continue
+        act = row.forced or "reset"
+        found[str(row.pk)] = {"act": act, "until": _epoch(row.forced_until), "at": _epoch(row.circuit_acted_at)}
+    return found
+
+
+def cleared() -> dict[str, int]:
+    """How often quarantines were lifted by hand, by provider id. One query."""
+    rows = Provider.with_deleted.exclude(quarantines_cleared=0).values_list("pk", "quarantines_cleared")
+    return {str(pk): number for pk, number in rows}
 
 
 def key_document(row: AccessKey) -> dict[str, Any]:

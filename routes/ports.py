@@ -1,7 +1,7 @@
-"""What the control plane would like to know from history, without importing it.
+"""What the control plane would like to know from history and health, without importing them.
 
-History implements, the console process wires (``provide_*``). Unwired, the answer is "nothing known", so that
-``routes`` works and is tested by itself.
+They implement, the project wires (``provide_*``). Unwired, the answer is "nothing known", so that ``routes`` works and
+is tested by itself.
 """
 
 from __future__ import annotations
@@ -117,3 +117,19 @@ def provide_rule_traffic(source: Callable[[], Mapping[tuple[str, str], RuleTraff
 def rule_traffic() -> Mapping[tuple[str, str], RuleTraffic]:
     """By (profile slug, rule name); rules that matched nothing in 24 hours are missing. One query when wired."""
     return _rule_traffic() if _rule_traffic else {}
+
+
+_heads: Callable[[], Sequence[dict[str, Any]]] | None = None
+
+
+def provide_heads(source: Callable[[], Sequence[dict[str, Any]]]) -> None:
+    """Say where ``heads`` gets its answer."""
+    global _heads
+    _heads = source
+
+
+def heads() -> Sequence[dict[str, Any]]:
+    """Every registered head, approved or not, as the overlay has it: ``id`` (what it calls itself), ``provider`` (id),
+    ``endpoint``, ``region``, ``model_type``, ``version``, ``capacity``, ``max_model_size``, ``capabilities``,
+    ``generation``, ``approved``. One query when wired."""
+    return _heads() if _heads else ()

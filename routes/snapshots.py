@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
-from routes import draft
+from routes import draft, ports
 from routes.compile import compile_configuration
 from routes.engine.errors import EngineError
-from routes.engine.snapshot import Snapshot
-from routes.models import ConfigRevision, Installation, Profile, Provider
+from routes.engine.snapshot import NO_HEADS, Heads, Snapshot
+from routes.models import ConfigRevision, HeadSet, Installation, Profile, Provider
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,19 +24,31 @@ if TYPE_CHECKING:
 DRAFT = 0
 
 
-def snapshot_of(number: int) -> Snapshot | None:
-    """The revision's snapshot, the last few kept in memory; None when it is gone or cannot be read. One small query."""
-    published = ConfigRevision.objects.filter(number=number).values_list("created_at", flat=True).first()
-    try:
-        return None if published is None else _snapshot(number, published)
-    except EngineError:
-        return None
+def snapshot_of(number: int, heads_digest: str = "") -> Snapshot | None:
+    """The revision's snapshot with the heads of a moment (``routing_decision["h"]`` of what was decided by it), the
+    last few kept in memory; None when either is gone or cannot be read. One small query, another for heads."""
+    heads = NO_HEADS
+    if heads_digest:
+        kept = HeadSet.objects.filter(pk=heads_digest).first()
+        if kept is None:
+            return None
+        heads = Heads.of(kept.heads)
+    return _with_heads(number, heads)
 
 
 def live_snapshot() -> Snapshot | None:
-    """The newest revision's; None before the first publish. Two small queries."""
+    """The newest revision's with the heads that are registered now; None before the first publish. Three small
+    queries."""
     number = ConfigRevision.objects.order_by("-number").values_list("number", flat=True).first()
-    return None if number is None else snapshot_of(number)
+    return None if number is None else _with_heads(number, Heads.of(ports.heads()))
+
+
+def _with_heads(number: int, heads: Heads) -> Snapshot | None:
+    published = ConfigRevision.objects.filter(number=number).values_list("created_at", flat=True).first()
+    try:
+        return None if published is None else _snapshot(number, published, _Held(heads))
+    except EngineError:
+        return None
 
 
 def draft_snapshot() -> Snapshot:
@@ -49,10 +61,23 @@ def draft_snapshot() -> Snapshot:
         provider_ids={slug: str(pk) for slug, pk in Provider.objects.values_list("slug", "pk")},
         profile_ids={slug: str(pk) for slug, pk in Profile.objects.values_list("slug", "pk")},
     )
-    return Snapshot.from_document(compiled)
+    return Snapshot.from_document(compiled, Heads.of(ports.heads()))
+
+
+class _Held:
+    """Heads as part of a cache's key: equal when a decision could not tell them apart."""
+
+    def __init__(self, heads: Heads) -> None:
+        self.heads = heads
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and other.heads.digest == self.heads.digest
+
+    def __hash__(self) -> int:
+        return hash(self.heads.digest)
 
 
 @lru_cache(maxsize=16)
-def _snapshot(number: int, published: datetime) -> Snapshot:
+def _snapshot(number: int, published: datetime, held: _Held) -> Snapshot:
     # ``published`` is part of the key because another database may have another revision of that number.
-    return Snapshot.from_document(ConfigRevision.objects.get(number=number).compiled)
+    return Snapshot.from_document(ConfigRevision.objects.get(number=number).compiled, held.heads)

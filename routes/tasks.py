@@ -7,13 +7,15 @@ from celery import shared_task
 from routes import host, publish
 from routes.actions.actor import Actor
 from routes.actions.admin_states import expire_admin_states
+from routes.actions.circuits import release_circuits
 
 
 @shared_task(name="routes.reconcile", ignore_result=True)
 def reconcile() -> None:
-    """Every ten seconds: end admin states whose time has passed, then write whatever copy of revision and overlay
-    is missing or older: a flushed Redis, a wiped folder, a delivery that failed."""
+    """Every ten seconds: end admin states and holds on circuits whose time has passed, then write whatever copy of
+    revision and overlay is missing or older: a flushed Redis, a wiped folder, a delivery that failed."""
     expire_admin_states(actor=Actor.system("reconcile"))
+    release_circuits(actor=Actor.system("reconcile"))
     publish.deliver()
 
 

@@ -15,6 +15,13 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='Collected',
+            fields=[
+                ('host', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('number', models.PositiveBigIntegerField(default=0)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Check',
             fields=[
                 ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),

@@ -45,3 +45,13 @@ class HealthEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.subject}: {self.before or 'new'} -> {self.after}"
+
+
+class Collected(models.Model):
+    """How far a host's log has been written down here: lines below ``number`` are."""
+
+    host = models.CharField(max_length=64, primary_key=True)
+    number = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.number}"

@@ -9,7 +9,9 @@ from routes.actions.access_keys import CreatedKey, create_access_key, revoke_acc
 from routes.actions.actor import Actor
 from routes.actions.admin_states import expire_admin_states, set_admin_state
 from routes.actions.affinity import drop_pins
+from routes.actions.circuits import clear_quarantine, force_circuit, release_circuits, reset_circuit
 from routes.actions.credentials import set_credential
+from routes.actions.heads import heads_changed
 from routes.actions.profiles import create_profile, delete_profile, update_profile
 from routes.actions.providers import create_provider, delete_provider, update_provider
 from routes.actions.revisions import document_of, live_revision, pending_changes, publish, rollback
@@ -20,6 +22,7 @@ from routes.actions.transfer import export_configuration, import_configuration
 __all__ = [
     "Actor",
     "CreatedKey",
+    "clear_quarantine",
     "create_access_key",
     "create_profile",
     "create_provider",
@@ -31,12 +34,16 @@ __all__ = [
     "drop_pins",
     "expire_admin_states",
     "export_configuration",
+    "force_circuit",
+    "heads_changed",
     "import_configuration",
     "live_revision",
     "move_rule",
     "pending_changes",
     "publish",
+    "release_circuits",
     "replace_prices",
+    "reset_circuit",
     "revoke_access_key",
     "rollback",
     "set_admin_state",

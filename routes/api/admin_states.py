@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AdminStateView(APIView):
-    """Drain, disable or activate a provider; every gateway follows within two seconds."""
+    """Drain, disable or activate a provider or one of its targets; every gateway follows within two seconds."""
 
     permission_classes = (OperateScope,)
 
@@ -33,11 +33,13 @@ class AdminStateView(APIView):
     )
     def post(self, request: Request, provider: str) -> Response:
         wanted = parse_body(AdminStateRequest, request)
+        of = ProviderViewSet().find(provider)
         row = actions.set_admin_state(
-            ProviderViewSet().find(provider),
+            of,
             wanted.state,
             actor=actor_of(request),
             until=wanted.until,
             reason=wanted.reason,
+            target=wanted.target,
         )
-        return Response({"provider": row.slug, **admin_state(row)})
+        return Response({"provider": of.slug, "target": wanted.target, **admin_state(row)})

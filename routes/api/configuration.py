@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from routes.engine.limits import KeyUsage
+    from routes.models import TargetOverride
 
 
 @extend_schema_view(**describes("Provider", "provider"))
@@ -50,8 +51,8 @@ class ProviderViewSet(ResourceViewSet):
         actions.delete_provider(row, actor=actor_of(request), version=version)
 
 
-def admin_state(row: Provider) -> dict[str, Any]:
-    """What people decided about a provider, and until when."""
+def admin_state(row: Provider | TargetOverride) -> dict[str, Any]:
+    """What people decided about a provider or target, and until when."""
     return {
         "state": row.admin_state,
         "until": row.admin_until.isoformat() if row.admin_until else None,

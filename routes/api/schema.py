@@ -207,7 +207,7 @@ def components() -> dict[str, Any]:
         }
     )
     found |= explain_schema.components()
-    found["AdminState"] = _object({"provider": TEXT, **ADMIN_STATE})
+    found["AdminState"] = _object({"provider": TEXT, "target": {"type": ["string", "null"]}, **ADMIN_STATE})
     error = {
         "code": TEXT,
         "message": TEXT,

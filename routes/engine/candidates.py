@@ -205,6 +205,7 @@ class CandidateSet:
         "candidates",
         "capped",
         "excluded",
+        "fallbacks",
         "profile",
         "snapshot",
         "typed",
@@ -250,6 +251,8 @@ class CandidateSet:
         self.typed = tuple(
             c for c in candidates if c.target.head and c.target.head.model_type not in ("", c.asked, c.model)
         )
+        #: base URLs of providers that have heads: for when none of these can be used
+        self.fallbacks = tuple(c for c in candidates if c.target.head is None and c.target.provider.heads)
         self._members: dict[str, tuple[Candidate, ...]] = {}
         self._keys: dict[str, str] = {}
         self._reach: dict[int, frozenset[int]] = {}

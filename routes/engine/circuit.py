@@ -15,7 +15,8 @@ token). Only the window's two sums follow from other cells; ``repair`` counts th
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from math import inf
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from routes.engine.types import Transition
 
@@ -51,12 +52,19 @@ REASONS = (
     "successes",
     "half_open_failure",
     "another_host",
+    "probe_success",
+    "forced_open",
+    "forced_closed",
+    "force_ended",
+    "reset",
 )
 
 # Cells. All zero is a fresh closed circuit.
 STATE, PERIOD, SINCE, UNTIL, CONSECUTIVE, SUCCESSES, REOPENED, REASON, ISSUED, SHARE, SHARE_UNTIL = range(11)
-WINDOW, NEWEST, GOOD, BAD = range(11, 15)
-GOODS = 15
+# Held by people: how, until when (0 = until they let go), and the Unix time of the act, so that each is done once.
+FORCED, FORCED_UNTIL, ACTED = range(11, 14)
+WINDOW, NEWEST, GOOD, BAD = range(14, 18)
+GOODS = 18
 BADS = GOODS + BUCKETS
 TOKENS = BADS + BUCKETS
 LAPSES = TOKENS + SLOTS
@@ -71,11 +79,16 @@ class CircuitView(NamedTuple):
     is seen as half-open before anybody has tried it."""
 
     state: CircuitState
-    until: float  # open: when it may be tried; else 0
+    until: float  # open: when it may be tried (inf: when somebody lets go of it); else 0
     admitted: float  # share of requests let in by slow start; 1 outside it
+    forced: bool = False  # held so by people
 
 
 CLOSED = CircuitView("closed", 0.0, 1.0)
+HELD_CLOSED = CircuitView("closed", 0.0, 1.0, True)
+#: What people do to a circuit. ``reset`` lets go of it, closed and with nothing counted.
+Act = Literal["open", "closed", "reset"]
+_HELD: tuple[Act | None, ...] = (None, "open", "closed")
 
 
 class Window:
@@ -169,10 +182,29 @@ class Circuit:
         """Half-open failures since it last closed."""
         return int(self.cells[REOPENED])
 
+    @property
+    def reason(self) -> str:
+        """Why it is in its state."""
+        return REASONS[int(self.cells[REASON])]
+
+    def held(self, now: float) -> Act | None:
+        """How people hold it."""
+        cells = self.cells
+        if not cells[FORCED] or 0 < cells[FORCED_UNTIL] <= now:
+            return None
+        return _HELD[int(cells[FORCED])]
+
+    @property
+    def held_until(self) -> float:
+        """When people's hold on it ends by itself; 0 = it does not, or there is none."""
+        return self.cells[FORCED_UNTIL] if self.cells[FORCED] else 0.0
+
     def view(self, settings: CircuitSettings, now: float) -> CircuitView:
         """The state in force at ``now``. Changes nothing."""
         cells = self.cells
         state = cells[STATE]
+        if cells[FORCED] and (held := self.held(now)) is not None:
+            return HELD_CLOSED if held == "closed" else CircuitView("open", cells[FORCED_UNTIL] or inf, 1.0, True)
         if state == _CLOSED:
             if not cells[PERIOD] or settings.slow_start <= 0:
                 return CLOSED
@@ -188,9 +220,35 @@ class Circuit:
     def due(self, now: float) -> Transition | None:
         """Move an open circuit on to half-open if its time has come (and it is on this host to try it)."""
         cells = self.cells
-        if cells[STATE] == _OPEN and now >= cells[UNTIL] and (cells[SHARE] or now >= cells[SHARE_UNTIL]):
+        if cells[STATE] != _OPEN or now < cells[UNTIL] or (not cells[SHARE] and now < cells[SHARE_UNTIL]):
+            return None
+        if not cells[FORCED]:
             return self._change(_HALF_OPEN, "recovery_timeout", now)
-        return None
+        if self.held(now) is not None:
+            return None
+        cells[FORCED] = 0.0
+        return self._change(_HALF_OPEN, "force_ended", now)
+
+    # -- by hand -------------------------------------------------------------------------------------------
+    def act(self, act: Act, until: float, acted: float, now: float) -> Transition | None:
+        """What somebody did at ``acted`` (Unix time): the first process of a host to hear of it does it, once.
+        ``until`` 0 = until it is reset. Resetting a circuit that nothing ever happened to is nothing."""
+        cells = self.cells
+        if acted <= cells[ACTED]:
+            return None
+        cells[ACTED] = acted
+        cells[FORCED] = 0.0
+        if act == "reset":
+            cells[FORCED_UNTIL] = 0.0
+            return self._change(_CLOSED, "reset", now) if cells[PERIOD] else None
+        transition = None
+        if act == "open":
+            transition = self._change(_OPEN, "forced_open", now, until or now)
+        elif cells[STATE] != _CLOSED:
+            transition = self._change(_CLOSED, "forced_closed", now)
+        cells[FORCED_UNTIL] = until
+        cells[FORCED] = float(_HELD.index(act))
+        return transition
 
     # -- half-open slots -----------------------------------------------------------------------------------
     def take_slot(self, settings: CircuitSettings, owner: int, now: float, lease: float) -> int:
@@ -239,7 +297,7 @@ class Circuit:
     def succeeded(self, settings: CircuitSettings, period: float, now: float) -> Transition | None:
         """A complete valid answer or first content event of an attempt begun in ``period``."""
         cells = self.cells
-        if period != cells[PERIOD]:
+        if period != cells[PERIOD] or (cells[FORCED] and self.held(now) is not None):
             return None
         state = cells[STATE]
         if state == _CLOSED:
@@ -259,7 +317,7 @@ class Circuit:
         """A countable failure of an attempt begun in ``period``. ``jitter`` is a uniform draw in [0, 1)."""
         cells = self.cells
         state = cells[STATE]
-        if period != cells[PERIOD] or state == _OPEN:
+        if period != cells[PERIOD] or state == _OPEN or (cells[FORCED] and self.held(now) is not None):
             return None
         if state == _HALF_OPEN:
             cells[REOPENED] += 1
@@ -275,6 +333,13 @@ class Circuit:
         if good and results >= settings.min_results and 100 * bad >= settings.failure_rate * results:
             return self._open(settings, "failure_rate", now, jitter)
         return None
+
+    def probed(self, now: float) -> Transition | None:
+        """A probe succeeded: it ends an open period early, and is none of the successes that close the circuit."""
+        if self.cells[STATE] != _OPEN or self.held(now) is not None:
+            return None
+        self.cells[FORCED] = 0.0
+        return self._change(_HALF_OPEN, "probe_success", now)
 
     def adopt(self, state: CircuitState, since: float, until: float, reopened: int) -> Transition | None:
         """Another host's word, newer than ours."""
@@ -297,6 +362,8 @@ class Circuit:
         cells = self.cells
         for at in (SINCE, UNTIL):
             cells[at] += seconds
+        if cells[FORCED_UNTIL]:
+            cells[FORCED_UNTIL] += seconds
         cells[WINDOW] = cells[SHARE_UNTIL] = 0.0
 
     def _count(self, settings: CircuitSettings, success: bool, now: float) -> None:

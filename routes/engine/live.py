@@ -8,12 +8,12 @@ counters. Imports the vocabulary only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from routes.engine.circuit import CircuitView
+    from routes.engine.circuit import Act, CircuitView
     from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, Meters, MoneyWindow
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.types import AdminState, Outcome, Transition
@@ -78,6 +78,49 @@ class HeadLoad(NamedTuple):
     sent_since: int
 
 
+class RecentOutcome(NamedTuple):
+    """One of the last outcomes of a target. ``error_class`` None = it succeeded."""
+
+    at: float
+    error_class: str | None
+    http_status: int | None
+    source: Literal["traffic", "probe"]
+
+
+class HeadState(NamedTuple):
+    """A head of the moment. Past ``until`` it is offline for everybody, by each process's own clock."""
+
+    online: bool
+    draining: bool
+    load: float | None  # as last reported
+    heard_at: float | None  # None = never
+    until: float
+
+
+class Forced(NamedTuple):
+    """What people did to a circuit at ``at``; ``until`` None = until it is reset. Both are Unix time."""
+
+    act: Act
+    until: float | None
+    at: float
+
+
+class Happening(NamedTuple):
+    """A line of the host's log: something that people will want to read later. ``about``: the id of the target (kind
+    ``circuit``), provider (``quarantine``) or access key (``budget``) that it happened to. In ``detail``, durations
+    before and after ``at`` are in seconds."""
+
+    number: int
+    at: float
+    kind: str
+    about: str
+    before: str
+    after: str
+    reason: str
+    actor: str
+    detail: Mapping[str, Any]
+
+
 class Stats(Protocol):
     """Samples of one target; every figure is None until there are samples."""
 
@@ -89,6 +132,11 @@ class Stats(Protocol):
 
     @property
     def mean_output_tokens(self) -> float | None: ...
+
+    @property
+    def latency_ema_s(self) -> float | None:
+        """Moving average of successful answers, each 20 % of it: the first event of streams, else the latency."""
+        ...
 
     def ewma_s(self, stream: bool, now: float) -> float | None:
         """Peak EWMA of the first event (streams) or the latency (others), decayed to ``now``."""
@@ -172,7 +220,11 @@ class LiveState(Rotation, Protocol):
 
     # -- what a decision reads ---------------------------------------------------------------------
     def inactive(self, now: float) -> Mapping[str, AdminState]:
-        """The admin states in force that are not ``active``, by provider id; almost always empty."""
+        """The admin states in force that are not ``active``, by id of a provider or target; almost always empty."""
+        ...
+
+    def heads_away(self, now: float) -> Mapping[str, Literal["head_offline", "head_draining"]]:
+        """Targets on heads that take no new sessions, by target id; empty without heads."""
         ...
 
     def admin_state(self, target: Target, now: float) -> AdminState: ...
@@ -188,9 +240,16 @@ class LiveState(Rotation, Protocol):
         """The longest quarantine on the target's credential or on upstream ``model`` with it, else None."""
         ...
 
-    def observed(self, target_id: str) -> Observed:
+    def observed(self, target_id: str, now: float) -> Observed:
         """What active probes found; targets that are ``unhealthy`` are among the suspects."""
         ...
+
+    def recent(self, target_id: str) -> Sequence[RecentOutcome]:
+        """Its last 10 outcomes, oldest first: what it answered to requests (none of ours or the client's faults), what
+        it was quarantined for, and probes."""
+        ...
+
+    def head_state(self, head_key: str, now: float) -> HeadState: ...
 
     def recovered_at(self, target: Target, model: str, now: float) -> float | None:
         """When the target last came back: its circuit closed, or a quarantine on it or on ``model`` ended.
@@ -250,8 +309,12 @@ class LiveState(Rotation, Protocol):
         ...
 
     def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
-        """Admin states by provider id as (state, until). ``until`` is Unix time as in the overlay, None = for
-        good; ``now`` and ``wall`` are the same moment on the engine's clock and as Unix time."""
+        """Admin states by id of a provider or target as (state, until). ``until`` is Unix time as in the overlay,
+        None = for good; ``now`` and ``wall`` are the same moment on the engine's clock and as Unix time."""
+        ...
+
+    def set_forced(self, forced: Mapping[str, Forced], now: float, wall: float) -> None:
+        """What people did to circuits, by target id. Whoever of the host hears of an act first does it."""
         ...
 
     def set_credentials(self, generations: Mapping[str, int]) -> None:
@@ -268,10 +331,45 @@ class LiveState(Rotation, Protocol):
         ...
 
     # -- what others find out ------------------------------------------------------------------------------
-    def set_observed(self, target_id: str, state: Observed) -> None: ...
+    def set_observed(self, target_id: str, state: Observed, until: float) -> None:
+        """Until then; past it the target reads as unknown, should nobody probe any more."""
+        ...
 
-    def report_load(self, target_id: str, load: float, now: float) -> None:
-        """A head's own report; the last 10 are kept."""
+    def probed(
+        self, target: Target, ok: bool, error_class: str | None, now: float, http_status: int | None = None
+    ) -> list[Transition]:
+        """What a probe means for the circuit: a failure counts as one, a success only ends an open period early.
+        Quarantines stay as they are."""
+        ...
+
+    def hear_head(self, head_key: str, load: float | None, draining: bool, until: float, now: float) -> None:
+        """A head's heartbeat, with what it says of itself; its last 10 loads are kept."""
+        ...
+
+    def forget_head(self, head_key: str) -> None:
+        """It is offline from now on."""
+        ...
+
+    def note(
+        self,
+        kind: str,
+        about: str,
+        before: str,
+        after: str,
+        reason: str,
+        actor: str,
+        detail: Mapping[str, Any],
+        now: float,
+    ) -> None:
+        """Write a line into the host's log."""
+        ...
+
+    def happenings(self, after: int) -> tuple[Sequence[Happening], int]:
+        """(lines of the host's log from number ``after`` on, how many of them were overwritten before)"""
+        ...
+
+    def move_on(self, now: float) -> None:
+        """Open circuits whose time has come go on to half-open, also where nobody asks for their targets."""
         ...
 
     # -- around one attempt ------------------------------------------------------------------------

@@ -188,6 +188,11 @@ class Profile:
     def strategy(self) -> Strategy:
         return self.base.choice.strategy
 
+    @property
+    def heads_digest(self) -> str:
+        """Which heads its targets are on: positions mean something only with these."""
+        return self._snapshot.heads_digest
+
     def rules_for(self, operation: str) -> Sequence[Rule]:
         """Enabled rules in order, without those that look at text where an operation has none."""
         return self._rules_of[operation in TEXT_OPERATIONS]
@@ -291,6 +296,8 @@ class _Builder:
         seen: dict[str, int] = {}
         for number, (entry, provider, model, weight) in enumerate(entries):
             heads: tuple[Head | None, ...] = provider.heads or (None,)
+            if provider.heads and provider.fallback_to_base_url:
+                heads = (*heads, None)
             for head in heads:
                 target = Target(provider, model, head, len(self.targets))
                 if target.id in seen:

@@ -5,15 +5,17 @@ which are what a decision chooses between. Frozen; holds no credential and no li
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import json
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.engine.cost import prices
 from routes.engine.settings import CircuitSettings, QuarantineSettings, build
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def target_id(provider_id: str, model: str | None, head_id: str = "") -> str:
@@ -22,6 +24,45 @@ def target_id(provider_id: str, model: str | None, head_id: str = "") -> str:
     uuid5 of the provider's id over the *configured* model (or ``*``) and the head: never a client's string.
     """
     return str(uuid.uuid5(uuid.UUID(provider_id), f"{model or '*'}|{head_id}"))
+
+
+def head_key(provider_id: str, head_id: str) -> str:
+    """What a head as a whole is known by in the live state: the id of its target for any model."""
+    return target_id(provider_id, None, head_id)
+
+
+#: What a decision can know of a head.
+_HEAD_FIELDS = ("id", "provider", "endpoint", "region", "model_type", "version", "capacity")
+_HEAD_MORE = ("max_model_size", "capabilities")
+
+
+def heads_digest(heads: Iterable[Mapping[str, Any]]) -> str:
+    """Of the approved ones among registered heads: 16 hex digits, the same for the same candidates; "" of none."""
+    known = [[head.get(name) for name in (*_HEAD_FIELDS, *_HEAD_MORE)] for head in approved(heads)]
+    text = json.dumps(known, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if known else ""
+
+
+def approved(heads: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that may be candidates, in the order in which they are."""
+    return sorted((head for head in heads if head.get("approved", True)), key=lambda head: str(head["id"]))
+
+
+class Heads(NamedTuple):
+    """The heads of a moment: part of a snapshot, beside its revision."""
+
+    digest: str
+    by_provider: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @classmethod
+    def of(cls, entries: Sequence[Mapping[str, Any]]) -> Heads:
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for entry in approved(entries):
+            found.setdefault(entry["provider"], []).append(entry)
+        return cls(heads_digest(entries), found)
+
+
+NO_HEADS = Heads("", {})
 
 
 class ModelMap:
@@ -69,6 +110,7 @@ class Provider:
         "capacity",
         "circuit",
         "context",
+        "fallback_to_base_url",
         "headers",
         "heads",
         "id",
@@ -118,6 +160,8 @@ class Provider:
         self.quarantine = build(QuarantineSettings, document["quarantine"], f"{path}.quarantine")
         #: the machines behind it, where they are known one by one; empty = it is one endpoint
         self.heads = tuple(Head(entry) for entry in document.get("heads") or ())
+        #: with heads, the base URL is an endpoint too, for when none of them can be used
+        self.fallback_to_base_url: bool = document.get("fallback_to_base_url", False)
 
     def __repr__(self) -> str:
         return f"<Provider {self.slug}>"
@@ -146,13 +190,15 @@ class Head:
 class Target:
     """Provider + configured model + endpoint (a head's, where the provider has heads), as one profile uses it."""
 
-    __slots__ = ("capacity", "endpoint", "head", "id", "model", "position", "provider", "region")
+    __slots__ = ("capacity", "endpoint", "head", "head_key", "id", "model", "position", "provider", "region")
 
     def __init__(self, provider: Provider, model: str | None, head: Head | None, position: int) -> None:
         self.id = target_id(provider.id, model, "" if head is None else head.id)
         self.provider = provider
         self.model = model
         self.head = head
+        #: by which the live state knows the head as a whole; "" without one
+        self.head_key = "" if head is None else head_key(provider.id, head.id)
         #: index in the profile's targets, which are those of its own list, then those only rules use
         self.position = position
         self.endpoint = provider.base_url if head is None else head.endpoint

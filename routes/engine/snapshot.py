@@ -13,7 +13,7 @@ from routes.engine import strategies
 from routes.engine.cost import prices
 from routes.engine.errors import EngineError, SnapshotError
 from routes.engine.profile import Choice, Part, Place, Profile, Rule, rule_id
-from routes.engine.provider import Head, ModelMap, Provider, Target, target_id
+from routes.engine.provider import NO_HEADS, Head, Heads, ModelMap, Provider, Target, target_id
 from routes.engine.settings import Policy, build
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = (
     "FORMAT",
+    "NO_HEADS",
     "Choice",
     "Head",
+    "Heads",
     "ModelMap",
     "Part",
     "Place",
@@ -43,13 +45,14 @@ FORMAT = 1
 
 
 class Snapshot:
-    """One revision, ready to route by."""
+    """One revision, ready to route by, with the heads of the moment."""
 
     __slots__ = (
         "_asked",
         "builtin_context",
         "builtin_prices",
         "default_strategy",
+        "heads_digest",
         "installation",
         "number",
         "policy",
@@ -62,7 +65,7 @@ class Snapshot:
         "unnamed",
     )
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], heads: Heads = NO_HEADS) -> None:
         if document.get("format") != FORMAT:
             raise SnapshotError("format", f"expected {FORMAT}, got {document.get('format')!r}")
         self.installation: str = document["installation"]
@@ -86,7 +89,11 @@ class Snapshot:
         #: context windows in tokens that everybody knows, by model
         self.builtin_context: dict[str, int] = dict(document.get("builtin_context") or {})
         self.providers: dict[str, Provider] = {}
-        for index, entry in enumerate(document["providers"]):
+        #: which heads there are, for whoever is to tell a decision again; "" = none
+        self.heads_digest = heads.digest
+        for index, written in enumerate(document["providers"]):
+            of_provider = heads.by_provider.get(written["id"])
+            entry = {**written, "heads": of_provider} if of_provider else written
             provider = Provider(entry, f"providers[{index}]")
             if provider.slug in self.providers:
                 raise SnapshotError(f"providers[{index}].slug", f"{provider.slug!r} is taken")
@@ -105,10 +112,10 @@ class Snapshot:
         self.profile_list = (*self.profiles.values(), *([self.unnamed] if self.unnamed else []))
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Snapshot:
+    def from_document(cls, document: Mapping[str, Any], heads: Heads = NO_HEADS) -> Snapshot:
         """Validate and freeze. Raises SnapshotError and nothing else."""
         try:
-            return cls(document)
+            return cls(document, heads)
         except EngineError:
             raise
         except KeyError as error:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     Columns = Callable[[], int]
 
-#: Part of the success rate that each outcome makes up.
+#: Part of the success rate that each outcome makes up, and of the latency that each success does.
 OUTCOME_SHARE = 0.1
+LATENCY_SHARE = 0.2
 #: Load reports kept of a head.
 REPORTS = 10
 #: How often a reader that meets writers tries again before it waits for them.
@@ -47,8 +48,8 @@ _REPORT = _REPORT_AT + REPORTS
 LOADS_SIZE = _REPORT + REPORTS
 
 # Cells of a target's statistics.
-CONSECUTIVE, FAILURE_RATE = range(2)
-_WINDOWS = (2, 2 + WINDOW_SIZE)  # others, streams
+CONSECUTIVE, FAILURE_RATE, LATENCY = range(3)
+_WINDOWS = (3, 3 + WINDOW_SIZE)  # others, streams
 _EWMAS = (_WINDOWS[1] + WINDOW_SIZE, _WINDOWS[1] + WINDOW_SIZE + EWMA_SIZE)
 _OUTPUT = _EWMAS[1] + EWMA_SIZE
 _SPEED = _OUTPUT + RING_SIZE
@@ -90,6 +91,7 @@ class TargetStats:
         "_use",
         "_windows",
         "cells",
+        "head",
     )
 
     def __init__(
@@ -100,6 +102,8 @@ class TargetStats:
         sent: Columns = lambda: 0,
     ) -> None:
         self.cells = cells
+        #: of the head as a whole, where this is one of its models: that is where its loads are
+        self.head: TargetStats | None = None
         self._guard = guard
         self._in_flight = in_flight
         self._sent = sent
@@ -144,6 +148,11 @@ class TargetStats:
     @property
     def success_rate(self) -> float:
         return 1.0 - self.cells[FAILURE_RATE]
+
+    @property
+    def latency_ema_s(self) -> float | None:
+        """Moving average of what successes took; None before the first."""
+        return self.cells[LATENCY] or None
 
     @property
     def mean_output_tokens(self) -> float | None:
@@ -199,6 +208,8 @@ class TargetStats:
     @property
     def load(self) -> HeadLoad | None:
         """The head's last report."""
+        if self.head is not None:
+            return self.head.load
         sequence, reports, sent = self._kept_reports
         if sequence != self._guard.sequence:
             reports, sent = self._reported()
@@ -210,6 +221,8 @@ class TargetStats:
 
     def loads(self, since: float) -> Sequence[LoadReport]:
         """The last 10 reports that are not older than ``since``, oldest first."""
+        if self.head is not None:
+            return self.head.loads(since)
         reports, _ = self._reported()
         if not reports or reports[0].at >= since:
             return reports
@@ -232,8 +245,11 @@ class TargetStats:
     # -- writing: whoever calls holds the guard ------------------------------------------------------------
     def succeeded(self, stream: bool, seconds: float, tokens: int | None, now: float) -> int:
         """The sample's serial number, for ``failed``."""
-        self.cells[CONSECUTIVE] = 0.0
-        self.cells[FAILURE_RATE] *= 1.0 - OUTCOME_SHARE
+        cells = self.cells
+        cells[CONSECUTIVE] = 0.0
+        cells[FAILURE_RATE] *= 1.0 - OUTCOME_SHARE
+        before = cells[LATENCY]
+        cells[LATENCY] = before + LATENCY_SHARE * (seconds - before) if before else seconds
         self._ewmas[stream].add(seconds, now)
         return self._windows[stream].add(now, seconds, tokens or 0)
 

@@ -278,11 +278,11 @@ class Outcome(NamedTuple):
     #: The time-out the attempt ran under (``first_event`` for streams, else ``first_byte``): what a failure
     #: counts as in latency statistics. 0 = count the latency it had.
     timeout_s: float = 0.0
+    http_status: int | None = None  # of the upstream's answer, if there was one
 
 
 class Transition(NamedTuple):
-    """A circuit changed state. ``reason`` is a stable code (``consecutive_failures``, ``failure_rate``,
-    ``recovery_timeout``, ``degraded_success``, ``successes``, ``half_open_failure``)."""
+    """A circuit changed state. ``reason`` is a stable code, one of ``circuit.REASONS``."""
 
     target_id: str
     before: CircuitState

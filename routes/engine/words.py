@@ -153,6 +153,16 @@ def excluded(code: str, value: Value) -> str:
             return "excluded by the request"
         case "circuit_open":
             return f"its circuit is open for another {seconds(number)}" if number > 0 else "its circuit is open"
+        case "circuit_forced_open" if value is None:
+            return "its circuit is held open by an operator"
+        case "circuit_forced_open":
+            return f"its circuit is held open by an operator for another {seconds(number)}"
+        case "head_offline":
+            return "its head is offline: no heartbeat in time"
+        case "head_draining":
+            return "its head is draining: it takes no new sessions"
+        case "heads_serve":
+            return "used only while none of its provider's heads can be"
         case "slow_start":
             return f"recovering: gets {number:.0f} % of requests for now"
         case "weight_zero":
@@ -224,6 +234,8 @@ _TRANSITIONS = {
     "recovery_timeout": "moved its circuit to half-open: its pause was over",
     "degraded_success": "moved its circuit to half-open: it answered although nothing was expected of it",
     "successes": "closed its circuit: it answered often enough",
+    "probe_success": "moved its circuit to half-open: a health check found it working",
+    "force_ended": "moved its circuit to half-open: the time for which it was held open was over",
 }
 
 

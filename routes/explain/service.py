@@ -132,9 +132,11 @@ def _recorded(wanted: ExplainRequest) -> dict[str, Any]:
         raise Missing("there is no such request in the history", {"id": ["not in the history"]})
     if not route.packed:
         raise Invalid.from_errors([("id", "this request was refused before anything was decided")])
-    own = snapshots.snapshot_of(route.revision)
+    own = snapshots.snapshot_of(route.revision, route.packed.get("h", ""))
     if own is None:
-        message = f"revision {route.revision}, which decided this request, is not kept any more"
+        message = (
+            f"revision {route.revision} or the heads of that moment, which decided this request, are not kept any more"
+        )
         raise Missing(message, {"id": [message]})
     if wanted.revision is None or wanted.revision == route.revision:
         chosen = Chosen(own, route.revision, f"revision {route.revision}, which decided it")

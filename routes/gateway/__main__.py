@@ -97,18 +97,15 @@ def _run(env: Env, fd: int, name: str) -> None:
         state.degraded["geoip"] = geo_trouble
 
     def on_change(config: Config) -> None:
-        overlay = config.overlay
+        overlay, now, wall = config.overlay, state.clock(), time.time()
         live.published(config.snapshot)
-        live.set_credentials({provider: each.generation for provider, each in overlay.credentials.items()})
+        live.set_credentials(overlay.generations())
         live.set_admin_states(
-            {provider: (each.state, each.until) for provider, each in overlay.admin_states.items()},
-            now=state.clock(),
-            wall=time.time(),
+            {key: (each.state, each.until) for key, each in overlay.admin_states.items()}, now=now, wall=wall
         )
+        live.set_forced(overlay.circuits, now=now, wall=wall)
         live.set_key_limits(
-            {key.id: key.limits for key in overlay.keys.values() if key.limits is not None},
-            now=state.clock(),
-            wall=time.time(),
+            {key.id: key.limits for key in overlay.keys.values() if key.limits is not None}, now=now, wall=wall
         )
         metrics.revision(config.snapshot.number)
         metrics.prepare_targets(

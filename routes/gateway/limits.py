@@ -73,7 +73,7 @@ class Admission:
         self._reserved_input = given
         exceeded, crossings = self._live.reserve(permit, given + output, self._clock(), time.time())
         self.meters = permit.meters if exceeded is None else exceeded.meters
-        _tell(key, limits, crossings)
+        _tell(self._live, key, limits, crossings, self._clock())
         return exceeded
 
     def end(self, exchange: Exchange, cost: int | None) -> None:
@@ -85,7 +85,7 @@ class Admission:
             crossings = self._live.leave_key(permit, self._used(exchange), cost or 0, self._clock(), time.time())
             key = exchange.key
             if crossings and key is not None and key.limits is not None:
-                _tell(key, key.limits, crossings)
+                _tell(self._live, key, key.limits, crossings, self._clock())
         if seat is not None:
             assert exchange.profile is not None
             self._live.leave_profile(seat)
@@ -160,9 +160,12 @@ def _refusal(key: AccessKey, limits: KeyLimits, exceeded: Exceeded, tokens: int 
     return RateLimited(message, retry_after=exceeded.retry_after)
 
 
-def _tell(key: AccessKey, limits: KeyLimits, crossings: Sequence[Crossing]) -> None:
+def _tell(live: LiveState, key: AccessKey, limits: KeyLimits, crossings: Sequence[Crossing], now: float) -> None:
+    """In this process's log and in the host's, from which alerts are made."""
     for window, percent in crossings:
         amount = getattr(limits, window) / 1e6
+        detail = {"key": key.name, "window": window, "usd": amount}
+        live.note("budget", key.id, "", str(percent), f"usd_{window}", "traffic", detail, now)
         logger.warning(
             "access key %r has spent %d %% of its %.2f US dollars of this %s%s",
             key.name,

@@ -1,4 +1,5 @@
-"""The live overlay as the gateway uses it: access keys, provider credentials, admin states. Immutable, in memory.
+"""The live overlay as the gateway uses it: access keys, credentials, heads, and what people decided about providers,
+targets and circuits. Immutable, in memory.
 
 Credentials and key hashes are here and nowhere else in the process; they are never logged, and ``repr`` shows
 counts. Must not import the control plane, which writes the sealed document this is read from.
@@ -9,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from routes.engine.live import Forced
+from routes.engine.provider import NO_HEADS, Heads
 from routes.gateway.auth import AccessKey
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class AdminSetting:
-    """What people decided about a provider; ``until`` is Unix time, None = for good."""
+    """What people decided about a provider or target; ``until`` is Unix time, None = for good."""
 
     state: AdminState
     until: float | None
@@ -47,7 +50,17 @@ class Overlay:
     version: int
     keys: Mapping[bytes, AccessKey]  # by SHA-256 of the whole value
     credentials: Mapping[str, Credential]
-    admin_states: Mapping[str, AdminSetting]
+    admin_states: Mapping[str, AdminSetting]  # by id of a provider or target
+    circuits: Mapping[str, Forced]  # by target id
+    cleared: Mapping[str, int]  # how often people lifted a provider's quarantines
+    heads: Heads
+
+    def generations(self) -> dict[str, int]:
+        """By provider id: another number means that its quarantines are void. Both parts only ever grow."""
+        found = dict(self.cleared)
+        for provider, credential in self.credentials.items():
+            found[provider] = found.get(provider, 0) + credential.generation
+        return found
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Overlay:
@@ -67,10 +80,16 @@ class Overlay:
                 provider: AdminSetting(cast("AdminState", entry["state"]), entry.get("until"), entry.get("reason", ""))
                 for provider, entry in document["admin_states"].items()
             },
+            circuits={
+                target: Forced(entry["act"], entry["until"], entry["at"])
+                for target, entry in document.get("circuits", {}).items()
+            },
+            cleared=document.get("cleared", {}),
+            heads=Heads.of(document["heads"]["entries"]) if "heads" in document else NO_HEADS,
         )
 
     def __repr__(self) -> str:
         return f"Overlay(version={self.version}, keys={len(self.keys)}, credentials={len(self.credentials)})"
 
 
-EMPTY = Overlay("", 0, {}, {}, {})
+EMPTY = Overlay("", 0, {}, {}, {}, {}, {}, NO_HEADS)

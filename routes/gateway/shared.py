@@ -17,7 +17,7 @@ import orjson
 
 from routes.crypto import SealError, unseal
 from routes.engine.errors import EngineError
-from routes.engine.snapshot import Snapshot
+from routes.engine.snapshot import NO_HEADS, Snapshot
 from routes.gateway.overlay import EMPTY, Overlay
 from routes.gateway.state import Config
 from routes.live.redis_feed import RedisConnection, RedisFeedError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from routes.engine.snapshot import Heads
     from routes.gateway.state import GatewayState
 
 POLL_SECONDS: Final = 0.1
@@ -59,9 +60,10 @@ class _Watched:
         return blob
 
 
-def read_revision(blob: bytes) -> Snapshot:
-    """Compile a published revision. Raises ValueError (bad JSON) or EngineError (bad content)."""
-    return Snapshot.from_document(orjson.loads(blob))
+def read_revision(blob: bytes, heads: Heads = NO_HEADS) -> Snapshot:
+    """Compile a published revision with the heads of the moment. Raises ValueError (bad JSON) or EngineError (bad
+    content)."""
+    return Snapshot.from_document(orjson.loads(blob), heads)
 
 
 def read_overlay(blob: bytes) -> Overlay:
@@ -89,6 +91,7 @@ class ConfigKeeper:
         self._revision_file = _Watched(revision_path)
         self._overlay_file = _Watched(overlay_path)
         self._snapshot: Snapshot | None = None
+        self._revision = b""  # as it came, to be compiled again when heads come and go
         self._overlay: Overlay = EMPTY
         self._followed = False  # Redis has been read at least once
         self._lock = asyncio.Lock()  # files and Redis take turns, or an older one could land last
@@ -148,7 +151,7 @@ class ConfigKeeper:
     # -- taking one over -----------------------------------------------------------------------------------
     async def _take_revision(self, blob: bytes, source: str, *, local: bool) -> None:
         try:
-            snapshot = await asyncio.to_thread(read_revision, blob)
+            snapshot = await asyncio.to_thread(read_revision, blob, self._overlay.heads)
         except (EngineError, ValueError) as error:
             logger.error("the revision in %s cannot be used: %s", source, error)
             return
@@ -157,7 +160,7 @@ class ConfigKeeper:
             snapshot.installation, snapshot.number, held.installation, held.number, local=local
         ):
             return
-        self._snapshot = snapshot
+        self._snapshot, self._revision = snapshot, blob
         self._swap()
         logger.info("revision %d is in use (from %s)", snapshot.number, source)
 
@@ -173,8 +176,19 @@ class ConfigKeeper:
         ):
             return
         self._overlay = overlay
+        await self._take_heads()
         self._swap()
         logger.info("overlay %d is in use (from %s)", overlay.version, source)
+
+    async def _take_heads(self) -> None:
+        """Heads are targets: when others are there, so are other targets."""
+        snapshot, heads = self._snapshot, self._overlay.heads
+        if snapshot is None or snapshot.heads_digest == heads.digest:
+            return
+        try:
+            self._snapshot = await asyncio.to_thread(read_revision, self._revision, heads)
+        except (EngineError, ValueError) as error:
+            logger.error("the heads of overlay %d cannot be used: %s", self._overlay.version, error)
 
     def _swap(self) -> None:
         snapshot = self._snapshot

@@ -60,7 +60,9 @@ class Trial:
             first_event = elapsed
             self.record.ttfb_us = int(elapsed * 1e6)
         exchange.ttfb_us = int((now - exchange.accepted) * 1e6)
-        self._settle(Outcome("success", None, elapsed, first_event, output_tokens, exchange.stream, self._limit), now)
+        status = self.record.http_status
+        outcome = Outcome("success", None, elapsed, first_event, output_tokens, exchange.stream, self._limit, status)
+        self._settle(outcome, now)
         self._keep_session(answer_id, now)
 
     def complete(self, output_tokens: int | None, answer_id: str, received: int) -> None:
@@ -71,7 +73,8 @@ class Trial:
         exchange.ttfb_us = int((now - exchange.accepted) * 1e6)
         self.record.bytes = received
         self.record.latency_us = int(elapsed * 1e6)
-        outcome = Outcome("success", None, elapsed, None, output_tokens, exchange.stream, self._limit)
+        status = self.record.http_status
+        outcome = Outcome("success", None, elapsed, None, output_tokens, exchange.stream, self._limit, status)
         live.finish(self._claim, self.place.target, outcome, now, output_tokens, self._other_tokens(output_tokens, now))
         self._keep_session(answer_id, now)
         self._note_transitions()
@@ -120,7 +123,9 @@ class Trial:
         elapsed = now - self.began
         record.latency_us = int(elapsed * 1e6)
         if verdict == "failure":
-            self._settle(Outcome("failure", error_class, elapsed, None, None, self._exchange.stream, self._limit), now)
+            status = record.http_status
+            stream = self._exchange.stream
+            self._settle(Outcome("failure", error_class, elapsed, None, None, stream, self._limit, status), now)
         used = self._other_tokens(output_tokens, now) if verdict == "success" else None
         self._state.live.release(self._claim, now, output_tokens, used)
         self._note_transitions()

@@ -78,6 +78,7 @@ class SharedLiveState(TableState):
             logger.info("the clock has started anew; times of the live state are moved by %.0f s", shift)
             self._quarantines.shift(shift)
             self._pins.shift(shift)
+            self._happenings.shift(shift)
 
     def tend(self, now: float) -> float:
         """Once a second, by whichever process decides something: see who is gone."""

@@ -131,7 +131,7 @@ def upset(line: Bench, slug: str, states: dict[str, str], state: str, draw: st.D
         case "failing":
             line.attempt(slug, "failure")
         case "unhealthy":
-            line.live.set_observed(line.target(slug).id, "unhealthy")
+            line.live.set_observed(line.target(slug).id, "unhealthy", 1e12)
         case "busy":
             line.claim(slug)
         case "disabled" | "draining":

@@ -45,7 +45,8 @@ def report(line: Bench, **loads: float) -> None:
     """Heads say how loaded they are, one clock tick later each time."""
     line.now += 1
     for slug, load in loads.items():
-        line.live.report_load(line.target(slug).id, load, line.now)
+        target = line.target(slug)
+        line.live.hear_head(target.head_key or target.id, load, False, 1e12, line.now)
 
 
 def told(line: Bench, **given: Any) -> list[tuple[str, str, Any]]:

@@ -238,7 +238,7 @@ def test_a_degraded_decision_honours_no_pin() -> None:
     assert decision.ranked[0].target.provider.slug == "b"
     line = bench("a")
     line.visit("s")
-    line.live.set_observed(line.target("a").id, "unhealthy")  # its circuit is closed
+    line.live.set_observed(line.target("a").id, "unhealthy", 1e12)  # its circuit is closed
     decision = line.decide(session="s")
     assert (decision.degraded, decision.pin.honoured) == (True, False)  # type: ignore[union-attr]
 

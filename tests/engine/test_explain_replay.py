@@ -507,12 +507,12 @@ def test_whoever_was_out_is_out_again_for_the_same_reason() -> None:
     )
     line.set_states(a="disabled", d="draining")
     assert line.claim("b") is not None
-    line.live.set_observed(line.target("c").id, "unhealthy")
+    line.live.set_observed(line.target("c").id, "unhealthy", 1e12)
     decision = line.decide()
     assert sorted(e.code for e in decision.excluded) == ["at_capacity", "disabled", "draining", "unhealthy"]
     same(replay(line, decision).again(), decision)
     live = RecordedLive(decision, ROUTE_ID, own=True)
-    assert (live.admin_state(line.target("a"), 0), live.observed(line.target("c").id)) == ("disabled", "unhealthy")
+    assert (live.admin_state(line.target("a"), 0), live.observed(line.target("c").id, 0)) == ("disabled", "unhealthy")
     more = snapshot([provider("a"), provider("b", max_concurrency=9), provider("e", max_concurrency=2)], number=2)
     assert replay(line, decision).again(more).undecidable == 1
 

@@ -414,23 +414,23 @@ def test_refused_credentials_are_not_rate_limits() -> None:
 
 def test_targets_that_probes_found_unhealthy_are_left_out() -> None:
     line = bench()
-    line.live.set_observed(line.target("a").id, "unhealthy")
-    line.live.set_observed(line.target("b").id, "degraded")
+    line.live.set_observed(line.target("a").id, "unhealthy", 1e12)
+    line.live.set_observed(line.target("b").id, "degraded", 1e12)
     decision = line.decide()
     assert (line.ranking(), why(decision)) == (["b", "c"], {"a": "health.unhealthy"})
-    line.live.set_observed(line.target("a").id, "healthy")
+    line.live.set_observed(line.target("a").id, "healthy", 1e12)
     assert line.ranking() == ["a", "b", "c"]
 
 
 def test_when_all_are_unhealthy_they_are_tried_before_what_is_open() -> None:
     line = bench("ab")
-    line.live.set_observed(line.target("b").id, "unhealthy")
+    line.live.set_observed(line.target("b").id, "unhealthy", 1e12)
     line.open("a")
     decision = line.decide()
     assert [(e.target.provider.slug, e.code) for e in decision.full_ranking()] == [("b", "next_try"), ("a", "next_try")]
     assert decision.ranked[0].value == 0
     line = bench("a", failover={"when_all_unhealthy": "reject"})
-    line.live.set_observed(line.target("a").id, "unhealthy")
+    line.live.set_observed(line.target("a").id, "unhealthy", 1e12)
     assert line.decide().retry_at is None  # nobody knows
 
 

@@ -64,7 +64,7 @@ def test_nobody_is_ranked_who_must_not_be(situation: tuple[Bench, dict[str, Any]
         assert state != "draining" or (decision.pin is not None and decision.pin.target_id == entry.target.id)
         if not decision.degraded:
             assert line.live.circuit(entry.target, line.now).state != "open"
-            assert line.live.observed(entry.target.id) != "unhealthy"
+            assert line.live.observed(entry.target.id, line.now) != "unhealthy"
             assert line.live.quarantined_until(entry.target, entry.model, line.now) is None
     for left_out in decision.excluded:
         if left_out.stage == "smart_routing":

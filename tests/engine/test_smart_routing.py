@@ -365,7 +365,7 @@ def test_utilisation_of_a_head_is_the_load_it_reports() -> None:
     line = bench(rules=asking("utilisation", "gte", 30), providers={"c": {"heads": heads}})
     one = line.target("c")
     assert line.decide().matched_rule is None  # 0 % and 0 %
-    line.live.report_load(one.id, 7.0, line.now)
+    line.live.hear_head(one.head_key, 7.0, False, 1e12, line.now)
     assert line.decide().matched_rule == "busy"  # a mean of 35 %
     assert line.claim("c") is not None
 

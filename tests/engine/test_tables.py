@@ -75,15 +75,15 @@ def test_what_one_process_finds_out_the_other_knows_at_once() -> None:
         attempt(one, a, "failure")
     assert two.circuit(a, NOW).state == "open"
     assert set(two.suspects(NOW)) == {a.id}
-    two.set_observed(b.id, "unhealthy")
-    assert one.observed(b.id) == "unhealthy"
+    two.set_observed(b.id, "unhealthy", 1e12)
+    assert one.observed(b.id, NOW) == "unhealthy"
     assert set(one.suspects(NOW)) == {a.id, b.id}
-    two.set_observed(b.id, "healthy")
+    two.set_observed(b.id, "healthy", 1e12)
     assert set(one.suspects(NOW)) == {a.id}
     one.quarantine(b, None, 10.0, "auth_failed", NOW)
     assert set(two.suspects(NOW)) == {a.id, b.provider.id}
     assert set(two.suspects(NOW + 10.0)) == {a.id}
-    two.report_load(a.id, 7.0, NOW)
+    two.hear_head(a.id, 7.0, False, 1e12, NOW)
     load = one.stats(a.id).load
     assert load is not None
     assert (load.load, load.sent_since) == (7.0, 0)
@@ -98,7 +98,7 @@ def test_requests_sent_since_a_heads_report_are_counted_over_all_processes() -> 
     one, two = processes()
     (a,) = places(revision("a"))
     attempt(one, a)
-    one.report_load(a.id, 3.0, NOW)
+    one.hear_head(a.id, 3.0, False, 1e12, NOW)
     for live in (one, two, two):
         attempt(live, a)
     for live in (one, two):
@@ -538,14 +538,14 @@ def test_a_fork_knows_everything_and_what_it_does_nobody_sees() -> None:
     before = bytes(line.live._memory.raw[: line.live._memory.layout.targets.start])
     assert [twin.rotate("pool"), twin.rotate("pool")] == [1, 2]
     twin.drop_pins(line.now)
-    twin.set_observed(c.id, "unhealthy")
+    twin.set_observed(c.id, "unhealthy", 1e12)
     due = twin.circuit(a, line.now).until
     claim = twin.claim(a, due)
     assert claim is not None
     twin.settle(claim, a, Outcome("failure"), due)
     assert bytes(line.live._memory.raw[: line.live._memory.layout.targets.start]) == before
     assert line.live.peek().rotate("pool") == 1
-    assert line.live.observed(c.id) == "unknown"
+    assert line.live.observed(c.id, NOW) == "unknown"
     assert set(line.live.suspects(line.now)) == {a.id, b.provider.id}
     assert set(twin.suspects(line.now)) == {a.id, b.provider.id, c.id}
 
@@ -664,7 +664,7 @@ def test_what_is_seen_of_others_is_only_what_they_changed() -> None:
     one.published(revision("ab"))
     sharing = one.sharing()
     assert list(sharing.in_trouble()) == []
-    one.set_observed(b.id, "unhealthy")
+    one.set_observed(b.id, "unhealthy", 1e12)
     for _ in range(5):
         attempt(two, a, "failure")
     two.quarantine(b, "m", 60.0, "rate_limited", NOW)
@@ -775,7 +775,7 @@ def test_all_times_can_be_moved_to_a_clock_that_has_started_anew() -> None:
     live.quarantine(b, "m", 60.0, "rate_limited", NOW)
     live.quarantine(b, "n", 60.0, "rate_limited", NOW)
     live._memory.raw[live._memory.layout.quarantines.offset(1) + 112 :][:8] = bytes(8)  # one was never finished
-    live.report_load(b.id, 2.0, NOW)
+    live.hear_head(b.id, 2.0, False, 1e12, NOW)
     pinned(live, KEYS[0], a)
     live.remember_input(KEYS[0], 9, NOW)
     until = live.circuit(a, NOW).until

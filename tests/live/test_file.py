@@ -132,7 +132,7 @@ def test_after_a_reboot_times_keep_their_distance_to_the_wall_clock(path: Path) 
         before.remember_input(KEY, 77, 5000.0)
         before.quarantine(B, None, 100.0, "auth_failed", 5000.0)
         before.auth_failure(C, "auth_failed", 5000.0)
-        before.report_load(B.id, 3.0, 4990.0)
+        before.hear_head(B.id, 3.0, False, 1e12, 4990.0)
         until = before.circuit(A, 5000.0).until - 5000.0
         ewma = before.stats(B.id).ewma_s(False, 5000.0)
     with closing(state(b"2" * 16, 7.0, 1e9 + 20.0)) as after:

@@ -57,6 +57,8 @@ def pack_decision(decision: Decision) -> dict[str, Any]:
         ]
         if out:
             packed["x"] = out
+    if profile.heads_digest:
+        packed["h"] = profile.heads_digest
     if decision.strategy != profile.strategy.name:
         packed["s"] = decision.strategy
     if decision.source != "load_balancer":
@@ -152,7 +154,8 @@ def facts_of(packed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unpack_decision(packed: Mapping[str, Any], snapshot: Snapshot) -> Decision:
-    """The decision again, with the whole ranking. ``snapshot`` must be of the revision that made it.
+    """The decision again, with the whole ranking. ``snapshot`` must be of the revision that made it, with the heads
+    (``h``, their digest) of that moment.
 
     Keys: ``v`` version, ``p`` profile index, ``o`` operation, ``m`` model asked for, ``t`` stages [in, out, us],
     ``x`` excluded [target, stage, code, value], ``s`` strategy if not the profile's, ``c`` source if not the

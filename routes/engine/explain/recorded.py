@@ -8,7 +8,8 @@ from. What it is asked for and does not know it answers as if nothing had ever b
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal
 
 from routes.engine.circuit import CLOSED, CircuitView
 from routes.engine.live import Means, Pin, Quarantine
@@ -103,6 +104,7 @@ class RecordedLive:
         self._turn: int | None = decision.inputs.get("turn")
         self._draw = draw
         self._inactive: dict[str, AdminState] = {}
+        self._away: dict[str, Literal["head_offline", "head_draining"]] = {}
         self._circuits: dict[str, CircuitView] = {}
         self._quarantines: dict[str, Quarantine] = {}
         self._unhealthy: set[str] = set()
@@ -113,9 +115,17 @@ class RecordedLive:
         self._told = not decision.ranked
         self._recovered = NOW if decision.pin is not None and decision.pin.honoured else None
         self.pinned_to: Pin | None = None
-        providers = {target.id: target.provider.id for target in decision.profile.targets}
+        providers: dict[str, list[str]] = {}
+        for target in decision.profile.targets:
+            providers.setdefault(target.provider.id, []).append(target.id)
         for target, _, code, value in decision.excluded:
-            self._excluded(target.id, providers[target.id], code, value)
+            self._excluded(target.id, target.provider.id, code, value)
+        for provider_id, target_ids in providers.items():
+            # What was said of each target of a provider was said of the provider: also of those it has elsewhere.
+            states = {self._inactive.get(target_id) for target_id in target_ids}
+            state = states.pop()
+            if state is not None and not states:
+                self._inactive[provider_id] = state
         age = 0.0
         for target, _, code, value in decision.ranked:
             if code == "next_try":
@@ -139,9 +149,16 @@ class RecordedLive:
 
     def _excluded(self, target_id: str, provider_id: str, code: str, value: float | str | None) -> None:
         if code == "disabled":
-            self._inactive[provider_id] = "disabled"
+            self._inactive[target_id] = "disabled"
         elif code == "draining":
-            self._inactive[provider_id] = "draining"
+            self._inactive[target_id] = "draining"
+        elif code == "head_offline":
+            self._away[target_id] = "head_offline"
+        elif code == "head_draining":
+            self._away[target_id] = "head_draining"
+        elif code == "circuit_forced_open":
+            until = inf if value is None else NOW + _number(value)
+            self._circuits[target_id] = CircuitView("open", until, 1.0, True)
         elif code == "circuit_open":
             self._circuits[target_id] = CircuitView("open", NOW + _number(value), 1.0)
         elif code == "slow_start":
@@ -159,7 +176,10 @@ class RecordedLive:
         return self._inactive
 
     def admin_state(self, target: Target, now: float) -> AdminState:
-        return self._inactive.get(target.provider.id, "active")
+        return self._inactive.get(target.id) or self._inactive.get(target.provider.id, "active")
+
+    def heads_away(self, now: float) -> Mapping[str, Literal["head_offline", "head_draining"]]:
+        return self._away
 
     def suspects(self, now: float) -> Collection[str]:
         return self._circuits.keys() | self._quarantines.keys() | self._unhealthy
@@ -170,7 +190,7 @@ class RecordedLive:
     def quarantined_until(self, target: Target, model: str, now: float) -> Quarantine | None:
         return self._quarantines.get(target.id)
 
-    def observed(self, target_id: str) -> Observed:
+    def observed(self, target_id: str, now: float) -> Observed:
         return "unhealthy" if target_id in self._unhealthy else "unknown"
 
     def recovered_at(self, target: Target, model: str, now: float) -> float | None:

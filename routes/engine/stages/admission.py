@@ -14,6 +14,7 @@ from routes.engine.stages import affinity
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from routes.engine.candidates import Candidate
     from routes.engine.stages import Run
     from routes.engine.types import AdminState
 
@@ -27,6 +28,9 @@ def apply(run: Run) -> None:
     inactive = run.live.inactive(run.now)
     if inactive:
         _inactive(run, inactive)
+    away = run.live.heads_away(run.now)
+    if away or base.fallbacks:
+        _heads(run, away)
     if request.only is not None or request.exclude:
         _wishes(run)
     if request.tags and run.profile.require_tags:
@@ -53,12 +57,34 @@ def _only_origin(run: Run, origin: str) -> None:
 
 def _inactive(run: Run, inactive: Mapping[str, AdminState]) -> None:
     """Draining means no new sessions: those that are there, and responses that came from there, go on."""
-    for provider_id, state in inactive.items():
-        for candidate in run.base.by_provider.get(provider_id, ()):
+    base = run.base
+    for key, state in inactive.items():
+        target = base.by_id.get(key)
+        for candidate in base.by_provider.get(key, ()) if target is None else (target,):
             if candidate.position in run.dropped:
                 continue
-            if state != "draining" or not (run.request.origin or affinity.pinned_to(run, candidate)):
+            if state != "draining" or not _stays(run, candidate):
                 run.drop(candidate, NAME, state)
+
+
+def _heads(run: Run, away: Mapping[str, str]) -> None:
+    """Heads that are offline, or want no new sessions; and base URLs, which serve when no head does."""
+    base = run.base
+    for key, code in away.items():
+        candidate = base.by_id.get(key)
+        if candidate is None or candidate.position in run.dropped:
+            continue
+        if code == "head_offline" or not _stays(run, candidate):
+            run.drop(candidate, NAME, code)
+    for fallback in base.fallbacks:
+        others = base.by_provider[fallback.target.provider.id]
+        if fallback.position not in run.dropped and any(c.target.head and c.id not in away for c in others):
+            run.drop(fallback, NAME, "heads_serve")
+
+
+def _stays(run: Run, candidate: Candidate) -> bool:
+    """Whether the request goes on with what this target began."""
+    return bool(run.request.origin or affinity.pinned_to(run, candidate))
 
 
 def _wishes(run: Run) -> None:

@@ -11,6 +11,7 @@ Half-open targets are candidates like others: their slots are claimed when an at
 from __future__ import annotations
 
 import hashlib
+from math import inf
 from typing import TYPE_CHECKING
 
 from routes.engine.stages.smart_routing import reach_of
@@ -36,6 +37,7 @@ def apply(run: Run) -> None:
     opened: list[tuple[Candidate, float]] = []  # as ``run.readmitted``, of those within reach
     quarantined: list[tuple[Candidate, Quarantine]] = []
     gated: list[tuple[Candidate, float]] = []
+    held = 0
     for candidate in found:
         target, within = candidate.target, candidate.position in reach
         quarantine = live.quarantined_until(target, candidate.model, now)
@@ -46,16 +48,21 @@ def apply(run: Run) -> None:
             continue
         view = live.circuit(target, now)
         if view.state == "open":
-            out.append((candidate, "circuit_open", max(0.0, view.until - now)))
+            left_s = max(0.0, view.until - now)
+            if view.forced:  # people want nobody there, whatever else is left
+                out.append((candidate, "circuit_forced_open", left_s if left_s < inf else None))
+                held += within
+                continue
+            out.append((candidate, "circuit_open", left_s))
             if within:
                 opened.append((candidate, view.until))
-        elif live.observed(target.id) == "unhealthy":
+        elif live.observed(target.id, now) == "unhealthy":
             out.append((candidate, "unhealthy", None))
             if within:
                 opened.append((candidate, now))
         elif within and view.admitted < 1.0 and fraction(run.request.route_id, target.id) >= view.admitted:
             gated.append((candidate, view.admitted))
-    left = len(reach - run.dropped) - len(opened) - len(quarantined)
+    left = len(reach - run.dropped) - len(opened) - len(quarantined) - held
     due = [until for _, until in opened if until > now] + [quarantine.until for _, quarantine in quarantined]
     run.retry_at = min(due, default=None)
     if not left and (opened or quarantined):

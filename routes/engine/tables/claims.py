@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from routes.engine.tables.records import ProviderRecord, TargetRecord
@@ -14,6 +14,7 @@ class TableClaim:
 
     __slots__ = (
         "began",
+        "line",
         "period",
         "provider",
         "record",
@@ -38,6 +39,7 @@ class TableClaim:
         self.released = False
         self.sample: int | None = None  # what a success was counted as
         self.transitions: list[Transition] = []
+        self.line: dict[str, Any] | None = None  # for the host's log, when no lock is held any more
 
     @property
     def target_id(self) -> str:

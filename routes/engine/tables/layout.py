@@ -7,11 +7,11 @@ numbers wrongly.
 from __future__ import annotations
 
 from routes.engine.circuit import OWNERS
-from routes.engine.tables import counters, keys, pins, quarantines, records
+from routes.engine.tables import counters, happenings, keys, pins, quarantines, records
 from routes.engine.tables.memory import CELL, FIRST_RECORD, WORDS, Section, set_size
 from routes.engine.tables.sets import GROUP
 
-VERSION = 2
+VERSION = 3
 PAGE = 4096
 
 
@@ -28,6 +28,7 @@ class Layout:
         counter_sets: int = 1024,
         limited: int = 4096,
         owners: int = OWNERS,
+        happened: int = happenings.KEPT,
     ) -> None:
         self._end = WORDS * CELL
         self._stripe = FIRST_RECORD
@@ -46,6 +47,7 @@ class Layout:
         self.keys = self._section(keys.KEY_SIZE * CELL, limited)
         self.pins = self._section(set_size(pins.PAYLOAD), pin_sets)
         self.inputs = self._section(set_size(pins.INPUT), input_sets)
+        self.happenings = self._section(happenings.LINE_SIZE, happened)
         self.length = _aligned(self._end)
 
     def _section(self, size: int, entries: int) -> Section:
@@ -69,6 +71,7 @@ class Layout:
             self.keys,
             self.pins,
             self.inputs,
+            self.happenings,
         )
         return (*(section.entries for section in sections), self.length)
 

@@ -39,11 +39,12 @@ WAYS = 8
     KEYS,  # records in use
     HOSTS,  # hosts that are known to be at work, this one included
     HOSTS_UNTIL,  # ... and until when that holds; then this host is alone
-) = range(13)
+    HAPPENED,  # lines ever written into the host's log
+) = range(14)
 WORDS = 64
 
 # Stripes: what can be locked. Sections of records follow one another, so that no two things share a stripe.
-DIRECTORY, QUARANTINE_TABLE, DROP_LOG = range(3)
+DIRECTORY, QUARANTINE_TABLE, DROP_LOG, HAPPENINGS = range(4)
 FIRST_RECORD = 16
 
 

@@ -85,15 +85,20 @@ class Quarantines:
         latest = max(ended, default=None)
         return None if latest is None or latest > now else latest
 
-    def put(self, row: Row, now: float) -> None:
-        """Replaces an earlier one: the newest answer knows best."""
+    def put(self, row: Row, now: float) -> Quarantine | None:
+        """Replaces an earlier one: the newest answer knows best. The one that was in force until then."""
         memory = self._memory
         row = row._replace(model=None if row.model is None else _name(row.model))
         packed = _pack(row)
+        before = None
         memory.locks.acquire(self._lock)
         try:
             start = self._room(packed[:_KEY], now)
             if start is not None:
+                held = bytes(memory.raw[start : start + ROW_SIZE])
+                if held[:_KEY] == packed[:_KEY] and held[_UNTIL] != _NEVER:
+                    found = _unpack(held)
+                    before = found.quarantine if self._in_force(found, now) else None
                 at = memory.raw[start : start + ROW_SIZE]
                 at[_UNTIL] = _NEVER  # the end comes last: until then there is no row
                 at[:_KEY] = packed[:_KEY]
@@ -102,6 +107,7 @@ class Quarantines:
         finally:
             memory.changed(QUARANTINED)
             memory.locks.release(self._lock)
+        return before
 
     def rows(self) -> list[Row]:
         return [row for rows in self._current().values() for row in rows.values()]

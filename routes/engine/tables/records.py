@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 from routes.engine import circuit as circuits
 from routes.engine import stats as statistics
 from routes.engine.circuit import OWNERS, Circuit
+from routes.engine.live import HeadState
 from routes.engine.stats import TargetStats
+from routes.engine.tables import recent
 from routes.engine.tables.directory import GENERATION, HEAD, SEQUENCE
 from routes.engine.tables.memory import TROUBLE, Guard
 
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
 OBSERVED_STATES: Final[tuple[Observed, ...]] = ("unknown", "healthy", "degraded", "unhealthy")
 
 # Cells of a target's record, after the directory's; ``SEEN`` is every record's: when it was configured last.
-SEEN, OBSERVED = range(HEAD, HEAD + 2)
-_CIRCUIT = HEAD + 4
+SEEN, OBSERVED, OBSERVED_UNTIL = range(HEAD, HEAD + 3)
+# Of the target that stands for a whole head: when it was last heard of (0 = never), until when it is online, whether it
+# wants no new sessions.
+HEARD, HEARD_UNTIL, DRAINING = range(HEAD + 3, HEAD + 6)
+_RECENT = HEAD + 6
+_CIRCUIT = _RECENT + recent.SIZE
 STATE = _CIRCUIT + circuits.STATE
 _STATS = _CIRCUIT + circuits.SIZE
 _IN_FLIGHT = _STATS + statistics.SIZE
@@ -62,8 +68,10 @@ class TargetRecord:
         "circuit",
         "generation",
         "guard",
+        "head",
         "id",
         "in_flight",
+        "recent",
         "sent",
         "stats",
         "target",
@@ -76,7 +84,9 @@ class TargetRecord:
         self.cells = cells
         self.generation = cells[GENERATION]
         self.target: Target | None = None  # as configured, or as last claimed
+        self.head: TargetRecord | None = None  # of the head as a whole, where this is one of its models
         self.guard = Guard(memory.locks, section.stripe + index, cells[SEQUENCE : SEQUENCE + 1], self.repair)
+        self.recent = recent.Recent(cells[_RECENT : _RECENT + recent.SIZE])
         self.circuit = Circuit(target_id, cells[_CIRCUIT : _CIRCUIT + circuits.SIZE])
         self.in_flight = memory.column(cells[IN_FLIGHT])
         self.sent = memory.column(cells[_SENT : _SENT + OWNERS])
@@ -90,9 +100,20 @@ class TargetRecord:
     def given_away(self) -> bool:
         return self.cells[GENERATION] != self.generation
 
-    @property
-    def observed(self) -> Observed:
-        return OBSERVED_STATES[int(self.cells[OBSERVED])]
+    def observed(self, now: float) -> Observed:
+        return OBSERVED_STATES[int(self.cells[OBSERVED])] if now < self.cells[OBSERVED_UNTIL] else "unknown"
+
+    def head_state(self, now: float) -> HeadState:
+        """Of the target that stands for a whole head."""
+        heard, until, load = self.cells[HEARD], self.cells[HEARD_UNTIL], self.stats.load
+        return HeadState(
+            now < until, bool(self.cells[DRAINING]), None if load is None else load.load, heard or None, until
+        )
+
+    def belongs_to(self, head: TargetRecord) -> None:
+        """It is one model of a head: loads, and what was sent since, are those of the head as a whole."""
+        if head is not self:
+            self.head, self.stats.head = head, head.stats
 
     @property
     def flag(self) -> int:
@@ -112,6 +133,10 @@ class TargetRecord:
         """The clock starts anew, ``seconds`` ahead of where these times were taken."""
         self.circuit.shift(seconds)
         self.stats.shift(seconds)
+        self.recent.shift(seconds)
+        for at in (OBSERVED_UNTIL, HEARD, HEARD_UNTIL):
+            if self.cells[at]:
+                self.cells[at] += seconds
 
     def repair(self) -> None:
         self.circuit.repair()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from routes.engine.snapshot import Target
     from routes.engine.tables.memory import Guard, Section
 
-_SINGLE = Layout(1, 1, 1, 1, 1, 1, 1, owners=1)
+_SINGLE = Layout(1, 1, 1, 1, 1, 1, 1, owners=1, happened=1)
 _FLAGGED = re.compile(rb"[^\0]")
 #: What is worth keeping longer than any record of an old revision: a circuit that is not closed.
 _OPEN_IS_WORTH = 1e6
@@ -63,6 +63,8 @@ class Records:
         self._known: dict[str, TargetRecord] = {}
         self._by_index: dict[int, TargetRecord] = {}
         self._alone: dict[str, TargetRecord] = {}  # those in private memory
+        #: of each head that is configured: the record of the head as a whole, and the ids of its targets
+        self.heads: dict[str, tuple[TargetRecord, list[str]]] = {}
         self._known_providers: dict[str, ProviderRecord] = {}
         self._serial = 0.0  # of our last publish
         self.moved = memory.words[MOVED]
@@ -84,15 +86,22 @@ class Records:
         self.check()
         kept: dict[str, TargetRecord] = {}
         providers: dict[str, ProviderRecord] = {}
+        heads: dict[str, tuple[TargetRecord, list[str]]] = {}
         for target in targets:
             kept[target.id] = record = self.of(target.id)
             record.target = target
             record.cells[SEEN] = self._serial
+            if target.head is not None:
+                head = kept[target.head_key] = self.of(target.head_key)
+                head.cells[SEEN] = self._serial
+                heads.setdefault(target.head_key, (head, []))[1].append(target.id)
+                record.belongs_to(head)
             provider = providers[target.provider.id] = self.provider(target.provider.id)
             provider.cells[SEEN] = self._serial
         self._alone = {key: record for key, record in self._alone.items() if key in kept}
         self._by_index = {index: record for index, record in self._by_index.items() if record.id in kept}
         self._known, self._known_providers = kept, providers
+        self.heads = {key: (head, list(dict.fromkeys(ids))) for key, (head, ids) in heads.items()}
 
     def check(self) -> None:
         """Forget records that were given to another id."""
@@ -195,6 +204,10 @@ class Records:
         for record in list(other._known.values()):
             if record.id not in other._alone:
                 self.of(record.id).target = record.target
+        for key, (_, ids) in other.heads.items():
+            self.heads[key] = (self.of(key), ids)
+            for target_id in ids:
+                self.of(target_id).belongs_to(self.of(key))
 
     def _make(self, target_id: str) -> TargetRecord:
         memory = self._memory

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from routes.engine.circuit import CLOSED, OWNERS
-from routes.engine.live import CLAIM_LEASE, Claim, Quarantine
+from routes.engine.live import CLAIM_LEASE, Claim, Happening, HeadState, Quarantine, RecentOutcome
 from routes.engine.quarantine import AUTH_WINDOW, auth_seconds
 from routes.engine.tables.claims import TableClaim
 from routes.engine.tables.counters import Counters
+from routes.engine.tables.happenings import Happenings
 from routes.engine.tables.keys import Keys, Permit, Seat
 from routes.engine.tables.memory import MOVED, QUARANTINED, TROUBLE, Memory, ThreadLocks, private
 from routes.engine.tables.pins import PinCounts, Pins, Written
 from routes.engine.tables.quarantines import Quarantines, Row
 from routes.engine.tables.records import (
+    DRAINING,
+    HEARD,
+    HEARD_UNTIL,
     OBSERVED,
     OBSERVED_STATES,
+    OBSERVED_UNTIL,
     REFUSED,
     REFUSED_GENERATION,
     ROUNDS,
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
     from routes.engine import live
     from routes.engine.circuit import CircuitView
     from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, MoneyWindow
-    from routes.engine.live import Observed, Pin, PinEntry, PinKind
+    from routes.engine.live import Forced, Observed, Pin, PinEntry, PinKind
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.stats import TargetStats
     from routes.engine.tables.records import ProviderRecord, TargetRecord
@@ -61,6 +66,9 @@ class TableState:
         self._pins = Pins(memory)
         self._pin_counts = PinCounts(self._pins)
         self._keys = Keys(memory, lambda: alone(memory))
+        self._happenings = Happenings(memory)
+        #: heads that take no new sessions, by target, found together with the suspects
+        self._away: dict[str, Literal["head_offline", "head_draining"]] = {}
         self._now = 0.0  # of the last decision
         #: what ``suspects`` found last, the two words then, and how long it holds if they stay
         self._suspects: Collection[str] = ()
@@ -70,10 +78,23 @@ class TableState:
     # -- from the configuration --------------------------------------------------------------------------
     def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
         self._admin = {
-            provider: (state, None if until is None else now + (until - wall))
-            for provider, (state, until) in states.items()
+            key: (state, None if until is None else now + (until - wall))
+            for key, (state, until) in states.items()
             if state != "active"
         }
+
+    def set_forced(self, forced: Mapping[str, Forced], now: float, wall: float) -> None:
+        for target_id, (act, until, at) in forced.items():
+            record = self._records.of(target_id)
+            with record.guard:
+                circuit = record.circuit
+                # A reset is for what had happened by then: a later word of another host is not undone.
+                if act == "reset" and (circuit.since or -inf) > now - (wall - at):
+                    continue
+                transition = circuit.act(act, 0.0 if until is None else now + (until - wall), at, now)
+                if transition is not None and transition.after == "closed":
+                    record.stats.recovered()
+                record.set_flag(TROUBLED)
 
     def set_credentials(self, generations: Mapping[str, int]) -> None:
         self._quarantines.generations = dict(generations)
@@ -90,7 +111,14 @@ class TableState:
         return {key: state for key, (state, until) in self._admin.items() if until is None or until > now}
 
     def admin_state(self, target: Target, now: float) -> AdminState:
-        return self.inactive(now).get(target.provider.id, "active")
+        inactive = self.inactive(now)
+        of_provider, own = inactive.get(target.provider.id, "active"), inactive.get(target.id, "active")
+        return own if of_provider == "active" or own == "disabled" else of_provider
+
+    def heads_away(self, now: float) -> Mapping[str, Literal["head_offline", "head_draining"]]:
+        if self._records.heads:
+            self.suspects(now)
+        return self._away
 
     def suspects(self, now: float) -> Collection[str]:
         words, seen = self._words, self._seen
@@ -108,7 +136,12 @@ class TableState:
         holds = min(holds, until)
         for record in self._records.flagged():
             if record.flag & UNHEALTHY:
-                found.add(record.id)
+                with record.guard:
+                    if record.observed(now) == "unhealthy":
+                        found.add(record.id)
+                        holds = min(holds, record.cells[OBSERVED_UNTIL])
+                    else:  # nobody has probed it for a while
+                        record.clear_flag(UNHEALTHY)
             if record.flag & TROUBLED and record.target is not None:
                 settings = record.target.provider.circuit
                 with record.guard:  # or somebody could open it before its flag is cleared
@@ -116,8 +149,20 @@ class TableState:
                         record.clear_flag(TROUBLED)
                         continue
                     found.add(record.id)
+                    if (held_until := record.circuit.held_until) > 0 and now < held_until:
+                        holds = min(holds, held_until)
                     if record.circuit.closed:  # slow start ends by the clock
                         holds = min(holds, (record.circuit.since or now) + settings.slow_start)
+        away: dict[str, Literal["head_offline", "head_draining"]] = {}
+        for head, target_ids in self._records.heads.values():
+            state = head.head_state(now)
+            if not state.online:
+                away.update(dict.fromkeys(target_ids, "head_offline"))
+                continue
+            holds = min(holds, state.until)
+            if state.draining:
+                away.update(dict.fromkeys(target_ids, "head_draining"))
+        self._away = away
         self._suspects = found or ()
         self._holds_until = holds
         return self._suspects
@@ -139,8 +184,16 @@ class TableState:
         of = self._records.of
         return [of(target_id).stats for target_id in target_ids]
 
-    def observed(self, target_id: str) -> Observed:
-        return self._records.of(target_id).observed
+    def observed(self, target_id: str, now: float) -> Observed:
+        return self._records.of(target_id).observed(now)
+
+    def recent(self, target_id: str) -> list[RecentOutcome]:
+        record = self._records.of(target_id)
+        with record.guard:
+            return record.recent.last()
+
+    def head_state(self, head_key: str, now: float) -> HeadState:
+        return self._records.of(head_key).head_state(now)
 
     def recovered_at(self, target: Target, model: str, now: float) -> float | None:
         circuit = self._records.of(target.id).circuit
@@ -219,19 +272,80 @@ class TableState:
         return Sharing(self._memory, self._records, self._quarantines, self._pins, self._keys)
 
     # -- what others find out ------------------------------------------------------------------------------
-    def set_observed(self, target_id: str, state: Observed) -> None:
+    def set_observed(self, target_id: str, state: Observed, until: float) -> None:
         record = self._records.of(target_id)
         with record.guard:
             record.cells[OBSERVED] = OBSERVED_STATES.index(state)
+            record.cells[OBSERVED_UNTIL] = until
             if state == "unhealthy":
                 record.set_flag(UNHEALTHY)
-            else:
+            elif record.flag & UNHEALTHY:
                 record.clear_flag(UNHEALTHY)
 
-    def report_load(self, target_id: str, load: float, now: float) -> None:
-        record = self._records.of(target_id)
+    def probed(
+        self, target: Target, ok: bool, error_class: str | None, now: float, http_status: int | None = None
+    ) -> list[Transition]:
+        record = self._records.of(target.id)
+        record.target = target
         with record.guard:
-            record.stats.report(load, now)
+            circuit = record.circuit
+            record.recent.add(now, None if ok else error_class or "internal", http_status, probe=True)
+            if ok:
+                transition = circuit.probed(now)
+            else:
+                transition = circuit.failed(target.provider.circuit, circuit.period, now, self._rng.random())
+            if transition is not None:
+                record.set_flag(TROUBLED)
+                line = _line(record, transition, "probe")
+        if transition is None:
+            return []
+        self._happenings.note(now, line)
+        return [transition]
+
+    def hear_head(self, head_key: str, load: float | None, draining: bool, until: float, now: float) -> None:
+        record = self._records.of(head_key)
+        with record.guard:
+            cells = record.cells
+            before = record.head_state(now)
+            cells[HEARD], cells[HEARD_UNTIL], cells[DRAINING] = now, until, draining
+            if load is not None:
+                record.stats.report(load, now)
+        if not before.online or before.draining != draining:
+            self._memory.changed(TROUBLE)
+
+    def forget_head(self, head_key: str) -> None:
+        record = self._records.of(head_key)
+        with record.guard:
+            record.cells[HEARD_UNTIL] = 0.0
+        self._memory.changed(TROUBLE)
+
+    def move_on(self, now: float) -> None:
+        for record in list(self._records.flagged()):
+            with record.guard:
+                moved = record.circuit.due(now)
+                if moved is None:
+                    continue
+                record.set_flag(TROUBLED)
+                line = _line(record, moved, "clock")
+            self._happenings.note(now, line)
+
+    # -- the host's log: no lock is held while a line is written -------------------------------------------
+    def note(
+        self,
+        kind: str,
+        about: str,
+        before: str,
+        after: str,
+        reason: str,
+        actor: str,
+        detail: Mapping[str, Any],
+        now: float,
+    ) -> None:
+        line = {"kind": kind, "about": about, "before": before, "after": after, "reason": reason, "actor": actor}
+        self._happenings.note(now, {**line, "detail": detail})
+
+    def happenings(self, after: int) -> tuple[list[Happening], int]:
+        return self._happenings.since(after)
 
     # -- around one attempt ------------------------------------------------------------------------
     def claim(self, target: Target, now: float, panic: int = 0, lease: float = CLAIM_LEASE) -> TableClaim | None:
@@ -239,6 +353,8 @@ class TableState:
             self._records.check()
         record = self._records.of(target.id)
         record.target = target
+        if target.head is not None and record.head is None:
+            record.belongs_to(self._records.of(target.head_key))
         provider = self._records.provider(target.provider.id)
         if not panic and not target.provider.max_concurrency:
             # Nothing to test and set: the count is ours alone. Period and state must be of the same moment.
@@ -249,6 +365,8 @@ class TableState:
                 with self._mutex:
                     record.in_flight.add(1)
                     record.sent.add(1)
+                    if record.head is not None:
+                        record.head.sent.add(1)
                     provider.in_flight.add(1)
                 return TableClaim(record, provider, period, 0, now)
         claim = self._claim(target, record, provider, now, panic, lease)
@@ -279,15 +397,21 @@ class TableState:
                 granted = True
             else:
                 moved = circuit.due(now)
+                if moved is not None:
+                    line = _line(record, moved, "clock")
                 if circuit.state == "half_open":
                     token = circuit.take_slot(target.provider.circuit, self._memory.owner, now, lease)
                     granted = token > 0
             if granted:
                 record.in_flight.add(1)
                 record.sent.add(1)
+                if record.head is not None:
+                    record.head.sent.add(1)
             else:
                 provider.in_flight.add(-1)
             period = circuit.period
+        if moved is not None:
+            self._happenings.note(now, line)
         if not granted:
             return None
         claim = TableClaim(record, provider, period, token, now)
@@ -339,6 +463,8 @@ class TableState:
         transition: Transition | None = None
         if claim.token:
             circuit.free_slot(claim.token)
+        if verdict != "neutral":
+            record.recent.add(now, outcome.error_class, outcome.http_status)
         if verdict == "success":
             first = outcome.first_event_s if outcome.stream else None
             seconds = outcome.latency_s if first is None else first
@@ -351,6 +477,7 @@ class TableState:
             if transition.after == "closed":
                 stats.recovered()
             record.set_flag(TROUBLED)
+            claim.line = _line(record, transition, "traffic")
         return transition
 
     def _end(self, claim: TableClaim, now: float, output_tokens: int, input_tokens: int) -> None:
@@ -376,6 +503,8 @@ class TableState:
             self._credential_works(claim.provider)
         if transition is None:
             return []
+        if claim.line is not None:
+            self._happenings.note(transition.at, claim.line)
         claim.transitions.append(transition)
         return [transition]
 
@@ -424,7 +553,15 @@ class TableState:
     ) -> None:
         provider = target.provider.id
         generation = self._quarantines.generations.get(provider, 0)
-        self._quarantines.put(Row(provider, model, Quarantine(now + seconds, cause, told), now, generation), now)
+        before = self._quarantines.put(
+            Row(provider, model, Quarantine(now + seconds, cause, told), now, generation), now
+        )
+        record = self._records.of(target.id)
+        with record.guard:
+            record.recent.add(now, cause, None)
+        if before is None or before.cause != cause:
+            detail = {"model": model, "seconds": round(seconds, 3), "told": told, "target": target.id}
+            self.note("quarantine", provider, before.cause if before else "", cause, "refused", "traffic", detail, now)
 
     def auth_failure(self, target: Target, cause: str, now: float) -> float | None:
         provider = self._records.provider(target.provider.id)
@@ -453,6 +590,27 @@ class TableState:
             with provider.guard:
                 if not provider.given_away:
                     cells[REFUSED] = cells[ROUNDS] = 0.0
+
+
+def _line(record: TargetRecord, moved: Transition, actor: str) -> dict[str, Any]:
+    """What the log says of a change of state, with the outcomes that led to it. Under the guard of the record."""
+    circuit, now = record.circuit, moved.at
+    outcomes = [
+        {"ago": round(now - at, 3), "error_class": error, "http_status": status, "source": source}
+        for at, error, status, source in record.recent.last()
+    ]
+    detail: dict[str, Any] = {"outcomes": outcomes, "reopened": circuit.reopened}
+    if moved.after == "open":
+        detail["seconds"] = round(circuit.until - now, 3)
+    return {
+        "kind": "circuit",
+        "about": record.id,
+        "before": moved.before,
+        "after": moved.after,
+        "reason": moved.reason,
+        "actor": actor,
+        "detail": detail,
+    }
 
 
 class Peek:

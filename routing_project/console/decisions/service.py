@@ -18,6 +18,7 @@ from asgiref.sync import async_to_sync
 from history.ids import new_id
 from history.models import RouteHistory
 from history.repository import Metric, RouteHistoryRepository
+from routes import host
 from routes.actions.errors import Conflict, Forbidden, Invalid, Missing
 from routes.engine import retry
 from routes.engine.explain import describe, pack_decision
@@ -26,8 +27,6 @@ from routes.engine.live import CLAIM_LEASE
 from routes.engine.pipeline import decide
 from routes.engine.stages import affinity
 from routes.engine.types import DECISION, Outcome, Ranked, Requirements, RouteRequest
-from routes.host import tell_admin_states
-from routes.models import Provider
 from routes.snapshots import live_snapshot
 from routing_project.console.decisions.claims import Claims, Held
 from routing_project.console.metrics import count_decision
@@ -84,7 +83,6 @@ class Decisions:
         self._repository = repository or RouteHistoryRepository()
         self._clock = clock
         self._rng = Random()
-        self._revision = 0
         self.claims = Claims(clock)
 
     # -- deciding ----------------------------------------------------------------------------------------
@@ -127,18 +125,10 @@ class Decisions:
         return snapshot
 
     def _live(self, snapshot: Snapshot) -> LiveState:
-        """The host's state, told what this process knows of the configuration. Two queries."""
+        """The host's state, told what this process knows of the configuration. Five queries."""
         live = self._open()
-        if snapshot.number != self._revision:
-            live.published(snapshot)
-            self._revision = snapshot.number
-        live.set_credentials(
-            {
-                str(key): generation
-                for key, generation in Provider.with_deleted.values_list("pk", "credential_generation")
-            }
-        )
-        tell_admin_states(live, self._clock())
+        host.publish(live, snapshot)
+        host.tell(live, self._clock())
         return live
 
     def _profile(self, snapshot: Snapshot, wanted: DecisionRequest, caller: Caller) -> Profile:
