@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAGIC: Final = b"SgnlLive"
-_HEADER: Final = struct.Struct("<8sI4x16s16sd9Q")  # magic, version, host id, boot id, wall - monotonic, sizes
+_HEADER: Final = struct.Struct("<8sI4x16s16sd10Q")  # magic, version, host id, boot id, wall - monotonic, sizes
 _BOOT: Final = struct.Struct("<16sd")
 _BOOT_AT: Final = 8 + 8 + 16
 _SLOT: Final = struct.Struct("<Qd40s")  # process id, attached (Unix time), name

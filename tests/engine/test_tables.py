@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from routes.engine import stats as statistics
-from routes.engine.circuit import SLOTS, Circuit
+from routes.engine.circuit import BAD, GOOD, SLOTS, Circuit
 from routes.engine.live import CLAIM_LEASE
 from routes.engine.local_live import LocalLiveState
 from routes.engine.tables import counters, sets
 from routes.engine.tables.layout import Layout
 from routes.engine.tables.memory import MOVED, PROVIDERS, Memory, ThreadLocks, private
 from routes.engine.tables.pins import SESSION, PinCounts
+from routes.engine.tables.records import OBSERVED, STATE
 from routes.engine.tables.registry import Records
 from routes.engine.tables.state import TableState
 from routes.engine.types import Outcome
@@ -186,9 +187,9 @@ def test_whoever_locks_after_a_killed_writer_counts_again() -> None:
     one.release(one.claim(a, NOW), NOW, 50)  # type: ignore[arg-type]
     written = record(one, a)
     before = [one.stats(a.id).means_s(stream, NOW) for stream in (False, True)]
-    good = written.circuit.cells[13], written.circuit.cells[14]
+    good = list(written.circuit.cells[GOOD : BAD + 1])
     written.guard.__enter__()  # and is killed, having spoiled every sum
-    for cells in (written.circuit.cells[13:15], written.stats.cells[2 + 2 : 2 + 8]):
+    for cells in (written.circuit.cells[GOOD : BAD + 1], written.stats.cells[3 + 2 : 3 + 8]):
         for place in range(len(cells)):
             cells[place] = 12345.0
     one._memory.locks.mutex.release()  # as the kernel would
@@ -196,7 +197,7 @@ def test_whoever_locks_after_a_killed_writer_counts_again() -> None:
     assert [two.stats(a.id).means_s(stream, NOW) for stream in (False, True)] == [
         pytest.approx(means) for means in before
     ]
-    assert (written.circuit.cells[13], written.circuit.cells[14]) == good
+    assert list(written.circuit.cells[GOOD : BAD + 1]) == good
     assert written.guard.sequence % 2 == 0
     assert written.flag, "it may have changed the state, so everybody looks"
 
@@ -808,7 +809,7 @@ def test_words_out_of_bounds_are_not_a_live_state(word: int, value: float) -> No
     assert not Records(live._memory).sane()
 
 
-@pytest.mark.parametrize(("cell", "value"), [(5, 4.0), (8, 3.0), (8, nan), (20, nan)])
+@pytest.mark.parametrize(("cell", "value"), [(OBSERVED, 4.0), (STATE, 3.0), (STATE, nan), (STATE + 9, nan)])
 def test_a_record_of_no_sense_is_not_a_live_state(cell: int, value: float) -> None:
     (live,) = processes(1)
     (a,) = places(revision("a"))
@@ -844,4 +845,4 @@ def test_a_circuit_works_on_a_plain_list_of_numbers() -> None:
 
 
 def test_every_cell_of_a_target_is_used_once() -> None:
-    assert statistics.SIZE == 2 + 2 * 308 + 2 * 3 + 2 * 203 + 242 + 22
+    assert statistics.SIZE == 3 + 2 * 308 + 2 * 3 + 2 * 203 + 242 + 22

@@ -306,11 +306,11 @@ class TableState:
         record = self._records.of(head_key)
         with record.guard:
             cells = record.cells
-            before = record.head_state(now)
+            same = now < cells[HEARD_UNTIL] and cells[DRAINING] == draining
             cells[HEARD], cells[HEARD_UNTIL], cells[DRAINING] = now, until, draining
             if load is not None:
                 record.stats.report(load, now)
-        if not before.online or before.draining != draining:
+        if not same:
             self._memory.changed(TROUBLE)
 
     def forget_head(self, head_key: str) -> None:
