@@ -281,7 +281,7 @@ def test_a_restart_keeps_circuits_pins_and_samples_and_starts_turns_anew(path: P
         host = before.file.host
     with closing(SharedLiveState(path, "after")) as after:
         after.published(REVISION)
-        assert after.circuit(A, NOW) == ("open", until, 1.0)
+        assert after.circuit(A, NOW) == ("open", until, 1.0, False)
         assert list(after.suspects(NOW)) == [A.id]
         assert after.pin(b"k" * 16, NOW) is not None
         assert after.stats(B.id).mean_latency_s(False, NOW)[1] == 1
