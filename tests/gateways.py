@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 from history.journal import list_segments, read_segment
 from history.records import Finished, Started, decode
 from routes.crypto import seal
+from routes.engine.provider import head_key
+from routes.live import SharedLiveState
 from routing_project.processes import spawn
-from tests.documents import access_key, overlay
+from tests.documents import access_key, an_id, overlay
 
 if TYPE_CHECKING:
     import subprocess
@@ -227,6 +230,12 @@ class Gateways:
             for name, payloads in self._segments().items()
             for payload in payloads[self._forgotten.get(name, 0) :]
         ]
+
+    def hear(self, provider: str, *heads: str) -> None:
+        """Heads of a provider say that they are there, for good."""
+        with closing(SharedLiveState(self.data / "live.state", "test")) as live:
+            for head in heads:
+                live.hear_head(head_key(an_id("provider", provider), head), None, False, 1e12, time.monotonic())
 
     def forget(self) -> None:
         """Leave out what is in the journal by now; for tests that share one process."""

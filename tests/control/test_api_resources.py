@@ -295,7 +295,7 @@ def test_an_operator_key_drains_a_provider(api: Api) -> None:
     assert (answer.body["provider"], answer.body["state"], answer.body["reason"]) == ("alpha", "draining", "disk")
     assert api.get("providers/alpha/").body["admin_state"]["state"] == "draining"
     answer = operator.post("health/alpha/state", {"state": "disabled", "target": "x"})
-    assert answer.error["fields"] == {"target": ["admin states of single targets are not available yet"]}
+    assert answer.error["fields"] == {"target": ["must be the id of a target"]}
     assert operator.post("health/nobody/state/", {"state": "active"}).status == 404
     assert operator.post("health/alpha/state/", {"state": "asleep"}).status == 400
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.utils import timezone
 
 from routes import actions, live
+from routes.actions.actor import Actor
 from routes.actions.errors import ActionError
 from routes.engine.local_live import LocalLiveState
 from routes.events import acted
 from routes.models import AccessKey, AuditEntry, Profile, Provider, Rule
+from routes.snapshots import live_snapshot
 from tests.control.api import Api
 from tests.control.conftest import actor
 from tests.control.samples import CREDENTIAL, document, provider, rule
@@ -24,6 +28,13 @@ ROOT = actions.Actor("user", "ada", "7", frozenset({"read", "operate", "admin"})
 
 def alpha() -> Provider:
     return Provider.objects.get(slug="alpha")
+
+
+def a_target() -> str:
+    """The id of one of alpha's targets."""
+    snapshot = live_snapshot()
+    assert snapshot is not None
+    return next(t.id for p in snapshot.profile_list for t in p.targets if t.provider.slug == "alpha")
 
 
 def long() -> Rule:
@@ -66,6 +77,14 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
     ("prices.updated", "policy", lambda: actions.replace_prices({"prices": {}}, actor=ROOT)),
     ("prices.updated", "policy", lambda: actions.sync_prices(actor=ROOT, reset=True)),
     ("affinity.dropped", "routing", lambda: actions.drop_pins(actor=ROOT)),
+    ("circuit.forced", "routing", lambda: actions.force_circuit(a_target(), "open", actor=ROOT)),
+    ("circuit.reset", "routing", lambda: actions.reset_circuit(a_target(), actor=ROOT)),
+    ("quarantine.cleared", "routing", lambda: actions.clear_quarantine(alpha(), actor=ROOT)),
+    (
+        "target.admin_state",
+        "routing",
+        lambda: actions.set_admin_state(alpha(), "disabled", actor=ROOT, target=a_target()),
+    ),
     ("revision.published", "routing", lambda: actions.publish(actor=ROOT, message="r")),
     ("revision.rolled_back", "routing", lambda: actions.rollback(1, actor=ROOT, message="r")),
     ("document.imported", "admin", lambda: actions.import_configuration({"version": 1}, actor=ROOT)),
@@ -99,8 +118,27 @@ def test_an_action_leaves_exactly_one_entry(action: str, category: str, act: Cal
 
 
 def test_every_public_action_is_in_the_list_above() -> None:
-    reads = {"Actor", "CreatedKey", "document_of", "live_revision", "pending_changes", "expire_admin_states"}
-    assert len(set(actions.__all__) - reads) == len(ACTIONS)
+    reads = {"Actor", "CreatedKey", "document_of", "live_revision", "pending_changes"}
+    by_the_clock = {"expire_admin_states", "release_circuits"}
+    told_by_health = {"heads_changed"}
+    # An admin state is one action on two kinds of object.
+    assert len(set(actions.__all__) - reads - by_the_clock - told_by_health) == len(ACTIONS) - 1
+
+
+def test_what_ends_by_the_clock_is_in_the_trail_too() -> None:
+    soon = timezone.now() + timedelta(seconds=60)
+    actions.set_admin_state(alpha(), "draining", actor=ROOT, target=a_target(), until=soon)
+    actions.force_circuit(a_target(), "open", actor=ROOT, until=soon)
+    before = AuditEntry.objects.count()
+    system = Actor.system("reconcile")
+    assert actions.expire_admin_states(actor=system, now=soon) == 1
+    assert actions.release_circuits(actor=system, now=soon) == 1
+    assert actions.release_circuits(actor=system, now=soon) == 0
+    ended = AuditEntry.objects.order_by("pk")[before:]
+    assert [(entry.action, entry.actor_kind) for entry in ended] == [
+        ("target.admin_state", "system"),
+        ("circuit.released", "system"),
+    ]
 
 
 def test_an_entry_says_what_was_and_what_is() -> None:

@@ -56,6 +56,7 @@ def test_a_head_gets_what_its_provider_would_and_another_head_takes_over(lab: La
     heads = [head("one", endpoint=one.handle.base_url), head("two", endpoint=two.handle.base_url, region="eu")]
     shared = lab.provider(credential="sk-of-the-provider", heads=heads)
     lab.publish(shared, max_attempts=2, same_target_retries=0)
+    lab.gateway.hear(shared.slug, "one", "two")
     one.fail("status", status=500)
     answer = lab.chat()
     assert answer.status == 200
