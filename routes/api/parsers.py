@@ -1,6 +1,7 @@
 """Reading a JSON body: bounded in size and depth, strict, and free of text a database cannot store.
 
-Used by every view of the control API. Wrong input is a 400 (413 when too large), never an exception further in.
+Used by every view and socket of the control API. Wrong input is a 400 (413 when too large), never an exception
+further in.
 """
 
 from __future__ import annotations
@@ -36,18 +37,21 @@ class LimitedJSONParser(JSONParser):
         body = stream.read(MAX_BYTES + 1)
         if len(body) > MAX_BYTES:
             raise TooLarge
-        try:
-            tree = json.loads(
-                codecs.decode(body, "utf-8"), object_pairs_hook=unique_keys, parse_constant=_refuse_constant
-            )
-            check_tree(tree)
-        except RecursionError:
-            raise ParseError("the JSON is nested too deeply") from None
-        except TreeError as error:
-            raise ParseError(str(error)) from None
-        except ValueError as error:
-            raise ParseError(f"the body is not valid JSON: {error}") from None
-        return tree
+        return read_json(body)
+
+
+def read_json(body: bytes) -> Any:
+    """The tree of a JSON text, under the rules of the module. Raises ParseError."""
+    try:
+        tree = json.loads(codecs.decode(body, "utf-8"), object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
+        check_tree(tree)
+    except RecursionError:
+        raise ParseError("the JSON is nested too deeply") from None
+    except TreeError as error:
+        raise ParseError(str(error)) from None
+    except ValueError as error:
+        raise ParseError(f"the body is not valid JSON: {error}") from None
+    return tree
 
 
 def _refuse_constant(name: str) -> Any:

@@ -1,0 +1,119 @@
+"""What is open in this process: counted by kind, looked at again every second, ended when it may not be open any more.
+
+A key that is revoked, a session that is signed out, a role that is taken away end the connections that live by them,
+in about two seconds. While the database is away nothing is ended: nobody can have changed anything in it. One task per
+process, started with the first connection, over with the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Protocol
+
+from django.db import DatabaseError, InterfaceError
+
+from routing_project.console.sockets.access import Refused, identify, in_thread
+from routing_project.logs import get_logger
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from routing_project.console.sockets.access import Visitor
+
+RECHECK_SECONDS: Final = 1.0
+KINDS: Final = ("sse", "websocket")
+
+log = get_logger(__name__)
+
+
+class Open(Protocol):
+    """One connection. ``scope`` is its handshake."""
+
+    visitor: Visitor
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def scope(self) -> dict[str, Any]: ...
+
+    @property
+    def needs(self) -> frozenset[str]: ...
+
+    def refuse(self, refusal: Refused) -> None:
+        """End it; called in the loop's thread, any number of times."""
+
+
+class Opened:
+    """The connections of one process."""
+
+    def __init__(self) -> None:
+        self._open: set[Open] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def counts(self) -> dict[str, int]:
+        """How many are open, by kind (``sse``, ``websocket``)."""
+        found = Counter(connection.kind for connection in list(self._open))
+        return {kind: found[kind] for kind in KINDS}
+
+    def hold(self, connection: Open) -> Hold:
+        """``with opened.hold(connection):`` for as long as it is open."""
+        return Hold(self, connection)
+
+    def add(self, connection: Open) -> None:
+        self._open.add(connection)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._recheck_on())
+
+    def remove(self, connection: Open) -> None:
+        self._open.discard(connection)
+        if not self._open and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _recheck_on(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            try:
+                await self.recheck()
+            except (DatabaseError, InterfaceError) as error:
+                log.info("who is connected cannot be looked up at the moment", error=type(error).__name__)
+            except Exception:
+                log.exception("looking up who is connected failed")
+
+    async def recheck(self) -> None:
+        """Look up every credential once, however many connections have it."""
+        groups: dict[tuple[tuple[str, str], frozenset[str]], list[Open]] = {}
+        for connection in self._open:
+            groups.setdefault((connection.visitor.credential, connection.needs), []).append(connection)
+        for group in groups.values():
+            try:
+                visitor = await in_thread(identify, group[0].scope, group[0].needs)
+            except Refused as refusal:
+                for connection in group:
+                    connection.refuse(refusal)
+            else:
+                for connection in group:
+                    connection.visitor = connection.visitor.seen_again(visitor)
+
+
+class Hold:
+    __slots__ = ("connection", "opened")
+
+    def __init__(self, opened: Opened, connection: Open) -> None:
+        self.opened = opened
+        self.connection = connection
+
+    def __enter__(self) -> None:
+        self.opened.add(self.connection)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.opened.remove(self.connection)
+
+
+#: Of this process.
+opened: Final = Opened()

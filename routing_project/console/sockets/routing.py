@@ -1,0 +1,33 @@
+"""Which WebSocket lives at which address: one line each, with and without a trailing slash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.urls import re_path
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+CLOSE_UNKNOWN: Final = 4404
+
+
+async def unknown_socket(
+    _scope: dict[str, Any],
+    receive: Callable[[], Awaitable[Mapping[str, Any]]],
+    send: Callable[[Mapping[str, Any]], Awaitable[None]],
+) -> None:
+    """Accept and close: refused before accepting, a browser would only see 1006."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": CLOSE_UNKNOWN, "reason": "no such socket"})
+
+
+def at(path: str, application: Any) -> Any:
+    """``ws/name``: an ASGI application in the place of a view, as Channels' router takes them."""
+    return re_path(rf"^{path}/?$", application)
+
+
+socket_urls: Final[list[Any]] = [
+    re_path(r"", unknown_socket),  # type: ignore[arg-type]  # Channels routes to ASGI applications
+]
