@@ -26,6 +26,7 @@ SECRET_NAMES = (
     "SIGNALBOX_SECRET_KEY",
     "SIGNALBOX_ENCRYPTION_KEYS",
     "SIGNALBOX_METRICS_TOKEN",
+    "SIGNALBOX_WEBHOOK_SECRET",
     "DATABASE_URL",
     "REDIS_URL",
 )
@@ -72,6 +73,7 @@ class Env(BaseSettings):
     upstream_networks: Words = ()
     metrics_token: str | None = None
     metrics_networks: Networks = ()
+    webhook_secret: Words = ()  # any of them signs; a second one while they are rotated
     max_body_mb: int = Field(default=32, ge=1, le=1024)
     drain_seconds: float = Field(default=30, ge=0)
     shutdown_delay: float = Field(default=2, ge=0)
