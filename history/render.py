@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from history.models import RouteHistory, RouteStatus
-from history.rows import OWN_METRICS
+from history.rows import ID_FIELDS, OWN_METRICS, ROW_FIELDS
 from routes.engine import explain
 from routes.engine.errors import EngineError
 from routes.engine.words import seconds
@@ -22,16 +22,8 @@ if TYPE_CHECKING:
 
     from history.models import RouteAttempt, RouteHistoryMetric
 
-#: The list row of the contract, in its order.
-ROW_FIELDS: Final = (
-    *("id", "created_at", "route_id", "profile", "session_id", "session_key", "endpoint_id", "route_type", "status"),
-    *("error_code", "message", "http_status", "latency_ms", "selection_us", "ttfb_ms", "provider", "model"),
-    *("requested_model", "strategy", "source", "rule", "attempt_count", "recovered", "degraded", "input_tokens"),
-    *("output_tokens", "cached_tokens", "cost_micro_usd", "revision", "access_key"),
-)
 #: Status of a WebSocket that was open.
 SWITCHING_PROTOCOLS: Final = 101
-_IDS: Final = frozenset({"id", "route_id", "session_id", "endpoint_id"})
 
 
 def row(route: RouteHistory) -> dict[str, Any]:
@@ -39,7 +31,7 @@ def row(route: RouteHistory) -> dict[str, Any]:
     rendered: dict[str, Any] = {}
     for name in ROW_FIELDS:
         value = getattr(route, name)
-        if name in _IDS:
+        if name in ID_FIELDS:
             value = None if value is None else str(value)
         elif name == "created_at":
             value = moment(value)

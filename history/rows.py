@@ -34,6 +34,14 @@ ATTEMPT_COLUMNS: Final = (
     "id", "history_id", "ordinal", "provider", "model", "endpoint_id", "endpoint", "http_status", "error_class",
     "message", "started_at", "ttfb_ms", "latency_ms", "bytes", "transitions",
 )
+#: The list row of the contract, in its order.
+ROW_FIELDS: Final = (
+    "id", "created_at", "route_id", "profile", "session_id", "session_key", "endpoint_id", "route_type", "status",
+    "error_code", "message", "http_status", "latency_ms", "selection_us", "ttfb_ms", "provider", "model",
+    "requested_model", "strategy", "source", "rule", "attempt_count", "recovered", "degraded", "input_tokens",
+    "output_tokens", "cached_tokens", "cost_micro_usd", "revision", "access_key",
+)
+ID_FIELDS: Final = frozenset({"id", "route_id", "session_id", "endpoint_id"})
 METRIC_COLUMNS: Final = ("id", "history_id", "metric_name", "metric_value", "metric_unit", "timestamp")
 # fmt: on
 
@@ -80,38 +88,7 @@ class Rows:
             self.attempts.extend(_attempt(route, ordinal, attempt) for ordinal, attempt in enumerate(attempts, 1))
         self.routes.append(
             (
-                route.hex(),
-                created,
-                _hex(record.profile_id),
-                _cut(record.profile, 128),
-                _session(record.key_id, record.session_key),
-                None if record.session_key is None else _cut(record.session_key, 256),
-                _hex(record.endpoint_id),
-                record.route_type,
-                record.status,
-                None if record.error_code is None else _cut(record.error_code, 64),
-                _cut(record.message, 2000),
-                _small(record.http_status),
-                _ms(record.latency_us) if reported else None,
-                _int(record.selection_us),
-                _ms(record.ttfb_us),
-                _cut(record.provider, 128),
-                _cut(record.model, 256),
-                _cut(record.requested_model, 256),
-                _cut(record.strategy, 32),
-                _cut(record.source, 32),
-                None if record.rule is None else _cut(record.rule, 200),
-                _small(record.attempt_count),
-                record.recovered,
-                record.degraded,
-                _int(record.input_tokens),
-                _int(record.output_tokens),
-                _int(record.cached_tokens),
-                record.usage_estimated,
-                record.cost_micro_usd,
-                _int(record.revision),
-                _hex(record.key_id),
-                _cut(record.key_name, 200),
+                *_finished(record, created),
                 _source(record.client_ip, record.user_agent, record.wire, record.path, record.operation, record.stream),
                 _json(target) if target else "{}",
                 _json(record.decision) if record.decision else "{}",
@@ -125,41 +102,9 @@ class Rows:
 
     def add_interrupted(self, record: Started) -> None:
         """The row of a route whose process died: what was known when it began."""
-        route = record.id
         self.routes.append(
             (
-                route.hex(),
-                _time(milliseconds(route)),
-                _hex(record.profile_id),
-                _cut(record.profile, 128),
-                _session(record.key_id, record.session_key),
-                None if record.session_key is None else _cut(record.session_key, 256),
-                _hex(record.endpoint_id),
-                record.route_type,
-                "interrupted",
-                "internal",
-                INTERRUPTED_MESSAGE,
-                None,
-                None,
-                0,
-                None,
-                _cut(record.provider, 128),
-                _cut(record.model, 256),
-                _cut(record.requested_model, 256),
-                _cut(record.strategy, 32),
-                "",
-                None,
-                1 if record.provider else 0,
-                False,
-                False,
-                None,
-                None,
-                None,
-                False,
-                None,
-                _int(record.revision),
-                _hex(record.key_id),
-                _cut(record.key_name, 200),
+                *_interrupted(record, _time(milliseconds(record.id))),
                 _source(record.client_ip, "", "", record.path, record.operation, False),
                 "{}",
                 "{}",
@@ -188,6 +133,97 @@ class Rows:
             if value is not None:
                 identifier = child_id(record.id, "metric", place).hex
                 self.metrics.append((identifier, record.id.hex(), name, value / 1000, "ms", created))
+
+
+def finished_row(record: Finished) -> dict[str, Any]:
+    """The list row of the API (``render.row``) of a route that is not in the database yet."""
+    return _listed(_finished(record, _moment(milliseconds(record.id))))
+
+
+def interrupted_row(record: Started) -> dict[str, Any]:
+    """As ``finished_row``, of a route whose process died."""
+    return _listed(_interrupted(record, _moment(milliseconds(record.id))))
+
+
+def _listed(row: Row) -> dict[str, Any]:
+    columns = dict(zip(ROUTE_COLUMNS, row, strict=False))
+    return {name: _dashed(columns[name]) if name in ID_FIELDS else columns[name] for name in ROW_FIELDS}
+
+
+def _finished(record: Finished, created: str) -> Row:
+    """The columns up to ``access_key``."""
+    return (
+        record.id.hex(),
+        created,
+        _hex(record.profile_id),
+        _cut(record.profile, 128),
+        _session(record.key_id, record.session_key),
+        None if record.session_key is None else _cut(record.session_key, 256),
+        _hex(record.endpoint_id),
+        record.route_type,
+        record.status,
+        None if record.error_code is None else _cut(record.error_code, 64),
+        _cut(record.message, 2000),
+        _small(record.http_status),
+        _ms(record.latency_us) if record.status != "decided" else None,
+        _int(record.selection_us),
+        _ms(record.ttfb_us),
+        _cut(record.provider, 128),
+        _cut(record.model, 256),
+        _cut(record.requested_model, 256),
+        _cut(record.strategy, 32),
+        _cut(record.source, 32),
+        None if record.rule is None else _cut(record.rule, 200),
+        _small(record.attempt_count),
+        record.recovered,
+        record.degraded,
+        _int(record.input_tokens),
+        _int(record.output_tokens),
+        _int(record.cached_tokens),
+        record.usage_estimated,
+        record.cost_micro_usd,
+        _int(record.revision),
+        _hex(record.key_id),
+        _cut(record.key_name, 200),
+    )
+
+
+def _interrupted(record: Started, created: str) -> Row:
+    """The columns up to ``access_key``."""
+    return (
+        record.id.hex(),
+        created,
+        _hex(record.profile_id),
+        _cut(record.profile, 128),
+        _session(record.key_id, record.session_key),
+        None if record.session_key is None else _cut(record.session_key, 256),
+        _hex(record.endpoint_id),
+        record.route_type,
+        "interrupted",
+        "internal",
+        INTERRUPTED_MESSAGE,
+        None,
+        None,
+        0,
+        None,
+        _cut(record.provider, 128),
+        _cut(record.model, 256),
+        _cut(record.requested_model, 256),
+        _cut(record.strategy, 32),
+        "",
+        None,
+        1 if record.provider else 0,
+        False,
+        False,
+        None,
+        None,
+        None,
+        False,
+        None,
+        _int(record.revision),
+        _hex(record.key_id),
+        _cut(record.key_name, 200),
+    )
 
 
 def changes(record: Update) -> dict[str, Any]:
@@ -275,10 +311,23 @@ def _hex(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
 
 
+def _dashed(value: str | None) -> str | None:
+    """An id as the API writes it."""
+    if value is None:
+        return None
+    return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
+
+
 def _time(unix_ms: int) -> str:
     seconds, ms = divmod(unix_ms, 1000)
     text = _second(seconds)
     return f"{text}.{ms:03d}000" if ms else text
+
+
+def _moment(unix_ms: int) -> str:
+    """ISO 8601 in UTC with milliseconds, as the API writes times."""
+    seconds, ms = divmod(unix_ms, 1000)
+    return f"{_second(seconds).replace(' ', 'T')}.{ms:03d}Z"
 
 
 @lru_cache(maxsize=64)

@@ -21,7 +21,7 @@ from history.errors import BadQuery, RangeTooLarge
 from history.filters import NOTHING, Filters
 from history.ids import time_of
 from history.models import RouteHistory
-from history.render import ROW_FIELDS
+from history.rows import ROW_FIELDS
 from history.timerange import TimeRange
 
 if TYPE_CHECKING:

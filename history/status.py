@@ -33,6 +33,8 @@ class ShipperStatus(msgspec.Struct, omit_defaults=True):
     unreadable: int = 0
     conflicts: int = 0
     abandoned: int = 0
+    told: int = 0  # events that went to the live feed
+    untold: int = 0  # and those that did not, because Redis was away
 
 
 def write(folder: Path, status: ShipperStatus) -> None:

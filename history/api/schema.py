@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiParameter
 
 from history.filters import FIELDS, NUMBERS
 from history.models import RouteStatus, RouteType
-from history.render import ROW_FIELDS
+from history.rows import ROW_FIELDS
 from history.search import MAX_LIMIT, ORDERS
 
 TEXT: Final = {"type": "string"}

@@ -19,6 +19,9 @@ from history import status
 from history.shipper.folder import JournalFolder, Syncer
 from history.shipper.shipper import Shipper, Unavailable
 from history.shipper.store import Store
+from history.shipper.teller import Teller
+from routing_project.feed import publish, published
+from routing_project.feed.names import ROUTES
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
@@ -55,9 +58,11 @@ class ShipperProcess:
             return 1
         connection_created.connect(_sync_each_commit)
         store = Store(self.folder.node(), self.env.history_metrics, self.alias)
-        shipper = Shipper(self.folder, store, log_access if self.env.access_log else None)
+        teller = Teller(self.folder.path, publish)
+        shipper = Shipper(self.folder, store, log_access if self.env.access_log else None, teller)
         syncer = Syncer(self.folder.path)
         syncer.start()
+        teller.start()
         try:
             if once:
                 return self._drain(shipper, float("inf"))
@@ -65,6 +70,7 @@ class ShipperProcess:
             self._drain(shipper, DRAIN_SECONDS)
             return 0
         finally:
+            teller.stop()
             syncer.stop()
             self._report(shipper, force=True)
             connections.close_all()
@@ -111,6 +117,7 @@ class ShipperProcess:
         if now < self._report_at and not force:
             return
         self._report_at = now + 1.0
+        live = published()[ROUTES]
         report = status.ShipperStatus(
             database="up" if self.down_since is None else "down",
             down_since=self.down_since,
@@ -124,6 +131,8 @@ class ShipperProcess:
             unreadable=shipper.counters.unreadable,
             conflicts=shipper.counters.conflicts,
             abandoned=shipper.counters.abandoned,
+            told=live.published,
+            untold=live.dropped,
         )
         status.write(self.folder.path, report)
 

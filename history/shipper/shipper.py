@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from history.shipper.folder import JournalFolder, Segment
     from history.shipper.store import Result, Store
+    from history.shipper.teller import Teller
 
 #: One read of one segment, and about what one transaction takes; small enough not to keep SQLite's writers waiting.
 PIECE_BYTES: Final = 1024 * 1024
@@ -85,11 +86,16 @@ class Shipper:
     """Ships one folder into one database."""
 
     def __init__(
-        self, folder: JournalFolder, store: Store, on_finished: Callable[[Finished], None] | None = None
+        self,
+        folder: JournalFolder,
+        store: Store,
+        on_finished: Callable[[Finished], None] | None = None,
+        teller: Teller | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
         self.on_finished = on_finished  # called once per committed row, for the access log
+        self.teller = teller  # reads by itself; hears what only the shipper knows
         self.counters = Counters()
         self.open: dict[bytes, Open] = {}
         self.waiting: dict[bytes, list[KeyedUpdate]] = {}
@@ -297,6 +303,8 @@ class Shipper:
                 self._carry(segment)
             else:
                 self._interrupt(segment.name.writer)
+            if self.teller is not None:
+                self.teller.finish(segment.name)
             self.folder.remove(segment)
             present.discard(segment.name)
             removed.append(segment.file_name)
@@ -323,14 +331,14 @@ class Shipper:
         if not left:
             return
         batch = Batch(Rows(self.store.policy))
-        for entry in left.values():
-            record = decode(entry.payload)
-            if isinstance(record, Started):
-                batch.rows.add_interrupted(record)
-            if entry.parked:
-                batch.unpark.append(entry.key)
+        records = [record for entry in left.values() if isinstance(record := decode(entry.payload), Started)]
+        for record in records:
+            batch.rows.add_interrupted(record)
+        batch.unpark += [entry.key for entry in left.values() if entry.parked]
         result = self.store.apply(batch)
         self.counters.interrupted += result.inserted
+        if self.teller is not None and result.inserted:
+            self.teller.interrupted(records)
         for route in left:
             del self.open[route]
 

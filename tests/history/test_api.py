@@ -19,7 +19,8 @@ from django.utils import timezone
 
 from history.ids import milliseconds, new_id
 from history.models import RouteHistory
-from history.render import ROW_FIELDS, moment
+from history.render import moment
+from history.rows import ROW_FIELDS
 from routes.engine.explain import pack_decision
 from routes.engine.local_live import LocalLiveState
 from routes.engine.pipeline import decide
