@@ -1,4 +1,4 @@
-"""The console's ASGI application: static files, Django for HTTP, Channels' router for its sockets.
+"""The console's ASGI application: static files, event streams, Django for other HTTP, and WebSockets.
 
 Used by the console's process and by ``runserver`` alike.
 """
@@ -11,16 +11,18 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.urls import re_path
 
 from routing_project.static import StaticFiles
 
 django = get_asgi_application()
 
-from routing_project.console.sockets.routing import socket_urls  # noqa: E402 - needs Django set up
+from routing_project.console.sockets.routing import socket_urls, stream_urls  # noqa: E402 - needs Django set up
 
+http_urls = [*stream_urls, re_path(r"", django)]  # type: ignore[arg-type]  # an ASGI application in a view's place
 application = ProtocolTypeRouter(
     {
-        "http": StaticFiles(django, Path(settings.STATIC_ROOT), settings.STATIC_URL),
+        "http": StaticFiles(URLRouter(http_urls), Path(settings.STATIC_ROOT), settings.STATIC_URL),
         "websocket": URLRouter(socket_urls),
     }
 )

@@ -104,5 +104,5 @@ def _message(exception: exceptions.APIException, fields: Mapping[str, Sequence[s
 
 @csrf_exempt  # the answer is the same whoever asks, and Django's own refusal is a page
 def not_found(request: HttpRequest, **_: Any) -> JsonResponse:
-    """Answers every address under ``/api/`` that nothing else answers."""
+    """Answers every address for programs that nothing else answers."""
     return JsonResponse(document("not_found", "there is nothing at this address"), status=status.HTTP_404_NOT_FOUND)

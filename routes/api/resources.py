@@ -69,8 +69,13 @@ def body_of(request: Request) -> dict[str, Any]:
 
 def parse_body(model: type[Body], request: Request) -> Body:
     """The body as ``model``. Raises Invalid with the path of every error."""
+    return parse_tree(model, body_of(request))
+
+
+def parse_tree(model: type[Body], tree: dict[str, Any]) -> Body:
+    """JSON that was read already as ``model``. Raises Invalid with the path of every error."""
     try:
-        return model.model_validate(body_of(request))
+        return model.model_validate(tree)
     except ValidationError as error:
         raise Invalid.from_errors(DocumentError.from_pydantic(error).errors) from None
 

@@ -3,7 +3,7 @@
 Handshakes that are none get our error document. Where the app attaches an exchange (the data plane does, sockets of the
 console do not), the rest is ours: a client that leaves before it is answered cancels the task, an answer other than
 101 is written as of any HTTP request, and ``accept`` hands the connection over to another protocol. Such sockets
-drain at a shutdown; the console's get 1012 at once, as uvicorn does it. Knows nothing of routing and of messages.
+drain at a shutdown; the console's get 1001 at once. Knows nothing of routing and of messages.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidHandshake
+from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from routes.gateway.errors import BadRequest, Headers, Refusal, render
 
@@ -108,8 +110,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self._task.cancel()
 
     def shutdown(self) -> None:
-        if self._exchange is None:
-            super().shutdown()
+        if self._exchange is not None:
+            return
+        if self.handshake_complete and self.conn.state is State.OPEN:  # or uvicorn would say 1012
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": CloseCode.GOING_AWAY})
+            self.conn.send_close(CloseCode.GOING_AWAY, "the gateway is shutting down")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+        super().shutdown()
 
     # -- writing -----------------------------------------------------------------------------------------------
     def _refuse(self, refusal: Refusal) -> None:

@@ -59,6 +59,25 @@ def count_decision(strategy: str, model_type: str, region: str | None) -> None:
     _decisions.labels(strategy, model_type, region or "none").inc()
 
 
+def count_stream(method: str, endpoint: str, status: int) -> None:
+    """An event stream that was answered. How long it stays open is no time to an answer: it is not observed."""
+    _requests.labels(method if method in METHODS else "other", endpoint, str(status)).inc()
+
+
+class ConnectionCollector(Collector):
+    """Sockets and event streams of the control plane; this process has all of them."""
+
+    def collect(self) -> Iterable[Metric]:
+        # Loaded when asked for: the sockets count their streams here.
+        from routing_project.console.sockets.opened import opened
+
+        counts = opened.counts()
+        return [
+            GaugeMetricFamily("sse_connections", "Event streams that are open.", value=counts["sse"]),
+            GaugeMetricFamily("websocket_connections", "WebSockets that are open.", value=counts["websocket"]),
+        ]
+
+
 class JournalCollector(Collector):
     """How much history is still on its way to the database."""
 
@@ -117,6 +136,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     MultiProcessCollector(registry, str(env.metrics_dir))  # type: ignore[no-untyped-call]
     registry.register(ProcessCollector(env))
     registry.register(JournalCollector(env))
+    registry.register(ConnectionCollector())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
     from routing_project.env import Env
 
+#: How long watchers may take to hear the last word.
+WATCHERS_SECONDS = 2.0
+
 
 class ConsoleServer(uvicorn.Server):
-    """uvicorn that ends event streams on the signal, not after the last connection is closed."""
+    """uvicorn that ends event streams and sockets on the signal, not after the last connection is closed."""
 
     def __init__(self, config: uvicorn.Config, watchers: EndWatchers) -> None:
         super().__init__(config)
@@ -37,6 +40,11 @@ class ConsoleServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.watchers.end()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First, or uvicorn would close the sockets itself, with 1012.
+        await self.watchers.ended(WATCHERS_SECONDS)
+        await super().shutdown(sockets)
 
 
 def own_socket(env: Env) -> socket.socket:

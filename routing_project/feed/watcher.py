@@ -92,6 +92,11 @@ class Watcher:
     def paused(self) -> bool:
         return self._paused
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything up to ``position`` has been taken."""
+        return not self._waiting and self._past is None and self.position > 0
+
     def pause(self) -> None:
         """Keep what waits, and nothing of what comes until ``resume``."""
         self._paused = True

@@ -234,7 +234,7 @@ def test_sockets_of_the_console_end_at_once_when_the_gateway_stops(start_gateway
         with pytest.raises(ConnectionClosed) as closed:
             socket.recv(timeout=10)
         assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1012
+        assert closed.value.rcvd.code == 1001
         assert gateway.processes[0].wait(15) == 0
 
 

@@ -8,9 +8,10 @@ those of our own attempts do. Everything is recorded through this process's jour
 
 from __future__ import annotations
 
+import fnmatch
 import time
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from routes.engine.live import LiveState
     from routes.engine.snapshot import Profile, Snapshot, Target
     from routes.engine.types import Decision
+    from routes.models import AccessKey
     from routing_project.console.decisions.documents import DecisionRequest, OutcomeReport
 
 
@@ -65,6 +67,25 @@ class Caller(NamedTuple):
     tags: frozenset[str] = frozenset()
     overrides: bool = False
     operator: bool = False
+
+    @classmethod
+    def of(cls, key: AccessKey | None, name: str, scopes: frozenset[str]) -> Self:
+        """By access key, or without one a person. A key without the scope ``route`` has no profile of its own."""
+        operator = "operate" in scopes
+        if key is None:
+            return cls(name=name, operator=operator)
+        globs = key.allowed_models
+        return cls(
+            key_id=str(key.id),
+            name=key.name,
+            profile=key.profile if "route" in key.scopes else "",
+            profiles=None if key.allowed_profiles is None else frozenset(key.allowed_profiles),
+            models=lambda model: globs is None or any(fnmatch.fnmatchcase(model, glob) for glob in globs),
+            region=key.region,
+            tags=frozenset(key.tags),
+            overrides="overrides" in key.allow,
+            operator=operator,
+        )
 
     def may_use(self, profile: str) -> bool:
         return self.profiles is None or profile == self.profile or profile in self.profiles

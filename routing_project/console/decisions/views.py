@@ -1,11 +1,11 @@
-"""``/api/v1/decisions/`` over HTTP: POST decides and records without forwarding, PATCH reports the outcome.
+"""``/api/v1/decisions/`` over HTTP: POST decides and records without forwarding, PATCH reports the outcome;
+``/webhook/routing-decision`` decides for whoever can sign.
 
 Translates between HTTP and ``service``; knows no rules of its own but who is asking.
 """
 
 from __future__ import annotations
 
-import fnmatch
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -25,6 +25,7 @@ from routes.models import AccessKey
 from routing_project.console.decisions import schema
 from routing_project.console.decisions.documents import DecisionRequest, OutcomeReport
 from routing_project.console.decisions.service import Caller, Decisions
+from routing_project.console.webhooks import WebhookView
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -52,32 +53,22 @@ class RouteOrOperate(BasePermission):
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks. A key without the scope ``route`` has no profile of its own."""
-    operator = "operate" in scopes_of(request)
+    """Who asks."""
     key: object = request.auth
-    if not isinstance(key, AccessKey):
-        return Caller(name=request.user.get_username(), operator=operator)
-    globs = key.allowed_models
-    return Caller(
-        key_id=str(key.id),
-        name=key.name,
-        profile=key.profile if "route" in key.scopes else "",
-        profiles=None if key.allowed_profiles is None else frozenset(key.allowed_profiles),
-        models=lambda model: globs is None or any(fnmatch.fnmatchcase(model, glob) for glob in globs),
-        region=key.region,
-        tags=frozenset(key.tags),
-        overrides="overrides" in key.allow,
-        operator=operator,
-    )
+    return Caller.of(key if isinstance(key, AccessKey) else None, request.user.get_username(), scopes_of(request))
+
+
+def _history_problem(exc: Exception) -> Response | None:
+    if isinstance(exc, HistoryError) and type(exc) in STATUS_OF:
+        return Response(errors.document(exc.code, str(exc)), status=STATUS_OF[type(exc)])
+    return None
 
 
 class DecisionView(APIView):
     permission_classes = (RouteOrOperate,)
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, HistoryError) and type(exc) in STATUS_OF:
-            return Response(errors.document(exc.code, str(exc)), status=STATUS_OF[type(exc)])
-        return super().handle_exception(exc)
+        return _history_problem(exc) or super().handle_exception(exc)
 
 
 class DecisionListView(DecisionView):
@@ -93,6 +84,18 @@ class DecisionListView(DecisionView):
     def post(self, request: Request) -> Response:
         wanted = parse_body(DecisionRequest, request)
         return Response(decisions().decide(wanted, caller_of(request)), status=status.HTTP_201_CREATED)
+
+
+class DecisionWebhook(WebhookView):
+    """Whoever knows the secret may ask for any profile, as an operator may, but chooses no strategy: that is for
+    people and for keys that are allowed to. Operators report the outcome."""
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return _history_problem(exc) or super().handle_exception(exc)
+
+    def post(self, request: Request) -> Response:
+        wanted = parse_body(DecisionRequest, request)
+        return Response(decisions().decide(wanted, Caller(name="webhook")), status=status.HTTP_201_CREATED)
 
 
 class DecisionOutcomeView(DecisionView):

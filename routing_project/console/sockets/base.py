@@ -18,7 +18,7 @@ not read what we send for ``SEND_SECONDS`` is closed with 1013.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.db import DatabaseError, InterfaceError
@@ -28,12 +28,17 @@ from routes.actions.errors import ActionError, Invalid
 from routing_project.console.sockets import envelope
 from routing_project.console.sockets.access import CLOSE_TRY_LATER, Refused, admit
 from routing_project.console.sockets.opened import opened
+from routing_project.feed.batch import Gap
+from routing_project.feed.reader import reader
+from routing_project.feed.where import EVERYTHING, BadFilter
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from routing_project.console.sockets.access import Visitor
+    from routing_project.feed.watcher import Watcher
+    from routing_project.feed.where import Where
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -42,6 +47,8 @@ if TYPE_CHECKING:
 SEND_SECONDS: Final = 15.0
 #: The close frame of a client that does not read would wait for ever, too.
 CLOSE_SECONDS: Final = 2.0
+#: How often a quiet feed is looked at; it wakes its watchers itself.
+IDLE_SECONDS: Final = 60.0
 CLOSE_TOO_SLOW: Final = CLOSE_TRY_LATER
 CLOSE_INTERNAL: Final = 1011
 NO_ANSWER: Final = object()
@@ -77,6 +84,8 @@ class Socket:
         self._receive = receive
         self._asgi_send = send
         self._tasks: set[asyncio.Task[None]] = set()
+        self._following: asyncio.Task[None] | None = None
+        self._watching: AsyncExitStack | None = None
         self._end: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -115,6 +124,36 @@ class Socket:
     async def left(self) -> None:
         """Called once when the socket has ended, whoever ended it."""
 
+    async def follow(self, feed: str, kind: str, where: Where = EVERYTHING) -> Watcher:
+        """From now on push what comes on a feed: ``{type: kind, payload: {seq, events}}``, and gaps as ``{type: "gap",
+        payload: {from, to}}``. Another call takes the place of the one before. The watcher is for pausing."""
+        await self.unfollow()
+        watching = AsyncExitStack()
+        watcher = await watching.enter_async_context(reader(feed).watch(where))
+        self._watching = watching
+        # Last, and nothing awaited behind it: the answer to whoever asked for this goes first.
+        self._following = self.start(self._push_on(watcher, kind))
+        return watcher
+
+    async def unfollow(self) -> None:
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            await watching.aclose()
+
+    async def _push_on(self, watcher: Watcher, kind: str) -> None:
+        while True:
+            item = await watcher.next(IDLE_SECONDS)
+            if isinstance(item, Gap):
+                await self.push("gap", item.payload)
+                if item.last_word:
+                    self.close(CLOSE_TOO_SLOW, "this client falls too far behind")
+                    return
+            elif item is not None:
+                await self.send(item.socket_frame(kind))
+
     # -- life ------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         await self._receive()  # websocket.connect
@@ -134,6 +173,7 @@ class Socket:
                 for task in list(self._tasks):
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self.unfollow()
                 await self.left()
         if end is not None:
             await self._send_close(*end)
@@ -192,6 +232,8 @@ def _problem(error: Exception, question: envelope.Envelope) -> str:
     """What a handler raised, as a message; what nobody foresaw is logged and told as such."""
     if isinstance(error, ActionError):
         return envelope.error(error.code, error.message, error.fields, question.id)
+    if isinstance(error, BadFilter):
+        return envelope.error("invalid", str(error), {f"filter.{error.field}": [error.message]}, question.id)
     if isinstance(error, HistoryError):
         fields = {error.field: [error.message]} if isinstance(error, BadQuery) else {}
         return envelope.error(error.code, str(error), fields, question.id)

@@ -1,10 +1,16 @@
-"""Which WebSocket lives at which address: one line each, with and without a trailing slash."""
+"""Which WebSocket and which event stream lives at which address: one line each, with and without a trailing slash."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import re_path
+
+from routing_project.console.sockets.decisions import DecisionSocket
+from routing_project.console.sockets.events import EventStream
+from routing_project.console.sockets.live import LiveSocket
+from routing_project.feed.names import HEADS, ROUTES
+from routing_project.feed.where import ROUTE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -24,10 +30,19 @@ async def unknown_socket(
 
 
 def at(path: str, application: Any) -> Any:
-    """``ws/name``: an ASGI application in the place of a view, as Channels' router takes them."""
+    """An ASGI application in the place of a view, as Channels' router takes them."""
     return re_path(rf"^{path}/?$", application)
 
 
 socket_urls: Final[list[Any]] = [
-    re_path(r"", unknown_socket),  # type: ignore[arg-type]  # Channels routes to ASGI applications
+    at("ws/live", LiveSocket.serve),
+    at("ws/routing-decisions", DecisionSocket.serve),
+    re_path(r"", unknown_socket),  # type: ignore[arg-type]  # an ASGI application
+]
+stream_urls: Final[list[Any]] = [
+    at(stream.path.strip("/"), stream)
+    for stream in (
+        EventStream("/events/routing-decisions", ROUTES, "route", ROUTE_FIELDS),
+        EventStream("/events/head-status", HEADS, "head"),
+    )
 ]
