@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routes.engine.cost import prices
-from routes.engine.settings import CircuitSettings, QuarantineSettings, build
+from routes.engine.settings import CircuitSettings, ProbeSettings, QuarantineSettings, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -119,6 +119,7 @@ class Provider:
         "name",
         "network",
         "prices",
+        "probe",
         "proxy",
         "quarantine",
         "query",
@@ -158,6 +159,8 @@ class Provider:
         self.max_concurrency = int(document["max_concurrency"])
         self.circuit = build(CircuitSettings, document["circuit"], f"{path}.circuit")
         self.quarantine = build(QuarantineSettings, document["quarantine"], f"{path}.quarantine")
+        #: for health; revisions of older releases have no probes
+        self.probe = ProbeSettings.of(document.get("probe") or {}, f"{path}.probe")
         #: the machines behind it, where they are known one by one; empty = it is one endpoint
         self.heads = tuple(Head(entry) for entry in document.get("heads") or ())
         #: with heads, the base URL is an endpoint too, for when none of them can be used

@@ -6,7 +6,7 @@ a gateway of this version can run a revision of a newer one during an upgrade. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from routes.engine.errors import SnapshotError
@@ -38,6 +38,26 @@ class QuarantineSettings:
     rate_limit_max: float
     auth: float
     auth_max: float  # doubling ends here
+
+
+@dataclass(slots=True, frozen=True)
+class ProbeSettings:
+    """How idle targets, and those that are out, are asked whether they work; nothing here is read by a decision."""
+
+    kind: Literal["models", "completion", "tcp", "http", "off"] = "off"
+    interval: float = 30
+    timeout: float = 10  # over all that one probe does
+    rise: int = 2  # successes in a row after which an unhealthy target is healthy
+    fall: int = 3  # failures in a row that make one unhealthy
+    path: str | None = None  # kind http: below the base URL
+    expect: int = 200  # kind http: the status that is right
+    daily_requests: int = 0  # kind completion, per UTC day; 0 = no cap
+    daily_usd: float = 0
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any], path: str) -> ProbeSettings:
+        """Revisions of older releases have no probes, or only their kind."""
+        return build(cls, {**asdict(cls()), **section}, path)
 
 
 @dataclass(slots=True, frozen=True)
@@ -110,7 +130,7 @@ class ProfileLimits:
         return cls(known.get("concurrency", 0), known.get("queue_ms", 0))
 
 
-T = TypeVar("T", CircuitSettings, QuarantineSettings, Timeouts, Failover, Affinity, Policy)
+T = TypeVar("T", CircuitSettings, QuarantineSettings, ProbeSettings, Timeouts, Failover, Affinity, Policy)
 
 
 def build(cls: type[T], section: Mapping[str, Any], path: str, **ready: Any) -> T:
