@@ -387,6 +387,11 @@ class Upstream:
         except _Died as death:
             raise UpstreamError("reset_before_headers", death.message) from None
 
+    async def reach(self, endpoint: Endpoint) -> None:
+        """Connect, with TLS where the address asks for it, and close again; through a proxy, as far as the proxy says
+        that it got there (https) or is there itself (http). Raises UpstreamError."""
+        (await _connect(endpoint.fresh, endpoint)).close()
+
     async def close(self) -> None:
         for pool in self._pools.values():
             await pool.close()
