@@ -1,12 +1,14 @@
-"""Periodic work that says whether the installation itself is well.
+"""Periodic work: whether the installation itself is well, and whether its providers are.
 
-Tasks are named in ``routing_project.celery``; this module imports nothing of the control plane.
+Tasks are named in ``routing_project.celery``. They take no arguments and leave no results.
 """
 
 from __future__ import annotations
 
 from celery import shared_task
 
+from health import circuits, upkeep
+from health.probes import tick
 from routing_project.env import get_env
 
 HEARTBEAT_FILE = "celery-heartbeat"
@@ -18,3 +20,21 @@ def heartbeat() -> None:
     folder = get_env().socket_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / HEARTBEAT_FILE).touch()
+
+
+@shared_task(name="health.tick", ignore_result=True)
+def probe_what_is_due() -> None:
+    """Every two seconds. Ends before the probes do: see ``health.probes.runner``."""
+    tick.tick()
+
+
+@shared_task(name="health.circuits", ignore_result=True)
+def tend_circuits() -> None:
+    """Every five seconds."""
+    circuits.tend()
+
+
+@shared_task(name="health.upkeep", ignore_result=True)
+def remove_old() -> None:
+    """Every hour."""
+    upkeep.remove_old()

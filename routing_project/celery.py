@@ -20,6 +20,9 @@ from routing_project.env import get_env
 # Every entry expires before its successor is due: after an outage there is no burst of stale work.
 SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {"task": "health.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
+    "probes": {"task": "health.tick", "schedule": 2.0, "options": {"expires": 2}},
+    "circuits": {"task": "health.circuits", "schedule": 5.0, "options": {"expires": 5}},
+    "upkeep": {"task": "health.upkeep", "schedule": crontab(minute=23), "options": {"expires": 3600}},
     "reconcile": {"task": "routes.reconcile", "schedule": 10.0, "options": {"expires": 10}},
     "spent": {"task": "routes.seed_spent", "schedule": 10.0, "options": {"expires": 10}},
     "sessions": {

@@ -1,6 +1,7 @@
 """Celery's worker as a process: ``python -m routing_project.worker``.
 
-Two threads: the work is I/O, and threads stop in a fraction of a second where forked children take seconds.
+Four threads: the work is I/O, and threads stop in a fraction of a second where forked children take seconds. Probes
+wait for providers in a thread of their own (``health.probes.runner``), so that none of these is held up.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> int:
     worker = Worker(
         app=app,
         pool_cls="threads",
-        concurrency=2,
+        concurrency=4,
         without_gossip=True,
         without_mingle=True,
         quiet=True,
