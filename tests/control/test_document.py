@@ -93,22 +93,17 @@ def test_unknown_fields_are_refused_at_every_depth() -> None:
     )
 
 
-LATER: list[tuple[dict[str, Any], str]] = [
-    ({"providers": [provider(fallback_to_base_url=True)]}, "providers[0].fallback_to_base_url"),
-    ({"providers": [provider(head_networks=["10.0.0.0/8"])]}, "providers[0].head_networks"),
-    ({"providers": [provider(probe={"kind": "models"})]}, "providers[0].probe.kind"),
-    ({"providers": [provider(probe={"kind": "off", "interval": 5})]}, "providers[0].probe.interval"),
-]
-
-
-@pytest.mark.parametrize(("tree", "path"), LATER, ids=[path for _, path in LATER])
-def test_a_field_of_a_later_release_is_refused_by_name_and_never_ignored(tree: dict[str, Any], path: str) -> None:
-    found = errors_of(tree)
-    assert list(found) == [path]
-    assert found[path].endswith("not available yet")
-
-
 WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"providers": [provider(head_networks=["10.0.0.1/8"])]}, "providers[0].head_networks[0]"),
+    ({"providers": [provider(head_networks=["10.0.0.0/8", "10.0.0.0/8"])]}, "providers[0].head_networks"),
+    ({"providers": [provider(probe={"kind": "ping"})]}, "providers[0].probe.kind"),
+    ({"providers": [provider(probe={"interval": 0.5})]}, "providers[0].probe.interval"),
+    ({"providers": [provider(probe={"timeout": 0})]}, "providers[0].probe.timeout"),
+    ({"providers": [provider(probe={"fall": 0})]}, "providers[0].probe.fall"),
+    ({"providers": [provider(probe={"expect": 99})]}, "providers[0].probe.expect"),
+    ({"providers": [provider(probe={"path": "healthz"})]}, "providers[0].probe.path"),
+    ({"providers": [provider(probe={"path": "/a/../b"})]}, "providers[0].probe.path"),
+    ({"providers": [provider(probe={"daily_usd": -1})]}, "providers[0].probe.daily_usd"),
     ({"providers": [provider(wire="grpc")]}, "providers[0].wire"),
     ({"providers": [provider(context={"m": 0})]}, "providers[0].context.m"),
     ({"providers": [provider(context={"m": 1.5})]}, "providers[0].context.m"),
@@ -146,6 +141,16 @@ def test_without_a_word_there_are_no_limits_and_a_provider_is_taken_to_report_us
 def test_context_windows_have_one_order_whatever_way_they_were_written() -> None:
     entry = Provider.model_validate(provider(context={"z": 8192, "a": 128_000})).model_dump(mode="json")
     assert list(entry["context"].items()) == [("a", 128_000), ("z", 8192)]
+
+
+def test_a_provider_is_asked_for_its_models_and_a_generic_one_for_a_connection() -> None:
+    def probe(wire: str, **given: Any) -> tuple[str, float]:
+        found = Provider.model_validate(provider(wire=wire, **given)).probe
+        return found.kind, found.interval
+
+    assert [probe(wire) for wire in ("openai", "anthropic", "generic")] == [("models", 30), ("models", 30), ("tcp", 30)]
+    assert probe("generic", probe={"interval": 5}) == ("tcp", 5)
+    assert probe("generic", probe={"kind": "http"}) == ("http", 30)
 
 
 def test_a_generic_provider_needs_nothing_but_an_address_which_may_end_anywhere() -> None:

@@ -50,6 +50,19 @@ PROVIDER: dict[str, Any] = {
         "slow_start": 0,
     },
     "quarantine": {"rate_limit": 61, "rate_limit_max": 301, "auth": 1801, "auth_max": 7201},
+    "probe": {
+        "kind": "http",
+        "interval": 31,
+        "timeout": 2.5,
+        "rise": 1,
+        "fall": 4,
+        "path": "/healthz?deep=1",
+        "expect": 204,
+        "daily_requests": 100,
+        "daily_usd": 0.25,
+    },
+    "fallback_to_base_url": True,
+    "head_networks": ["10.20.0.0/16", "fd00::/8"],
 }
 PROFILE: dict[str, Any] = {
     "slug": "full",
