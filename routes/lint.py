@@ -6,6 +6,8 @@ nothing_served     no target of this rule serves the model it names
 model_not_served   this target names a model that its provider does not serve
 weights_zero       all weights are 0, so all count alike
 generic_among_others   targets that only service requests reach beside targets that those never reach
+probe_without_cap  probes cost money, and no limit is set
+probe_impossible   there is nothing that a completion could be asked of, so something else is asked for
 queue_without_limit    requests wait for a place where places are not limited
 
 Reads a validated document; knows no database and no live state.
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from routes.document import Configuration, Profile, Provider, Rule, Target
+
+
+DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ def findings(configuration: Configuration) -> list[Finding]:
         if provider.models is not None and provider.wire != "generic"  # models mean nothing to those
     }
     found: list[Finding] = []
+    for provider in configuration.providers:
+        found += _probe(provider, configuration)
     for profile in configuration.profiles:
         found += _profile(profile, providers, maps)
         found += _unreachable(profile)
@@ -68,6 +75,40 @@ def _profile(profile: Profile, providers: Mapping[str, Provider], maps: Mapping[
     for rule in profile.rules:
         here, words = f"{path}.rules[{rule.name}]", f"{name}: rule {rule.name}"
         yield from _rule(here, words, rule, profile, providers, maps)
+
+
+def _probe(provider: Provider, configuration: Configuration) -> Iterator[Finding]:
+    """Completions cost money, whoever asks for them."""
+    path, probe = f"providers[{provider.slug}].probe", provider.probe
+    if probe.kind != "completion":
+        return
+    if provider.wire == "generic":
+        text = f"provider {provider.slug}: a generic service knows no completions; it is asked for a connection"
+        yield Finding("probe_impossible", path, text)
+        return
+    models = _probed_models(provider, configuration)
+    if not models:
+        text = f"provider {provider.slug}: nobody names a model to ask for; its list of models is asked for instead"
+        yield Finding("probe_impossible", path, text)
+        return
+    if not probe.daily_requests and not probe.daily_usd:
+        number = round(len(models) * DAY / probe.interval)
+        text = (
+            f"provider {provider.slug}: while it is idle, probes are up to {number} completions a day; "
+            "daily_requests and daily_usd would limit that"
+        )
+        yield Finding("probe_without_cap", path, text)
+
+
+def _probed_models(provider: Provider, configuration: Configuration) -> set[str]:
+    """The models that probes of a provider ask for, as far as the document says: those that targets name, else one."""
+    lists = [profile.targets for profile in configuration.profiles]
+    lists += [rule.targets for profile in configuration.profiles for rule in profile.rules]
+    targets = [target for each in lists for target in each if target.provider == provider.slug]
+    named = {target.model for target in targets if target.model is not None}
+    if named:
+        return named
+    return set(next(([name] for name in provider.models or () if not set(name) & set("*?[")), []))
 
 
 def _rule(
