@@ -20,7 +20,7 @@ from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, demand, tell_re
 from routes.admin.conflict import conflict_page
 from routes.admin.forms.provider import ProviderForm, initial_of
 from routes.admin.saving import saved
-from routes.document.provider import Circuit, Quarantine
+from routes.document.provider import Circuit, Probe, Quarantine
 from routes.models import Profile, Provider
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ FOLDED = {
     "request": ("headers", "query", "proxy"),
     "circuit": tuple(f"circuit.{name}" for name in Circuit.model_fields),
     "quarantine": tuple(f"quarantine.{name}" for name in Quarantine.model_fields),
+    "probe": tuple(f"probe.{name}" for name in Probe.model_fields),
+    "heads": ("fallback_to_base_url", "head_networks"),
 }
 STATE_WORDS = {
     "active": "takes requests again",
@@ -84,6 +86,7 @@ class ProviderAdmin(ConsoleModelAdmin):
                 "stream_usage": True,
                 **{f"circuit.{name}": value for name, value in Circuit().model_dump().items()},
                 **{f"quarantine.{name}": value for name, value in Quarantine().model_dump().items()},
+                **{f"probe.{name}": value for name, value in Probe().model_dump(exclude={"kind"}).items()},
             }
             return self._form_page(request, ProviderForm(initial=initial), None)
         form = ProviderForm(request.POST)

@@ -92,6 +92,47 @@ def test_a_generic_provider_needs_no_models_and_authenticates_with_bearer(admin:
     assert "Generic" in text(admin.get(list_of(Provider)))
 
 
+def test_probes_and_heads_are_typed_into_the_form_and_back(admin: Client, site: Site) -> None:
+    page = page_of(site.alpha)
+    typed = {
+        "probe.kind": "http",
+        "probe.interval": "7.5",
+        "probe.fall": "5",
+        "probe.path": "/healthz",
+        "probe.expect": "204",
+        "head_networks": "10.20.0.0/16, fd00::/8",
+        "fallback_to_base_url": "on",
+    }
+    response = admin.post(page, filled(admin.get(page), **typed))
+    assert response.status_code == 302, response.context["form"].errors
+    row = Provider.objects.get(pk=site.alpha.pk)
+    assert row.probe == {
+        "kind": "http", "interval": 7.5, "timeout": 10, "rise": 2, "fall": 5, "path": "/healthz", "expect": 204,
+        "daily_requests": 0, "daily_usd": 0,
+    }  # fmt: skip
+    assert (row.head_networks, row.fallback_to_base_url) == (["10.20.0.0/16", "fd00::/8"], True)
+    shown = filled(admin.get(page))
+    assert {name: str(shown[name]) for name in typed} == {**typed, "fallback_to_base_url": "True"}
+    admin.post(page, filled(admin.get(page), **{"probe.kind": "", "probe.path": "", "fallback_to_base_url": None}))
+    row.refresh_from_db()
+    assert (row.probe["kind"], row.probe["path"], row.fallback_to_base_url) == ("models", None, False)
+
+
+def test_a_probe_that_cannot_be_is_told_at_its_field(admin: Client, site: Site) -> None:
+    page = page_of(site.alpha)
+    wrong = {"probe.interval": "0.5", "probe.path": "healthz", "head_networks": "10.20.0.1/16"}
+    response = admin.post(page, filled(admin.get(page), **wrong))
+    assert set(response.context["form"].errors) == {"probe.interval", "probe.path", "head_networks"}
+    groups = response.context["open_groups"]
+    assert (groups["probe"], groups["heads"], groups["circuit"]) == (True, True, False)
+
+
+def test_a_new_generic_provider_is_asked_for_a_connection(admin: Client) -> None:
+    data = filled(admin.get(ADD), slug="speech", name="Speech", wire="generic", base_url="https://speech.example")
+    assert admin.post(ADD, data).status_code == 302
+    assert Provider.objects.get().probe["kind"] == "tcp"
+
+
 def test_saving_a_form_as_it_was_shown_changes_nothing(admin: Client, site: Site) -> None:
     page = page_of(site.alpha)
     before = Provider.objects.filter(pk=site.alpha.pk).values().get()

@@ -13,6 +13,7 @@ from django import forms
 
 from routes.admin.forms.base import ConsoleForm
 from routes.admin.forms.fields import Column, ModelMap, Number, Pairs, Prices, Whole, Windows, Words
+from routes.document.provider import PROBE_OF_WIRE
 from routes.models import Provider
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ AUTH_CHOICES = (
     ("x-api-key", "x-api-key: …"),
     ("custom", "Another header"),
     ("none", "No authentication"),
+)
+
+PROBE_CHOICES = (
+    ("", "As the wire format has it (OpenAI and Anthropic: list of models, generic: connection)"),
+    ("models", "List of models (free)"),
+    ("completion", "A tiny completion (costs money)"),
+    ("tcp", "Connection, with TLS for https"),
+    ("http", "A page of its own"),
+    ("off", "Nothing: not probed"),
 )
 
 
@@ -150,6 +160,17 @@ class ProviderForm(ConsoleForm):
         help_text="Like <code>http://proxy.internal:3128</code>. Empty: connect directly.",
     )
 
+    fallback_to_base_url = forms.BooleanField(
+        label="Use the base URL while no head can be used",
+        required=False,
+        help_text="Off: a provider whose heads are all offline or draining takes no requests.",
+    )
+    head_networks = Words(
+        label="Networks of trusted heads",
+        nothing=[],
+        help_text="Heads whose address is in one of these need no approval. Like <code>10.20.0.0/16, fd00::/8</code>.",
+    )
+
     #: Groups drawn folded; names are ``group.field`` so that errors of the document find their place.
     groups: ClassVar[dict[str, dict[str, forms.Field]]] = {
         "circuit": {
@@ -173,6 +194,34 @@ class ProviderForm(ConsoleForm):
             "auth": Number(label="After a refused credential", unit="seconds", help_text="Doubles when it repeats."),
             "auth_max": Number(label="After a refused credential, at most", unit="seconds"),
         },
+        "probe": {
+            "kind": forms.ChoiceField(
+                label="Ask for",
+                choices=PROBE_CHOICES,
+                required=False,
+                help_text="A provider without a list of models is asked for a connection instead.",
+            ),
+            "interval": Number(label="Every", unit="seconds", help_text="Sooner while its state may be changing."),
+            "timeout": Number(label="Wait at most", unit="seconds", help_text="Over all of one probe."),
+            "fall": Whole(label="Unhealthy after failures in a row", help_text="It then takes no requests."),
+            "rise": Whole(label="Healthy after successes in a row"),
+            "path": forms.CharField(
+                label="Path below the base URL",
+                required=False,
+                max_length=2000,
+                help_text="Like <code>/healthz</code>. Empty: the base URL itself.",
+            ),
+            "expect": Whole(label="Expected status"),
+            "daily_requests": Whole(
+                label="Completions a day, at most",
+                help_text="By UTC days; beyond it the list of models is asked for. <code>0</code>: no limit.",
+            ),
+            "daily_usd": Number(
+                label="Money a day, at most",
+                unit="USD",
+                help_text="Likewise; models without a known price are then not asked. <code>0</code>: no limit.",
+            ),
+        },
     }
 
     @property
@@ -182,6 +231,11 @@ class ProviderForm(ConsoleForm):
     @property
     def quarantine_fields(self) -> list[BoundField]:
         return self.group_fields("quarantine")
+
+    @property
+    def probe(self) -> dict[str, BoundField]:
+        """By name: some of them matter for one kind only."""
+        return {field.name.removeprefix("probe."): field for field in self.group_fields("probe")}
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
@@ -199,6 +253,7 @@ class ProviderForm(ConsoleForm):
             for field in ("name", "wire", "base_url", "network", "tags", "weight", "headers", "query")
         }
         document |= {field: values[field] for field in ("models", "context", "prices", "stream_usage")}
+        document |= {field: values[field] for field in ("fallback_to_base_url", "head_networks")}
         document["region"] = values["region"] or None
         document["capacity"] = values["capacity"]
         document["max_concurrency"] = values["max_concurrency"] or 0
@@ -209,6 +264,9 @@ class ProviderForm(ConsoleForm):
             document["auth"] = values["auth_kind"]
         for group in self.groups:
             document[group] = self.group_values(group)
+        # What is left out of a group stays as it was; an empty path is none.
+        document["probe"].setdefault("path", None)
+        document["probe"].setdefault("kind", PROBE_OF_WIRE.get(values["wire"], "models"))
         if "slug" in values and not self.fields["slug"].disabled:
             document["slug"] = values["slug"]
         return document
@@ -240,5 +298,8 @@ def initial_of(provider: Provider) -> dict[str, Any]:
         "proxy": provider.proxy or "",
         **{f"circuit.{name}": value for name, value in provider.circuit.items()},
         **{f"quarantine.{name}": value for name, value in provider.quarantine.items()},
+        **{f"probe.{name}": value for name, value in provider.probe.items()},
+        "fallback_to_base_url": provider.fallback_to_base_url,
+        "head_networks": provider.head_networks,
         "version": provider.version,
     }
