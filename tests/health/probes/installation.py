@@ -36,11 +36,13 @@ def entry(slug: str = "acme", base_url: str = "http://127.0.0.1:9/v1", **given: 
     }
 
 
-def publish(admin: Actor, *entries: dict[str, Any], targets: list[dict[str, Any]] | None = None) -> Plan:
+def publish(
+    admin: Actor, *entries: dict[str, Any], targets: list[dict[str, Any]] | None = None, **sections: Any
+) -> Plan:
     """Replaces what was published before; the checks of it are due at their first moment."""
     listed = targets or [{"provider": each["slug"]} for each in entries]
     profile = {"slug": "default", "name": "Default", "strategy": "failover", "targets": listed}
-    document = {"version": 1, "providers": list(entries), "profiles": [profile]}
+    document = {"version": 1, "providers": list(entries), "profiles": [profile], **sections}
     actions.import_configuration(json.loads(json.dumps(document)), actor=admin, publish_now=True)
     return plan()
 
