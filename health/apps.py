@@ -1,3 +1,5 @@
+"""Health as a Django app; tells the control plane which heads are registered (``routes.ports``)."""
+
 from django.apps import AppConfig
 
 
@@ -9,3 +11,7 @@ class HealthConfig(AppConfig):
         from routes.events import acted
 
         acted.connect(acts.hear, dispatch_uid="health.probes")
+        from health.heads.store import documents
+        from routes.ports import provide_heads
+
+        provide_heads(documents)

@@ -1,6 +1,7 @@
 """Periodic work: whether the installation itself is well, and whether its providers are.
 
-Tasks are named in ``routing_project.celery``. They take no arguments and leave no results.
+Tasks are named in ``routing_project.celery``; what they do is in the modules they import. They take no arguments and
+leave no results.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 from celery import shared_task
 
 from health import circuits, upkeep
+from health.heads import actions, liveness
 from health.probes import tick
+from routes.actions.actor import Actor
 from routing_project.env import get_env
 
 HEARTBEAT_FILE = "celery-heartbeat"
@@ -38,3 +41,15 @@ def tend_circuits() -> None:
 def remove_old() -> None:
     """Every hour."""
     upkeep.remove_old()
+
+
+@shared_task(name="health.heads", ignore_result=True)
+def heads() -> None:
+    """Every two seconds: tell, once for each, which heads came and went by the host's live state."""
+    liveness.notice_all()
+
+
+@shared_task(name="health.forget_heads", ignore_result=True)
+def forget_heads() -> None:
+    """Every ten minutes: remove heads that have been offline for seven days."""
+    actions.forget_gone(actor=Actor.system("heads"))

@@ -77,6 +77,7 @@ class Env(BaseSettings):
     max_body_mb: int = Field(default=32, ge=1, le=1024)
     drain_seconds: float = Field(default=30, ge=0)
     shutdown_delay: float = Field(default=2, ge=0)
+    head_interval: float = Field(default=5, gt=0, le=600)  # heads are offline after three without a heartbeat
     history_metrics: Literal["failures", "all", "off"] = "failures"
     journal_max_mb: int = Field(default=1024, ge=1)
     geoip_db: Path | None = None  # a MaxMind database of countries; needs the ``geo`` extra

@@ -162,6 +162,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "history.api.schema.add_components",
+        "health.heads.schema.add_components",
         "routing_project.console.decisions.schema.add_components",
         "routes.api.schema.add_components",
     ],

@@ -15,6 +15,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("api/v1/", include("routes.api.urls")),
     path("api/v1/", include("history.api.urls")),
+    path("api/v1/", include("health.heads.urls")),
     path("api/v1/", include("routing_project.console.decisions.urls")),
     re_path(r"^webhook/routing-decision/?$", DecisionWebhook.as_view()),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),

@@ -14,6 +14,10 @@ from routes.models import Provider
 
 
 class Head(models.Model):
+    class Reported(models.TextChoices):
+        ACTIVE = "active", "Active"
+        DRAINING = "draining", "Draining"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     head_id = models.CharField(max_length=200, unique=True)
     provider = models.ForeignKey(Provider, models.CASCADE, related_name="heads")
@@ -31,6 +35,7 @@ class Head(models.Model):
     approved_by = models.CharField(max_length=200, blank=True)
     # As the last event told it; the truth of the moment is in the live state.
     online = models.BooleanField(default=True)
+    reported = models.CharField(max_length=16, choices=Reported.choices, default=Reported.ACTIVE)
     seen_at = models.DateTimeField()  # at least once a minute while it is online
 
     class Meta:

@@ -24,7 +24,7 @@ PAGE = 50
 LINES = 8
 SHOWN = 120
 EMPTY: tuple[Any, ...] = ("", [], {})
-OBJECT_TYPES = ("provider", "profile", "rule", "access_key", "revision", "policy", "prices", "draft")
+OBJECT_TYPES = ("provider", "profile", "rule", "access_key", "revision", "policy", "prices", "draft", "head")
 VERBS = {
     "created": "created",
     "updated": "changed",
@@ -36,6 +36,10 @@ VERBS = {
     "published": "published",
     "rolled_back": "rolled back to",
     "discarded": "discarded",
+    "registered": "registered",
+    "approved": "approved",
+    "deregistered": "removed",
+    "status": "heard a new status from",
 }
 
 

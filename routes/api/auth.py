@@ -44,7 +44,12 @@ class KeyPrincipal:
 class BearerAuthentication(BaseAuthentication):
     """``Authorization: Bearer sbx_…``. Any other scheme is left to other classes."""
 
-    def authenticate(self, request: Request) -> tuple[KeyPrincipal, AccessKey] | None:
+    def authenticate(self, request: Request) -> tuple[KeyPrincipal, AccessKey | None] | None:
+        value = self.presented(request)
+        return None if value is None else self.recognise(value)
+
+    def presented(self, request: Request) -> str | None:
+        """The value that the request brings as a bearer; None when it brings none."""
         authorization = request.headers.get("authorization")
         if authorization is None:
             return None
@@ -55,6 +60,10 @@ class BearerAuthentication(BaseAuthentication):
         other = request.headers.get("x-api-key")
         if other is not None and not hmac.compare_digest(other.strip().encode(), value.encode()):
             raise AuthenticationFailed("Authorization and x-api-key are both given and differ")
+        return value
+
+    def recognise(self, value: str) -> tuple[KeyPrincipal, AccessKey | None]:
+        """Whose it is, with the row. One query."""
         digest = sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
         key = AccessKey.objects.filter(digest=digest).first()
         if key is None or not hmac.compare_digest(key.digest, digest):

@@ -23,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from health.heads.metrics import HeadCollector
 from history.status import unshipped_bytes
 from routes.gateway.metrics import DURATION_BUCKETS, METHODS
 from routing_project.env import get_env
@@ -137,6 +138,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry.register(ProcessCollector(env))
     registry.register(JournalCollector(env))
     registry.register(ConnectionCollector())
+    registry.register(HeadCollector())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

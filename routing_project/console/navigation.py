@@ -50,6 +50,7 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Profiles", "route", "admin:routes_profile_changelist", "routes.view_profile"),
             Entry("Providers", "server", "admin:routes_provider_changelist", "routes.view_provider"),
+            Entry("Heads", "hard-drive", "admin:health_head_changelist", "health.view_head"),
             Entry("Explain", "search", "admin:explain", "routes.control_read"),
             Entry("Routing policy", "sliders-horizontal", "admin:routes_policy_changelist", "routes.view_policy"),
             Entry(

@@ -40,6 +40,9 @@ LOOKS: dict[str, Look] = {
     "active": Look("ok", "circle-check", "Active"),
     "draining": Look("warn", "circle-pause", "Draining"),
     "disabled": Look("quiet", "circle-off", "Disabled"),
+    # head
+    "offline": Look("bad", "unplug", "Offline"),
+    "waiting": Look("warn", "clock", "Waiting for approval"),
     # status of a route
     "routed": Look("ok", "circle-check", "Routed"),
     "failed": Look("bad", "circle-x", "Failed"),

@@ -1,0 +1,148 @@
+"""``/api/v1/heads/``: register, list, report, approve, leave. Translates between HTTP and ``service``.
+
+The heartbeat's view authenticates by the overlay and is throttled in memory: between a head's bearer key and the live
+state there is no query.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from health.heads import actions, render, schema
+from health.heads.auth import KnownBearer
+from health.heads.documents import HeadRegistration, HeadStatus, NamedHead
+from health.heads.errors import Flooded, HeadsError
+from health.heads.service import desk, read
+from health.models import Head
+from routes.api import errors
+from routes.api.auth import BrowserAuthentication, actor_of
+from routes.api.pagination import CursorPages
+from routes.api.permissions import OperateScope
+from routes.api.resources import body_of
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from rest_framework.request import Request
+
+
+class ByHeadId(CursorPages):
+    ordering = "head_id"
+
+
+class HeadsView(APIView):
+    permission_classes = (OperateScope,)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, HeadsError):
+            flooded = isinstance(exc, Flooded)
+            code = status.HTTP_429_TOO_MANY_REQUESTS if flooded else status.HTTP_503_SERVICE_UNAVAILABLE
+            retry = {"Retry-After": str(int(exc.retry_after))}
+            return Response(errors.document(exc.code, exc.message), status=code, headers=retry)
+        return super().handle_exception(exc)
+
+
+class HeadListView(HeadsView):
+    @extend_schema(
+        operation_id="heads_list",
+        tags=["heads"],
+        parameters=schema.LIST_PARAMETERS,
+        responses={200: schema.reference("HeadPage")},
+        description="Registered heads by `head_id`, approved or not, online or not.",
+    )
+    def get(self, request: Request) -> Response:
+        pages = ByHeadId()
+        rows = pages.paginate_queryset(_filtered(request), request, view=self) or []
+        return pages.get_paginated_response([render.document(row) for row in rows])
+
+    @extend_schema(
+        operation_id="heads_register",
+        tags=["heads"],
+        request=schema.json_body("HeadRegistration", schema.REGISTRATION_EXAMPLE),
+        responses={201: schema.reference("HeadAnswer"), 200: schema.reference("HeadAnswer")},
+        description="Register a head, or register it again (200): what was said before is replaced, and a new "
+        "generation begins. Takes traffic at once if its address is inside the provider's published `head_networks`, "
+        "else after somebody approved it. Must be heard of again within `ttl` seconds.",
+    )
+    def post(self, request: Request) -> Response:
+        answer = desk.register(read(HeadRegistration, body_of(request)), actor_of(request))
+        return Response(answer.body, status=status.HTTP_201_CREATED if answer.created else status.HTTP_200_OK)
+
+
+class HeadView(HeadsView):
+    @extend_schema(
+        operation_id="heads_retrieve",
+        tags=["heads"],
+        parameters=[schema.HEAD_ID],
+        responses={200: schema.reference("Head")},
+        description="One head: what it registered as, and how it is now.",
+    )
+    def get(self, request: Request, head_id: str) -> Response:
+        return Response(render.document(actions.find(head_id)))
+
+    @extend_schema(
+        operation_id="heads_deregister",
+        tags=["heads"],
+        parameters=[schema.HEAD_ID, schema.GENERATION],
+        responses={204: None},
+        description="Take a head out of every ranking at once. What it is answering is finished.",
+    )
+    def delete(self, request: Request, head_id: str) -> Response:
+        desk.deregister(NamedHead.model_construct(head_id=head_id, generation=_generation(request)), actor_of(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class HeadStatusView(HeadsView):
+    authentication_classes = (KnownBearer, BrowserAuthentication)
+    throttle_classes = ()  # ``desk`` throttles, without the database
+
+    @extend_schema(
+        operation_id="heads_report",
+        tags=["heads"],
+        parameters=[schema.HEAD_ID],
+        request=schema.json_body("HeadStatus", schema.STATUS_EXAMPLE),
+        responses={200: schema.reference("HeadAnswer")},
+        description="A heartbeat: alive for another `ttl` seconds, under this load. `draining` = no new sessions. A "
+        "`generation` that is not the current one gives 409, an unknown head 404: register.",
+    )
+    def patch(self, request: Request, head_id: str) -> Response:
+        return Response(desk.update(head_id, read(HeadStatus, body_of(request)), actor_of(request)).body)
+
+
+class ApproveView(HeadsView):
+    @extend_schema(
+        operation_id="heads_approve",
+        tags=["heads"],
+        parameters=[schema.HEAD_ID],
+        request=None,
+        responses={200: schema.reference("Head")},
+        description="Let a head whose address is outside the provider's `head_networks` take traffic.",
+    )
+    def post(self, request: Request, head_id: str) -> Response:
+        return Response(render.document(actions.approve(head_id, actor=actor_of(request))))
+
+
+def _filtered(request: Request) -> QuerySet[Head]:
+    rows = Head.objects.select_related("provider")
+    parameters = request.query_params
+    if (provider := parameters.get("provider")) is not None:
+        rows = rows.filter(provider__slug=provider) if "\x00" not in provider else rows.none()
+    if (approved := parameters.get("approved")) is not None:
+        if approved not in {"true", "false"}:
+            raise ValidationError({"approved": ["must be true or false"]})
+        rows = rows.filter(approved=approved == "true")
+    return rows
+
+
+def _generation(request: Request) -> int | None:
+    text = request.query_params.get("generation")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise ValidationError({"generation": ["must be the number that registration answered"]})
+    return int(text)
