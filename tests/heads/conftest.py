@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import connection
+from django.test import TestCase
 
 from health.heads import actions, service
 from health.heads.documents import HeadRegistration
@@ -51,8 +54,17 @@ def registration(head_id: str = "one", **given: Any) -> dict[str, Any]:
 
 
 def register(head_id: str = "one", **given: Any) -> Head:
-    row, _ = actions.register(HeadRegistration.model_validate(registration(head_id, **given)), actor=OPERATOR)
+    with committed():
+        row, _ = actions.register(HeadRegistration.model_validate(registration(head_id, **given)), actor=OPERATOR)
     return row
+
+
+@contextmanager
+def committed() -> Iterator[None]:
+    """What happens within is committed at its end, as far as listeners and the overlay can tell."""
+    connection.run_on_commit.clear()  # of what was set up: an overlay that waits there already is not asked for again
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        yield
 
 
 def key_of(row: Head) -> str:

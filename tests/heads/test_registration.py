@@ -21,7 +21,7 @@ from routes.actions.errors import Forbidden, Invalid
 from routes.models import AuditEntry, Provider
 from tests.control import samples
 from tests.control.conftest import actor
-from tests.heads.conftest import ADMIN, OPERATOR, key_of, register, registration, silence
+from tests.heads.conftest import ADMIN, OPERATOR, committed, key_of, register, registration, silence
 
 if TYPE_CHECKING:
     from routes.live import SharedLiveState
@@ -106,7 +106,8 @@ def test_head_networks_of_a_draft_approve_nobody(provider: Provider) -> None:
 def test_an_operator_approves_and_a_changed_endpoint_outside_waits_again() -> None:
     outside = "http://10.99.0.1:8000/v1"
     register(endpoint=outside)
-    assert actions.approve("one", actor=OPERATOR).approved_by == "ada"
+    with committed():
+        assert actions.approve("one", actor=OPERATOR).approved_by == "ada"
     assert known().heads["one"].approved
     assert actions.approve("one", actor=OPERATOR).approved
     assert audited() == ["head.registered", "head.approved"]
@@ -179,7 +180,8 @@ def test_who_may_not_operate_registers_nothing() -> None:
 @pytest.mark.usefixtures("provider")
 def test_a_head_that_leaves_is_gone_from_every_process(host: SharedLiveState) -> None:
     row = register()
-    actions.deregister("one", actor=OPERATOR)
+    with committed():
+        actions.deregister("one", actor=OPERATOR)
     assert known().heads == {}
     assert not host.head_state(key_of(row), time.monotonic()).online
     assert events()[-1] == ("online", "deregistered", "deregistered")
@@ -203,7 +205,8 @@ def test_heads_offline_for_seven_days_are_removed(host: SharedLiveState) -> None
     silence(host, gone)
     Head.objects.filter(pk=gone.pk).update(online=False, seen_at=timezone.now() - timedelta(days=7, minutes=1))
     Head.objects.filter(pk=there.pk).update(online=False, seen_at=timezone.now() - timedelta(days=6))
-    assert actions.forget_gone(actor=ADMIN) == 1
+    with committed():
+        assert actions.forget_gone(actor=ADMIN) == 1
     assert list(known().heads) == ["there"]
     assert actions.forget_gone(actor=ADMIN) == 0
     assert events()[-1] == ("offline", "deregistered", "offline_too_long")
