@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from routes.api.docs import DocsView, SchemaView
 from routes.api.errors import not_found
 from routing_project.console.decisions.views import DecisionWebhook
+from routing_project.console.head_webhook import HeadWebhook
 from routing_project.console.metrics import metrics
 
 urlpatterns = [
@@ -17,6 +18,7 @@ urlpatterns = [
     path("api/v1/", include("history.api.urls")),
     path("api/v1/", include("health.heads.urls")),
     path("api/v1/", include("routing_project.console.decisions.urls")),
+    re_path(r"^webhook/head-status/?$", HeadWebhook.as_view()),
     re_path(r"^webhook/routing-decision/?$", DecisionWebhook.as_view()),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", DocsView.as_view(), name="docs"),

@@ -108,6 +108,13 @@ class NamedHead(Strict):
     generation: Generation | None = None
 
 
+class HeadsWanted(Strict):
+    """Which heads somebody wants to see."""
+
+    provider: Slug | None = None
+    approved: bool | None = None
+
+
 class NamedHeadStatus(HeadStatus):
     """A heartbeat where no address names the head."""
 

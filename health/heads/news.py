@@ -5,10 +5,16 @@ The one place that writes events of heads. Reasons are stable codes, as the time
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db import transaction
+
 from health import events
+from health.heads import render
 from routes.engine.provider import head_key
+from routing_project import feed
+from routing_project.feed.names import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,3 +46,9 @@ def tell(row: Head, before: str, after: str, reason: str, actor: str, detail: Ma
         target_id=head_key(str(row.provider_id), row.head_id),
         detail={"generation": row.generation, **(detail or {})},
     )
+    transaction.on_commit(partial(_publish, row, after))
+
+
+def _publish(row: Head, event: str) -> None:
+    """Whoever watches hears how the head is now, and what happened to it."""
+    feed.publish(HEADS, [{**render.document(row), "event": event}])

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db import DatabaseError
-from pydantic import ValidationError
+from django.db import DatabaseError, InterfaceError
 
 from health.heads import actions, liveness, metrics, throttle
 from health.heads.errors import HeadMissing, OldGeneration, OutOfOrder, Unknowable
 from health.heads.known import KnownHead, known
 from routes import live
-from routes.actions.errors import Invalid
-from routes.document import DocumentError
-from routes.document.base import Strict
 from routes.engine.provider import head_key
 from routing_project.logs import get_logger
 
@@ -30,7 +26,6 @@ if TYPE_CHECKING:
     from health.models import Head
     from routes.actions.actor import Actor
 
-Document = TypeVar("Document", bound=Strict)
 #: A database that could not be asked is left alone for so long.
 REST_SECONDS: Final = 10.0
 
@@ -42,16 +37,6 @@ class Answer(NamedTuple):
 
     body: dict[str, Any]
     created: bool = False
-
-
-def read(model: type[Document], tree: Any) -> Document:
-    """``tree`` as ``model``. Raises Invalid with the path of every error."""
-    if not isinstance(tree, dict):
-        raise Invalid("must be a JSON object")
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        raise Invalid.from_errors(DocumentError.from_pydantic(error).errors) from None
 
 
 class HeadDesk:
@@ -105,7 +90,7 @@ class HeadDesk:
         self._throttle.take(throttle.STRANGERS_OF_CALLER, _caller(actor))
         try:
             row = self._asked(lambda: actions.find(head_id))
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             if head is not None:
                 return head
             raise Unknowable("the database is away, and this head is not known without it", REST_SECONDS) from None
@@ -128,7 +113,7 @@ class HeadDesk:
         try:
             row = self._asked(lambda: actions.find(head.head_id))
             liveness.notice(row, live.current().head_state(key, time.monotonic()), actor)
-        except (DatabaseError, HeadMissing) as error:
+        except (DatabaseError, InterfaceError, HeadMissing) as error:
             log.warning("head_change_not_told_yet", head=head.head_id, error=type(error).__name__)
 
     def _asked(self, question: Callable[[], Head]) -> Head:
@@ -137,7 +122,7 @@ class HeadDesk:
             raise DatabaseError("the database was away just now")
         try:
             return question()
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             self._database_rests_until = time.monotonic() + REST_SECONDS
             raise
 

@@ -1,10 +1,17 @@
-"""The registered heads as documents: what the overlay carries to every process (``routes.ports.heads``). Reads only."""
+"""The registered heads, read: as documents that the overlay carries to every process (``routes.ports.heads``), and as
+rows for whoever lists them.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from health.models import Head
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from health.heads.documents import HeadsWanted
 
 
 def documents() -> list[dict[str, Any]]:
@@ -27,3 +34,13 @@ def document(row: Head) -> dict[str, Any]:
         "generation": row.generation,
         "approved": row.approved,
     }
+
+
+def wanted_rows(wanted: HeadsWanted) -> QuerySet[Head]:
+    """With their providers, in the order of their ids."""
+    rows = Head.objects.select_related("provider").order_by("head_id")
+    if wanted.provider is not None:
+        rows = rows.filter(provider__slug=wanted.provider)
+    if wanted.approved is not None:
+        rows = rows.filter(approved=wanted.approved)
+    return rows

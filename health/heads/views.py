@@ -6,8 +6,9 @@ state there is no query.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django.db import InterfaceError, OperationalError
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
@@ -16,18 +17,17 @@ from rest_framework.views import APIView
 
 from health.heads import actions, render, schema
 from health.heads.auth import KnownBearer
-from health.heads.documents import HeadRegistration, HeadStatus, NamedHead
-from health.heads.errors import Flooded, HeadsError
-from health.heads.service import desk, read
-from health.models import Head
+from health.heads.documents import HeadRegistration, HeadStatus, HeadsWanted, NamedHead
+from health.heads.errors import Flooded, HeadsError, Unknowable
+from health.heads.service import REST_SECONDS, desk
+from health.heads.store import wanted_rows
 from routes.api import errors
 from routes.api.auth import BrowserAuthentication, actor_of
 from routes.api.pagination import CursorPages
 from routes.api.permissions import OperateScope
-from routes.api.resources import body_of
+from routes.api.resources import parse_body, parse_tree
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
     from rest_framework.request import Request
 
 
@@ -35,16 +35,23 @@ class ByHeadId(CursorPages):
     ordering = "head_id"
 
 
+def problem(exc: Exception) -> Response | None:
+    """What is not refused but not possible now, as an answer."""
+    if isinstance(exc, (OperationalError, InterfaceError)):
+        exc = Unknowable("the database is away; try again in a moment", REST_SECONDS)
+    if not isinstance(exc, HeadsError):
+        return None
+    flooded = isinstance(exc, Flooded)
+    code = status.HTTP_429_TOO_MANY_REQUESTS if flooded else status.HTTP_503_SERVICE_UNAVAILABLE
+    retry = {"Retry-After": str(int(exc.retry_after))}
+    return Response(errors.document(exc.code, exc.message), status=code, headers=retry)
+
+
 class HeadsView(APIView):
     permission_classes = (OperateScope,)
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, HeadsError):
-            flooded = isinstance(exc, Flooded)
-            code = status.HTTP_429_TOO_MANY_REQUESTS if flooded else status.HTTP_503_SERVICE_UNAVAILABLE
-            retry = {"Retry-After": str(int(exc.retry_after))}
-            return Response(errors.document(exc.code, exc.message), status=code, headers=retry)
-        return super().handle_exception(exc)
+        return problem(exc) or super().handle_exception(exc)
 
 
 class HeadListView(HeadsView):
@@ -57,7 +64,7 @@ class HeadListView(HeadsView):
     )
     def get(self, request: Request) -> Response:
         pages = ByHeadId()
-        rows = pages.paginate_queryset(_filtered(request), request, view=self) or []
+        rows = pages.paginate_queryset(wanted_rows(_wanted(request)), request, view=self) or []
         return pages.get_paginated_response([render.document(row) for row in rows])
 
     @extend_schema(
@@ -70,7 +77,7 @@ class HeadListView(HeadsView):
         "else after somebody approved it. Must be heard of again within `ttl` seconds.",
     )
     def post(self, request: Request) -> Response:
-        answer = desk.register(read(HeadRegistration, body_of(request)), actor_of(request))
+        answer = desk.register(parse_body(HeadRegistration, request), actor_of(request))
         return Response(answer.body, status=status.HTTP_201_CREATED if answer.created else status.HTTP_200_OK)
 
 
@@ -111,7 +118,7 @@ class HeadStatusView(HeadsView):
         "`generation` that is not the current one gives 409, an unknown head 404: register.",
     )
     def patch(self, request: Request, head_id: str) -> Response:
-        return Response(desk.update(head_id, read(HeadStatus, body_of(request)), actor_of(request)).body)
+        return Response(desk.update(head_id, parse_body(HeadStatus, request), actor_of(request)).body)
 
 
 class ApproveView(HeadsView):
@@ -127,16 +134,15 @@ class ApproveView(HeadsView):
         return Response(render.document(actions.approve(head_id, actor=actor_of(request))))
 
 
-def _filtered(request: Request) -> QuerySet[Head]:
-    rows = Head.objects.select_related("provider")
-    parameters = request.query_params
-    if (provider := parameters.get("provider")) is not None:
-        rows = rows.filter(provider__slug=provider) if "\x00" not in provider else rows.none()
-    if (approved := parameters.get("approved")) is not None:
-        if approved not in {"true", "false"}:
+def _wanted(request: Request) -> HeadsWanted:
+    """Raises Invalid and ValidationError."""
+    asked = request.query_params
+    given: dict[str, Any] = {name: asked[name] for name in ("provider", "approved") if name in asked}
+    if "approved" in given:
+        if given["approved"] not in {"true", "false"}:
             raise ValidationError({"approved": ["must be true or false"]})
-        rows = rows.filter(approved=approved == "true")
-    return rows
+        given["approved"] = given["approved"] == "true"
+    return parse_tree(HeadsWanted, given)
 
 
 def _generation(request: Request) -> int | None:

@@ -18,7 +18,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -80,10 +80,12 @@ class WebhookView(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)  # whoever can sign
     throttle_classes = ()
+    #: Calls of one address in a minute. At most MAX_REMEMBERED / REMEMBER_SECONDS are taken of all of them anyway.
+    most_calls: ClassVar[int] = MAX_CALLS
     schema = None  # not part of /api/v1; docs/live.md tells
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        wait = calls().take(request.META.get("REMOTE_ADDR", ""))
+        wait = calls(self.most_calls).take(request.META.get("REMOTE_ADDR", ""))
         if wait is not None:
             raise Throttled(wait=wait, detail="too many webhooks from this address")
         verify(request)
@@ -205,7 +207,7 @@ def seen() -> Seen:
     return Seen(_tell_redis)
 
 
-@lru_cache(maxsize=1)
-def calls() -> Calls:
-    """Of this process."""
-    return Calls()
+@cache
+def calls(limit: int) -> Calls:
+    """Of this process, for the webhooks that take so many."""
+    return Calls(limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 ROUTES: Final = "routes"  # list rows of the history (docs/live.md)
-HEADS: Final = "heads"  # heads whose state or load changed
+HEADS: Final = "heads"  # what happened to heads; not every heartbeat
 FEEDS: Final = (ROUTES, HEADS)
 #: What a feed keeps: as far back as a watcher that was away can be caught up.
 CAPACITY: Final = 10_000

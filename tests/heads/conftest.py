@@ -12,7 +12,6 @@ from django.test import TestCase
 
 from health.heads import actions, service
 from health.heads.documents import HeadRegistration
-from health.models import Head
 from routes import actions as routes_actions
 from routes.engine.provider import head_key
 from tests.control import samples
@@ -21,6 +20,7 @@ from tests.control.conftest import actor, both_databases, env, host_state
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from health.models import Head
     from routes.live import SharedLiveState
     from routing_project.env import Env
 

@@ -11,17 +11,17 @@ from django.db import DatabaseError, connection
 from prometheus_client import CollectorRegistry, generate_latest
 
 from health.heads import actions, liveness, metrics, service, throttle
-from health.heads.documents import HeadStatus, NamedHead
+from health.heads.documents import HeadRegistration, HeadStatus, NamedHead
 from health.heads.errors import Flooded, HeadMissing, OldGeneration, OutOfOrder, Unknowable
 from health.heads.service import desk
 from health.models import Head, HealthEvent
 from routes.actions.errors import Forbidden
 from routes.models import AuditEntry
 from tests.control.conftest import actor
-from tests.heads.conftest import OPERATOR, committed, key_of, register, silence
+from tests.heads.conftest import OPERATOR, committed, key_of, register, registration, silence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_django import DjangoAssertNumQueries
 
@@ -176,16 +176,20 @@ def test_a_head_that_comes_back_is_told_of_at_once(host: SharedLiveState) -> Non
 
 
 # -- floods ----------------------------------------------------------------------------------------------------
+def refusal(act: Callable[[], Any]) -> Flooded | None:
+    try:
+        act()
+    except Flooded as error:
+        return error
+    return None
+
+
 def test_a_flood_of_one_head_is_refused_and_harms_no_other() -> None:
     register("one")
     register("two")
-    taken = 0
-    with pytest.raises(Flooded) as refused:
-        for _ in range(50):
-            beat("one")
-            taken += 1
-    assert taken >= throttle.UPDATES_OF_HEAD.burst
-    assert refused.value.retry_after >= 1
+    refused = [error for _ in range(50) if (error := refusal(lambda: beat("one"))) is not None]
+    assert 0 < len(refused) <= 50 - throttle.UPDATES_OF_HEAD.burst
+    assert {error.retry_after for error in refused} == {1}
     beat("two")
 
 
@@ -201,13 +205,8 @@ def test_strangers_cost_few_queries() -> None:
 
 
 def test_registering_in_a_loop_is_refused() -> None:
-    from health.heads.documents import HeadRegistration
-    from tests.heads.conftest import registration
-
     wanted = HeadRegistration.model_validate(registration())
-    with pytest.raises(Flooded):
-        for _ in range(20):
-            desk.register(wanted, OPERATOR)
+    assert any(refusal(lambda: desk.register(wanted, OPERATOR)) for _ in range(20))
     assert Head.objects.get().generation < 20
 
 
@@ -255,9 +254,6 @@ def test_active_heads_are_counted_anew_at_every_scrape(
 def test_what_heads_say_is_counted() -> None:
     def counts() -> tuple[float, float]:
         return metrics.registrations._value.get(), metrics.updates._value.get()
-
-    from health.heads.documents import HeadRegistration
-    from tests.heads.conftest import registration
 
     before = counts()
     with committed():

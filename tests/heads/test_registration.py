@@ -13,11 +13,11 @@ from health.heads import actions
 from health.heads.documents import HeadRegistration, suggested_region
 from health.heads.errors import HeadMissing, OldGeneration, TooManyHeads
 from health.heads.known import known
-from health.heads.service import read
 from health.models import Head, HealthEvent
 from routes import actions as routes_actions
 from routes import ports
 from routes.actions.errors import Forbidden, Invalid
+from routes.api.resources import parse_tree
 from routes.models import AuditEntry, Provider
 from tests.control import samples
 from tests.control.conftest import actor
@@ -148,7 +148,7 @@ def test_another_providers_credential_needs_another_approval(host: SharedLiveSta
 )
 def test_a_registration_that_cannot_work_is_refused_with_its_field(fields: dict[str, Any], path: str) -> None:
     with pytest.raises(Invalid) as refused:
-        actions.register(read(HeadRegistration, registration() | fields), actor=OPERATOR)
+        actions.register(parse_tree(HeadRegistration, registration() | fields), actor=OPERATOR)
     assert path in refused.value.fields
     assert Head.objects.count() == 0
 

@@ -65,7 +65,7 @@ class Visitor:
 
     name: str
     scopes: frozenset[str]  # with everything they include
-    key: AccessKey | None  # None: a person in a browser
+    key: AccessKey | None  # None: a person in a browser, or a key that was recognised without the database
     credential: tuple[str, str]  # what to look at again: ("key", id) or ("session", its key)
     actor: Actor  # for actions
     client_ip: str
@@ -87,19 +87,23 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwa
     return result
 
 
-async def admit(scope: dict[str, Any], needs: frozenset[str]) -> Visitor:
-    """The visitor of a connection that needs one of these scopes. Raises Refused."""
+async def admit(
+    scope: dict[str, Any], needs: frozenset[str], bearer: type[BearerAuthentication] = BearerAuthentication
+) -> Visitor:
+    """The visitor of a connection that needs one of these scopes; ``bearer`` recognises keys. Raises Refused."""
     try:
-        return await in_thread(identify, scope, needs)
+        return await in_thread(identify, scope, needs, bearer)
     except (DatabaseError, InterfaceError):
         raise Refused(503, "database_unavailable", "the database does not answer; try again in a moment") from None
 
 
-def identify(scope: dict[str, Any], needs: frozenset[str]) -> Visitor:
+def identify(
+    scope: dict[str, Any], needs: frozenset[str], bearer: type[BearerAuthentication] = BearerAuthentication
+) -> Visitor:
     """As ``admit``, in this thread: one query for a key, four for a person. Raises Refused and database errors."""
     request = _request(scope)
-    visitor = _by_key(request) or _by_session(request)
-    _check_origin(request, scope["type"], by_session=visitor.key is None)
+    visitor = _by_key(request, bearer) or _by_session(request)
+    _check_origin(request, scope["type"], by_session=visitor.credential[0] == "session")
     if not visitor.may(needs):
         raise Refused(403, "permission_denied", f"this needs the scope {' or '.join(map(repr, sorted(needs)))}")
     return visitor
@@ -111,9 +115,9 @@ def _request(scope: dict[str, Any]) -> HttpRequest:
     return ASGIRequest({**scope, "type": "http", "method": "GET", "scheme": scheme}, BytesIO())
 
 
-def _by_key(request: HttpRequest) -> Visitor | None:
+def _by_key(request: HttpRequest, bearer: type[BearerAuthentication]) -> Visitor | None:
     try:
-        found = BearerAuthentication().authenticate(Request(request))
+        found = bearer().authenticate(Request(request))
     except AuthenticationFailed as error:
         raise Refused(401, "unauthenticated", str(error.detail)) from None
     if found is None:

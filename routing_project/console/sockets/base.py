@@ -25,6 +25,7 @@ from django.db import DatabaseError, InterfaceError
 
 from history.errors import BadQuery, HistoryError
 from routes.actions.errors import ActionError, Invalid
+from routes.api.auth import BearerAuthentication
 from routing_project.console.sockets import envelope
 from routing_project.console.sockets.access import CLOSE_TRY_LATER, Refused, admit
 from routing_project.console.sockets.opened import opened
@@ -71,6 +72,7 @@ class Socket:
 
     kind: Final = "websocket"
     needs: frozenset[str] = frozenset()  # any of these scopes; none = nobody
+    bearer: ClassVar[type[BearerAuthentication]] = BearerAuthentication  # recognises access keys
     handlers: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **named: Any) -> None:
@@ -158,7 +160,7 @@ class Socket:
     async def _run(self) -> None:
         await self._receive()  # websocket.connect
         try:
-            self.visitor = await admit(self.scope, self.needs)
+            self.visitor = await admit(self.scope, self.needs, self.bearer)
         except Refused as refusal:
             # Accepted first: refused in the handshake, a browser would only see 1006.
             await self._asgi_send({"type": "websocket.accept"})

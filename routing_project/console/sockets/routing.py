@@ -8,6 +8,7 @@ from django.urls import re_path
 
 from routing_project.console.sockets.decisions import DecisionSocket
 from routing_project.console.sockets.events import EventStream
+from routing_project.console.sockets.heads import HeadSocket
 from routing_project.console.sockets.live import LiveSocket
 from routing_project.feed.names import HEADS, ROUTES
 from routing_project.feed.where import ROUTE_FIELDS
@@ -36,6 +37,7 @@ def at(path: str, application: Any) -> Any:
 
 socket_urls: Final[list[Any]] = [
     at("ws/live", LiveSocket.serve),
+    at("ws/head-management", HeadSocket.serve),
     at("ws/routing-decisions", DecisionSocket.serve),
     re_path(r"", unknown_socket),  # type: ignore[arg-type]  # an ASGI application
 ]
