@@ -237,7 +237,6 @@ def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "routes.api.auth.BearerAuthentication"
-    match_subclasses = True
     name = "accessKey"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
