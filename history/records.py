@@ -85,6 +85,7 @@ class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     endpoint_id: bytes | None = None  # target that answered, or was tried last
     endpoint: str = ""
     region: str = ""  # region of that target
+    head_id: str = ""  # head of that target; "" where it has none
     provider: str = ""
     model: str = ""
     requested_model: str = ""

@@ -180,7 +180,7 @@ def _target_info(route: RouteHistory) -> dict[str, Any]:
         "target": _id(route.endpoint_id),
         "endpoint": route.target_info.get("endpoint", ""),
         "region": route.target_info.get("region") or None,
-        "head_id": "",
+        "head_id": route.target_info.get("head", ""),
     }
 
 

@@ -74,6 +74,8 @@ class Rows:
             target["endpoint"] = _cut(record.endpoint, 512)
         if record.region:
             target["region"] = record.region
+        if record.head_id:
+            target["head"] = record.head_id
         if len(attempts) == 1 and record.status == "routed" and not attempts[0].transitions:
             only = attempts[0]
             # Enough to show the attempt without a row of its own: see RouteAttempt.

@@ -18,6 +18,8 @@ TIME: Final = {"type": "string", "format": "date-time"}
 NUMBER: Final = {"type": "integer"}
 LIVE_STATUS: Final = {"enum": ["active", "draining", "offline"]}
 
+#: Said for the view whose own class recognises the same keys as everywhere.
+AUTH: Final[Any] = [{"accessKey": []}, {"session": []}]
 HEAD_ID: Final = OpenApiParameter("head_id", str, OpenApiParameter.PATH, description="The id it registered under.")
 GENERATION: Final = OpenApiParameter(
     "generation", int, description="Only if this is still the current generation; another one gives 409."

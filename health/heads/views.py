@@ -110,7 +110,7 @@ class HeadStatusView(HeadsView):
 
     @extend_schema(
         operation_id="heads_report",
-        auth=["accessKey", "session"],  # its own class recognises the same keys
+        auth=schema.AUTH,
         tags=["heads"],
         parameters=[schema.HEAD_ID],
         request=schema.json_body("HeadStatus", schema.STATUS_EXAMPLE),

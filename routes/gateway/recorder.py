@@ -126,6 +126,7 @@ class Recorder:
                 endpoint_id=self._bytes(target.id) if target is not None else None,
                 endpoint=target.endpoint if target is not None else "",
                 region=(target.region or "") if target is not None else "",
+                head_id=target.head.id if target is not None and target.head is not None else "",
                 provider=target.provider.slug if target is not None else "",
                 model=place.model if place is not None else "",
                 requested_model=exchange.model,

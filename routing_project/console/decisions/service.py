@@ -252,6 +252,7 @@ class Decisions:
             model=place.model if place is not None else "",
             requested_model=wanted.model or "",
             region=(target.region or "") if target is not None else "",
+            head_id=target.head.id if target is not None and target.head is not None else "",
             source=decision.source if place is not None else "none",
             rule=decision.matched_rule,
             error_code=None if place is not None else nothing,
