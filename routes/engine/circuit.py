@@ -91,6 +91,16 @@ Act = Literal["open", "closed", "reset"]
 _HELD: tuple[Act | None, ...] = (None, "open", "closed")
 
 
+class CircuitPeriod(NamedTuple):
+    """What people want to know of a circuit: its state as its last change left it, since when and why."""
+
+    state: CircuitState
+    since: float | None  # None = it never changed
+    until: float  # open: when it may be tried; else 0
+    reason: str
+    reopened: int
+
+
 class Window:
     """Successes and failures of the last so many seconds, in buckets, so that its size does not grow with
     traffic. A result leaves at most one bucket (window / 30) early."""
@@ -249,6 +259,10 @@ class Circuit:
         cells[FORCED_UNTIL] = until
         cells[FORCED] = float(_HELD.index(act))
         return transition
+
+    def as_left(self) -> CircuitPeriod:
+        """Of its last change. Whoever asks holds the guard."""
+        return CircuitPeriod(self.state, self.since, self.until, self.reason, self.reopened)
 
     # -- half-open slots -----------------------------------------------------------------------------------
     def take_slot(self, settings: CircuitSettings, owner: int, now: float, lease: float) -> int:

@@ -109,6 +109,9 @@ class Quarantines:
             memory.locks.release(self._lock)
         return before
 
+    def in_force(self, now: float) -> list[Row]:
+        return [row for row in self.rows() if self._in_force(row, now)]
+
     def rows(self) -> list[Row]:
         return [row for rows in self._current().values() for row in rows.values()]
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from routes.engine import live
-    from routes.engine.circuit import CircuitView
+    from routes.engine.circuit import CircuitPeriod, CircuitView
     from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, MoneyWindow
     from routes.engine.live import Forced, Observed, Pin, PinEntry, PinKind
     from routes.engine.snapshot import Snapshot, Target
@@ -201,6 +201,17 @@ class TableState:
             return None
         known = (circuit.since, self._quarantines.ended_at(target.provider.id, model, now))
         return max((moment for moment in known if moment is not None), default=None)
+
+    # -- what only people look at --------------------------------------------------------------------------
+    def circuit_period(self, target_id: str) -> CircuitPeriod:
+        """A circuit as it was left by its last change, whatever the time says since."""
+        record = self._records.of(target_id)
+        with record.guard:
+            return record.circuit.as_left()
+
+    def quarantines(self, now: float) -> list[Row]:
+        """All that are in force."""
+        return self._quarantines.in_force(now)
 
     def in_flight(self, provider_id: str) -> int:
         return self._records.provider(provider_id).in_flight.sum()

@@ -1,0 +1,54 @@
+"""Labels for people: a target or provider is called healthy, degraded, unhealthy or unknown. They never remove it.
+
+One place for the gateway's ``/health`` and the console, so that they cannot disagree. Pure; imports the vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from routes.engine.live import Observed
+    from routes.engine.types import CircuitState
+
+#: Failures in a row from which a target is no longer listed as healthy, and from which it is not usable.
+UNLISTED_FAILURES: Final = 3
+UNUSABLE_FAILURES: Final = 5
+#: Success rates below which a target is not usable, and below which it is degraded.
+USABLE_RATE: Final = 0.8
+GOOD_RATE: Final = 0.95
+#: Traffic says something of a target for so many seconds.
+HEARD_SECONDS: Final = 3600.0
+
+
+def listed_healthy(consecutive_failures: int) -> bool:
+    return consecutive_failures < UNLISTED_FAILURES
+
+
+def usable(success_rate: float, consecutive_failures: int) -> bool:
+    return success_rate >= USABLE_RATE and consecutive_failures < UNUSABLE_FAILURES
+
+
+def of_target(
+    observed: Observed, circuit: CircuitState, success_rate: float, consecutive_failures: int, *, heard: bool
+) -> Observed:
+    """``observed``: what checks found; ``heard``: there was traffic in the last hour, so that the figures mean
+    something."""
+    if observed == "unhealthy" or circuit == "open":
+        return "unhealthy"
+    failing = heard and not (listed_healthy(consecutive_failures) and success_rate >= GOOD_RATE)
+    if observed == "degraded" or circuit == "half_open" or failing:
+        return "degraded"
+    return "healthy" if heard else observed
+
+
+def of_provider(targets: Iterable[Observed]) -> Observed:
+    """All targets unhealthy, some, none; unknown while nothing is known of any."""
+    labels = set(targets)
+    if labels == {"unhealthy"}:
+        return "unhealthy"
+    if labels & {"unhealthy", "degraded"}:
+        return "degraded"
+    return "healthy" if "healthy" in labels else "unknown"
