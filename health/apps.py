@@ -1,4 +1,6 @@
-"""Health as a Django app; tells the control plane which heads are registered (``routes.ports``)."""
+"""Health as a Django app: hears of what people do to providers and targets (``routes.events``), and tells the control
+plane which heads are registered (``routes.ports``).
+"""
 
 from django.apps import AppConfig
 
@@ -7,11 +9,12 @@ class HealthConfig(AppConfig):
     name = "health"
 
     def ready(self) -> None:
-        from health.probes import acts
-        from routes.events import acted
-
-        acted.connect(acts.hear, dispatch_uid="health.probes")
+        from health import acts
         from health.heads.store import documents
+        from health.probes import acts as probes
+        from routes.events import acted
         from routes.ports import provide_heads
 
+        acted.connect(acts.listen, dispatch_uid="health.acts")
+        acted.connect(probes.hear, dispatch_uid="health.probes")
         provide_heads(documents)

@@ -14,15 +14,13 @@ from health.probes import tick
 from routes.actions.actor import Actor
 from routing_project.env import get_env
 
-HEARTBEAT_FILE = "celery-heartbeat"
-
 
 @shared_task(name="health.heartbeat")
 def heartbeat() -> None:
     """Touch a file that the gateways look at: an old one means that beat or worker are away (``/readyz``: degraded)."""
-    folder = get_env().socket_dir
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / HEARTBEAT_FILE).touch()
+    path = get_env().heartbeat_path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch()
 
 
 @shared_task(name="health.tick", ignore_result=True)

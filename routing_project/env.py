@@ -143,6 +143,11 @@ class Env(BaseSettings):
         return Path(tempfile.gettempdir()) / f"signalbox-{os.getuid()}-{digest}"
 
     @property
+    def heartbeat_path(self) -> Path:
+        """What the Celery worker touches every few seconds: an old one means that beat or worker are away."""
+        return self.socket_dir / "celery-heartbeat"
+
+    @property
     def console_socket(self) -> Path:
         return self.socket_dir / "console.sock"
 

@@ -163,6 +163,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "history.api.schema.add_components",
         "health.heads.schema.add_components",
+        "health.api.schema.add_components",
         "routing_project.console.decisions.schema.add_components",
         "routes.api.schema.add_components",
     ],

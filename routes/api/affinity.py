@@ -5,14 +5,11 @@ Pins live in memory, not in a table, so their pages are cut from a sorted list: 
 
 from __future__ import annotations
 
-import base64
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
-import orjson
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,7 +17,7 @@ from rest_framework.views import APIView
 from routes import actions, live
 from routes.actions.errors import Invalid
 from routes.api.auth import actor_of
-from routes.api.pagination import CursorPages
+from routes.api.pagination import page_of_list
 from routes.api.permissions import OperateScope
 from routes.api.rules import find_profile
 from routes.api.schema import PAGE_PARAMETERS, reference
@@ -38,6 +35,7 @@ FILTERS = [
 ]
 #: (when it was pinned, newest first; what tells pins of one moment apart)
 Key = tuple[float, str, str, str]
+KEY_SHAPE = (float, str, str, str)
 
 
 class AffinityView(APIView):
@@ -54,20 +52,11 @@ class AffinityView(APIView):
     )
     def get(self, request: Request) -> Response:
         profile, target = filters(request)
-        limit = CursorPages().get_page_size(request)
         now, wall = time.monotonic(), time.time()
         found = sorted(live.current().pins(now, str(profile.pk) if profile else None, target), key=_key)
-        after = _read_cursor(request.query_params.get("cursor"))
-        start = 0 if after is None else next((n for n, pin in enumerate(found) if _key(pin) > after), len(found))
-        page = found[start : start + limit]
+        page, links = page_of_list(found, request, _key, KEY_SHAPE)
         names = Names()
-        return Response(
-            {
-                "results": [names.represent(pin, wall - now) for pin in page],
-                "next": _link(request, page[-1]) if start + limit < len(found) else None,
-                "previous": _link(request, found[start - limit - 1] if start > limit else None) if start else None,
-            }
-        )
+        return Response({"results": [names.represent(pin, wall - now) for pin in page], **links})
 
     @extend_schema(
         operation_id="affinity_delete",
@@ -132,22 +121,3 @@ def filters(request: Request) -> tuple[Profile | None, str | None]:
 
 def _key(pin: PinEntry) -> Key:
     return -pin.pinned_at, pin.session, pin.profile_id, pin.target_id
-
-
-def _link(request: Request, last: PinEntry | None) -> str:
-    """The page after ``last``; None = the first one."""
-    query = {name: value for name, value in request.query_params.items() if name != "cursor"}
-    if last is not None:
-        query["cursor"] = base64.urlsafe_b64encode(orjson.dumps(_key(last))).decode()
-    return request.build_absolute_uri(f"{request.path}?{urlencode(query)}" if query else request.path)
-
-
-def _read_cursor(text: str | None) -> Key | None:
-    if text is None:
-        return None
-    try:
-        moment, *names = orjson.loads(base64.urlsafe_b64decode(text))
-        session, profile, target = (str(name) for name in names)
-        return float(moment), session, profile, target
-    except (ValueError, TypeError):
-        raise Invalid.from_errors([("cursor", "is not one of ours")]) from None

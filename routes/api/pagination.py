@@ -6,14 +6,19 @@ A page costs one query whatever its place.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import base64
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlencode
 
+import orjson
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 
+from routes.actions.errors import Invalid
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django.db.models import Model, QuerySet
     from rest_framework.request import Request
@@ -73,3 +78,41 @@ class CursorPages(CursorPagination):
                 "count": {"type": "integer", "description": "With `count=exact` or `count=estimate`."},
             },
         }
+
+
+Row = TypeVar("Row")
+#: What rows are sorted by; no two rows have the same.
+Key = tuple[Any, ...]
+
+
+def page_of_list(
+    rows: Sequence[Row], request: Request, key: Callable[[Row], Key], shape: Sequence[type]
+) -> tuple[Sequence[Row], dict[str, str | None]]:
+    """The page that a request asks for of rows that live in memory and not in a table, sorted by ``key``, and the links
+    to those beside it. A cursor names the last row seen. ``shape``: the types of a key's parts. Raises Invalid."""
+    limit = CursorPages().get_page_size(request)
+    after = _read_cursor(request.query_params.get("cursor"), shape)
+    start = 0 if after is None else next((n for n, row in enumerate(rows) if key(row) > after), len(rows))
+    page = rows[start : start + limit]
+
+    def link(last: Row | None) -> str:
+        """The page after ``last``; None = the first one."""
+        query = {name: value for name, value in request.query_params.items() if name != "cursor"}
+        if last is not None:
+            query["cursor"] = base64.urlsafe_b64encode(orjson.dumps(key(last))).decode()
+        return request.build_absolute_uri(f"{request.path}?{urlencode(query)}" if query else request.path)
+
+    return page, {
+        "next": link(page[-1]) if start + limit < len(rows) else None,
+        "previous": link(rows[start - limit - 1] if start > limit else None) if start else None,
+    }
+
+
+def _read_cursor(text: str | None, shape: Sequence[type]) -> Key | None:
+    if text is None:
+        return None
+    try:
+        parts = orjson.loads(base64.urlsafe_b64decode(text))
+        return tuple(kind(part) for kind, part in zip(shape, parts, strict=True))
+    except (ValueError, TypeError):
+        raise Invalid.from_errors([("cursor", "is not one of ours")]) from None

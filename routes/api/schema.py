@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from routes import document
 from routes.api import explain_schema
-from routes.document.acts import AdminStateRequest, PublishRequest
+from routes.document.acts import PublishRequest
 from routes.document.condition import add_conditions
 from routes.document.provider import PriceSection
 from routes.explain.documents import ExplainRequest
@@ -156,7 +156,6 @@ def components() -> dict[str, Any]:
         "AccessKey": document.AccessKey,
         "Policy": document.Policy,
         "Prices": PriceSection,
-        "AdminStateRequest": AdminStateRequest,
         "PublishRequest": PublishRequest,
         "ExplainRequest": ExplainRequest,
     }
@@ -207,7 +206,6 @@ def components() -> dict[str, Any]:
         }
     )
     found |= explain_schema.components()
-    found["AdminState"] = _object({"provider": TEXT, "target": {"type": ["string", "null"]}, **ADMIN_STATE})
     error = {
         "code": TEXT,
         "message": TEXT,

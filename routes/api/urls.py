@@ -3,7 +3,6 @@
 from django.urls import re_path
 from rest_framework.routers import SimpleRouter
 
-from routes.api.admin_states import AdminStateView
 from routes.api.affinity import AffinityView
 from routes.api.configuration import AccessKeyViewSet, ProfileViewSet, ProviderViewSet
 from routes.api.explain import ExplainView
@@ -33,5 +32,4 @@ urlpatterns = [
     re_path(r"^prices/?$", PricesView.as_view(), name="prices"),
     re_path(r"^policy/?$", PolicyView.as_view(), name="policy"),
     re_path(r"^affinity/?$", AffinityView.as_view(), name="affinity"),
-    re_path(r"^health/(?P<provider>[^/]+)/state/?$", AdminStateView.as_view(), name="admin-state"),
 ]

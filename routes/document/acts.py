@@ -38,5 +38,11 @@ class ForceRequest(Strict):
     reason: str = Field(default="", max_length=500)
 
 
+class ReasonRequest(Strict):
+    """Of acts that need nothing but, perhaps, a reason."""
+
+    reason: str = Field(default="", max_length=500)
+
+
 class PublishRequest(Strict):
     message: str = Field(default="", max_length=2000)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from routes.gateway.geo import Geo
     from routing_project.env import Env
 
-HEARTBEAT_FILE = "celery-heartbeat"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m routes.gateway", description="One Signalbox gateway process.")
@@ -118,7 +116,7 @@ def _run(env: Env, fd: int, name: str) -> None:
 
     keeper = ConfigKeeper(state, env.revision_path, env.overlay_path, env.effective_redis_url, on_change)
     relay = ConsoleRelay(state)
-    pulse = Pulse(state, journal, env.socket_dir / HEARTBEAT_FILE)
+    pulse = Pulse(state, journal, env.heartbeat_path)
 
     async def finish() -> None:
         await relay.close()
