@@ -109,7 +109,7 @@ class ForceView(ActView):
         request=json_body(
             "ForceRequest", {"state": "open", "until": "2031-01-01T06:00:00Z", "reason": "wrong answers"}
         ),
-        responses={200: reference("Circuit")},
+        responses={200: reference("CircuitState")},
         description="Hold a circuit open (the target gets nothing) or closed (failures do not open it), until a time "
         "or until it is reset.",
     )
@@ -125,7 +125,7 @@ class ResetView(ActView):
         operation_id="circuits_reset",
         tags=["circuits"],
         request=json_body("ReasonRequest", {"reason": "repaired"}, required=False),
-        responses={200: reference("Circuit")},
+        responses={200: reference("CircuitState")},
         description="Let go of a circuit and close it, with nothing counted; slow start follows.",
     )
     def post(self, request: Request, target: str) -> Response:

@@ -236,7 +236,7 @@ def components() -> dict[str, Any]:
         "listed_healthy": {**FLAG, "description": "Fewer than 3 failures in a row."},
     }
     found["HealthOutcome"] = _object(outcome, _OUTCOME)
-    found["Quarantine"] = _object(quarantine, _QUARANTINE)
+    found["QuarantineState"] = _object(quarantine, _QUARANTINE)
     found["TargetHealth"] = _object(
         {
             "id": UUID,
@@ -252,7 +252,7 @@ def components() -> dict[str, Any]:
             "observed": _object(observed),
             **circuit,
             "next_try": next_try,
-            "quarantine": _maybe(reference("Quarantine")),
+            "quarantine": _maybe(reference("QuarantineState")),
             **figures,
             **passive,
             "last_error": _maybe(reference("HealthOutcome")),
@@ -278,8 +278,8 @@ def components() -> dict[str, Any]:
             "average_latency_ms": {**MAYBE_FIGURE, "description": "The mean of its targets' moving averages."},
             "in_flight": NUMBER,
             "eligible_targets": NUMBER,
-            "quarantine": _maybe(reference("Quarantine")),
-            "quarantines": _list(reference("Quarantine")),
+            "quarantine": _maybe(reference("QuarantineState")),
+            "quarantines": _list(reference("QuarantineState")),
             "heads": _object(heads),
             "targets": _list(reference("TargetHealth")),
         },
@@ -305,7 +305,7 @@ def components() -> dict[str, Any]:
             "provider_details": {"acme-eu": _PROVIDER},
         },
     )
-    found["Circuit"] = _object(
+    found["CircuitState"] = _object(
         {
             "target": UUID,
             "label": TEXT,
@@ -388,7 +388,7 @@ def components() -> dict[str, Any]:
             "by": "ada",
         },
     )
-    for name in ("Circuit", "HealthEvent"):
+    for name in ("CircuitState", "HealthEvent"):
         found[f"{name}Page"] = {
             **_object({"results": _list(reference(name)), "next": LINK, "previous": LINK}),
         }

@@ -71,7 +71,7 @@ class CircuitListView(APIView):
             OpenApiParameter("state", enum=CIRCUIT_STATES, description="Only circuits in this state."),
             *PAGE_PARAMETERS[:2],
         ],
-        responses={200: page_of("Circuit")},
+        responses={200: page_of("CircuitState")},
         description="The circuit of every target of the live revision, by provider and label.",
     )
     def get(self, request: Request) -> Response:
@@ -91,7 +91,7 @@ class CircuitView(APIView):
     permission_classes = (ReadScope,)
 
     @extend_schema(
-        operation_id="circuits_retrieve", tags=["circuits"], responses={200: reference("Circuit")},
+        operation_id="circuits_retrieve", tags=["circuits"], responses={200: reference("CircuitState")},
         description="The circuit of one target, by the target's id.",
     )  # fmt: skip
     def get(self, request: Request, target: str) -> Response:

@@ -7,22 +7,34 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 import yaml
 from django.core.management import call_command
 from django.urls import get_resolver
+from django.utils import timezone
 from jsonschema import Draft202012Validator
 
+from health.models import HealthEvent
 from routes import actions, live
 from routes.engine.local_live import LocalLiveState
 from routes.engine.snapshot import target_id
+from routes.engine.types import Outcome
+from routes.snapshots import live_snapshot
 from tests.control.api import Api
 from tests.control.conftest import actor
 from tests.control.samples import provider, rule, whole_document
 
+if TYPE_CHECKING:
+    from routing_project.env import Env
+
+#: What health answers; each with an example.
+HEALTH = (
+    *("Health", "ProviderHealth", "TargetHealth", "CircuitState", "QuarantineState", "HealthOutcome", "HealthEvent"),
+    *("Probed", "AdminState"),
+)
 SNAPSHOT = Path(__file__).with_name("openapi.yaml")
 
 
@@ -51,6 +63,8 @@ def test_every_address_of_the_api_is_described(schema: dict[str, Any]) -> None:
         "revisions",
         "affinity",
         "history",
+        "health",
+        "circuits",
     )
     for resource in resources:
         assert f"/api/v1/{resource}" in described
@@ -71,7 +85,7 @@ def test_real_answers_are_what_the_schema_says(schema: dict[str, Any], monkeypat
     monkeypatch.setattr(live, "current", lambda: state)
     state.set_pin(b"k" * 16, target_id(str(uuid4()), "m"), time.monotonic(), 60, profile_id=str(uuid4()), session="s")
     api = Api("admin")
-    calls = [
+    calls: list[Call] = [
         ("get", "/providers/", "", None),
         ("post", "/providers/", "", provider("gamma")),
         ("get", "/providers/{id}/", "alpha", None),
@@ -99,14 +113,70 @@ def test_real_answers_are_what_the_schema_says(schema: dict[str, Any], monkeypat
         ("get", "/providers/{id}/", "nobody", None),
         ("delete", "/providers/{id}/", "alpha", None),
     ]
+    compare(schema, api, calls)
+
+
+@pytest.mark.django_db
+def test_real_answers_about_health_are_what_the_schema_says(
+    schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch, env: Env
+) -> None:
+    actions.import_configuration(whole_document(), actor=actor("admin"), publish_now=True)
+    state, snapshot, now = LocalLiveState(), live_snapshot(), time.monotonic()
+    monkeypatch.setattr(live, "current", lambda: state)
+    env.live_path.touch()
+    assert snapshot is not None
+    state.published(snapshot)
+    target = snapshot.profiles["default"].targets[0]
+    for _ in range(target.provider.circuit.failure_threshold):
+        claim = state.claim(target, now)
+        assert claim is not None
+        state.finish(claim, target, Outcome("failure", "connect_refused"), now)
+    state.quarantine(target, "gpt-4o", 60, "rate_limited", now)
+    api, slug = Api("admin"), target.provider.slug
+    HealthEvent.objects.create(
+        at=timezone.now(), kind="circuit", target_id=target.id, subject="x", after="open", reason="z", actor="traffic"
+    )
+    calls: list[Call] = [
+        ("get", "/health/", "", None),
+        ("get", "/health/{provider}/", slug, None),
+        ("get", "/health/events/", "", None),
+        ("get", "/circuits/", "", None),
+        ("get", "/circuits/{target}/", target.id, None),
+        ("get", "/circuits/{target}/transitions/", target.id, None),
+        ("post", "/circuits/{target}/force/", target.id, {"state": "closed"}),
+        ("post", "/circuits/{target}/reset/", target.id, {}),
+        ("post", "/health/{provider}/state/", slug, {"state": "draining", "target": target.id}),
+        ("post", "/health/{provider}/clear-quarantine/", slug, {}),
+        ("post", "/health/{provider}/probe/", slug, None),
+        ("get", "/health/{provider}/", "nobody", None),
+    ]
+    compare(schema, api, calls)
+
+
+#: Method, template of the path, what stands for its parameter, body.
+Call = tuple[str, str, str, Any]
+
+
+def compare(schema: dict[str, Any], api: Api, calls: list[Call]) -> None:
+    """Make these calls, and hold the answers against what the schema says of them."""
     for method, template, key, body in calls:
-        path = template.replace("{id}/" if "?" in key else "{id}", key).replace("{provider}", key)
+        path = template.replace("{id}/" if "?" in key else "{id}", key)
+        path = path.replace("{provider}", key).replace("{target}", key)
         answer = api.call(method, path.lstrip("/"), body)
         responses = schema["paths"][f"/api/v1{template}"][method]["responses"]
         told = responses.get(str(answer.status), responses["default"])["content"]["application/json"]["schema"]
         rooted = {**schema, "told": told, "$ref": "#/told"}
         problems = [problem.message for problem in Draft202012Validator(rooted).iter_errors(answer.body)]
         assert problems == [], (method, path)
+
+
+def test_the_examples_of_health_are_what_the_schema_says(schema: dict[str, Any]) -> None:
+    components = schema["components"]["schemas"]
+    for name in HEALTH:
+        [example] = components[name]["examples"]
+        rooted = {**schema, "told": dict(components[name]), "$ref": "#/told"}
+        assert [problem.message for problem in Draft202012Validator(rooted).iter_errors(example)] == [], name
+        assert set(example) == set(components[name]["properties"]), name
 
 
 @pytest.mark.django_db
