@@ -30,7 +30,7 @@ from routes.snapshots import live_snapshot
 from routing_project.env import get_env
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from routes.engine import live
     from routes.engine.live import Observed
@@ -278,7 +278,7 @@ class _Reader:
             until, cause, by_upstream = row.quarantine
             found = Quarantine(row.model, self.at(row.made), self.at(until), cause, by_upstream)
             self.quarantines.setdefault(row.provider_id, []).append(found)
-        self.used = _used(snapshot, self.ever_used)
+        self.used = labels.judged_by(snapshot, self.ever_used)
         targets = [target for used in self.used.values() for target, _ in used]
         opened = [target.id for target in targets if self.state.circuit(target, self.now).state != "closed"]
         self.rows = _Rows.load([provider.id for provider in snapshot.providers.values()], opened)
@@ -299,7 +299,7 @@ class _Reader:
     def provider(self, provider: Provider) -> ProviderHealth:
         row = self.rows.providers.get(provider.id)
         admin = _admin(row, self.wall)
-        targets = tuple(self.target(target, profiles, admin) for target, profiles in self.used.get(provider.id, ()))
+        targets = tuple(self.target(target, profiles, admin) for target, profiles in self.used[provider.id])
         checks = self.rows.checks.get(provider.id, ())
         failures = max((target.consecutive_failures for target in targets), default=0)
         rate = min((target.success_rate for target in targets), default=1.0)
@@ -345,10 +345,10 @@ class _Reader:
 
     # -- one target ----------------------------------------------------------------------------------------
     def ever_used(self, target: Target) -> bool:
-        """Whether anything ever happened to it."""
-        return self.state.circuit_period(target.id).since is not None or bool(self.state.recent(target.id))
+        """Whether anything happened to it that matters now."""
+        return bool(self.state.recent(target.id)) or self.state.circuit(target, self.now).state != "closed"
 
-    def target(self, target: Target, profiles: tuple[str, ...], of_provider: Admin) -> TargetHealth:
+    def target(self, target: Target, profiles: Iterable[str], of_provider: Admin) -> TargetHealth:
         state, now = self.state, self.now
         override = self.rows.overrides.get(target.id)
         admin = _admin(override, self.wall)
@@ -378,7 +378,7 @@ class _Reader:
             head=head,
             stands_by=stands_by,
             endpoint=target.endpoint,
-            profiles=profiles,
+            profiles=tuple(profiles),
             status=status,
             admin=admin,
             admin_in_force=strictest.state,
@@ -513,31 +513,6 @@ class _Reader:
         if stands_by or (head is not None and head.status != "active"):
             out.append(None)
         return out
-
-
-def _used(snapshot: Snapshot, ever_used: Callable[[Target], bool]) -> dict[str, list[tuple[Target, tuple[str, ...]]]]:
-    """The targets of every provider, by its id, with the slugs of the profiles that use them. The one for decisions
-    that name no profile, which every endpoint has, is there where it is the only one, or was used."""
-    found: dict[str, dict[str, tuple[Target, list[str]]]] = {}
-    for profile in snapshot.profiles.values():
-        for target in profile.targets:
-            slugs = found.setdefault(target.provider.id, {}).setdefault(target.id, (target, []))[1]
-            if profile.slug not in slugs:
-                slugs.append(profile.slug)
-    configured = {provider: {_head_id(target) for target, _ in targets.values()} for provider, targets in found.items()}
-    for target in snapshot.unnamed.targets if snapshot.unnamed else ():
-        targets = found.setdefault(target.provider.id, {})
-        alone = _head_id(target) not in configured.get(target.provider.id, ())
-        if target.id not in targets and (alone or ever_used(target)):
-            targets[target.id] = (target, [])
-    return {
-        provider: sorted(((target, tuple(slugs)) for target, slugs in targets.values()), key=lambda each: each[0].label)
-        for provider, targets in found.items()
-    }
-
-
-def _head_id(target: Target) -> str:
-    return "" if target.head is None else target.head.id
 
 
 def _upstream(target: Target) -> str | None:

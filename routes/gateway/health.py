@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from routes.engine import labels
 
-    from routes.engine.snapshot import Provider, Snapshot, Target
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from routes.engine.live import Observed
+    from routes.engine.snapshot import Target
     from routes.gateway.state import GatewayState
 
 Answer = tuple[int, dict[str, Any]]
@@ -56,51 +59,56 @@ class HealthAnswers:
             return 503, {"status": "down", "reason": "no configuration has been published yet"}
         snapshot = config.snapshot
         now = self.state.clock()
-        targets: dict[str, list[Target]] = {slug: [] for slug in snapshot.providers}
-        for profile in snapshot.profiles.values():
-            for target in profile.targets:
-                targets[target.provider.slug].append(target)
+        live = self.state.live
         counts = dict.fromkeys(("healthy", "degraded", "unhealthy", "unknown"), 0)
         latencies: list[float] = []
-        for slug, provider in snapshot.providers.items():
-            counts[self._observed(provider, targets[slug], now)] += 1
-            latencies += self._latencies(targets[slug], now)
-        routable = self._routable(snapshot, now)
-        status = "down" if not routable else "degraded" if counts["unhealthy"] or self.state.degraded else "ok"
+        away = live.heads_away(now)
+
+        def ever_used(target: Target) -> bool:
+            return bool(live.recent(target.id)) or live.circuit(target, now).state != "closed"
+
+        for each in labels.judged_by(snapshot, ever_used).values():
+            counts[labels.of_provider(self._label(target, away, now) for target, _ in each)] += 1
+            known = [ema for target, _ in each if (ema := live.stats(target.id).latency_ema_s) is not None]
+            latencies += [sum(known) / len(known)] if known else []
+        eligible = [
+            any(self._eligible(target, away, now) for target in profile.targets)
+            for profile in snapshot.profiles.values()
+        ]
+        status = "ok" if all(eligible) and not counts["unhealthy"] and not self.state.degraded else "degraded"
+        if not any(eligible):
+            status = "down"
         return 503 if status == "down" else 200, {
             "status": status,
             "total_providers": len(snapshot.providers),
             **{f"{name}_providers": count for name, count in counts.items()},
             "average_latency_ms": round(sum(latencies) / len(latencies) * 1000, 1) if latencies else None,
+            "total_profiles": len(eligible),
+            "available_profiles": sum(eligible),
         }
 
-    def _observed(self, provider: Provider, targets: list[Target], now: float) -> str:
-        """What this process has seen of a provider: all circuits open, some, none, or no traffic at all."""
-        live = self.state.live
-        states = [live.circuit(target, now).state for target in {target.id: target for target in targets}.values()]
-        if states and all(state == "open" for state in states):
+    def _label(self, target: Target, away: Mapping[str, str], now: float) -> Observed:
+        """As the console calls it, by what this host has seen."""
+        if away.get(target.id) == "head_offline":
             return "unhealthy"
-        if any(state != "closed" for state in states):
-            return "degraded"
-        return "healthy" if self._latencies(targets, now) else "unknown"
+        live, stats = self.state.live, self.state.live.stats(target.id)
+        last = next((each.at for each in reversed(live.recent(target.id)) if each.source == "traffic"), None)
+        return labels.of_target(
+            live.observed(target.id, now),
+            live.circuit(target, now).state,
+            stats.success_rate,
+            stats.consecutive_failures,
+            heard=last is not None and last > now - labels.HEARD_SECONDS,
+        )
 
-    def _latencies(self, targets: list[Target], now: float) -> list[float]:
-        found = []
-        for target in {target.id: target for target in targets}.values():
-            stats = self.state.live.stats(target.id)
-            for stream in (False, True):
-                mean, _ = stats.mean_latency_s(stream, now)
-                if mean is not None:
-                    found.append(mean)
-        return found
-
-    def _routable(self, snapshot: Snapshot, now: float) -> bool:
-        """Whether any profile has a target that a request could be sent to."""
+    def _eligible(self, target: Target, away: Mapping[str, str], now: float) -> bool:
+        """Whether a request could be sent to it."""
         live = self.state.live
-        return any(
+        names = target.models("") if target.model else None
+        return (
             live.admin_state(target, now) == "active"
+            and target.id not in away
             and live.circuit(target, now).state != "open"
-            and live.quarantined_until(target, target.model or "", now) is None
-            for profile in snapshot.profiles.values()
-            for target in profile.targets
+            and live.observed(target.id, now) != "unhealthy"
+            and live.quarantined_until(target, names[1] if names else "", now) is None
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.documents import document, provider
+from routes.engine.provider import target_id
+from routes.live import SharedLiveState
+from tests.documents import an_id, document, profile, provider, target
 from tests.gateways import Gateways, wait_until
 
 if TYPE_CHECKING:
@@ -44,8 +47,45 @@ def test_health_counts_providers_by_what_traffic_has_shown(gateway: Gateways, si
     assert counts["average_latency_ms"] > 0
     assert set(counts) == {
         *("status", "total_providers", "healthy_providers", "degraded_providers", "unhealthy_providers"),
-        *("unknown_providers", "average_latency_ms"),
+        *("unknown_providers", "average_latency_ms", "total_profiles", "available_profiles"),
     }
+
+
+def test_health_counts_what_checks_and_people_say_as_well(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a"), provider("b")]))
+    one, other = (target_id(an_id("provider", slug), None) for slug in ("a", "b"))
+
+    def counts() -> tuple[int, ...]:
+        found = gateway.get("/health").json()
+        return tuple(found[f"{name}_providers"] for name in ("healthy", "degraded", "unhealthy", "unknown"))
+
+    with closing(SharedLiveState(gateway.data / "live.state", "test")) as live:
+        live.set_observed(one, "degraded", time.monotonic() + 60)
+        live.set_observed(other, "healthy", time.monotonic() + 60)
+        assert counts() == (1, 1, 0, 0)
+        live.set_observed(one, "unhealthy", time.monotonic() + 60)
+        assert counts() == (1, 0, 1, 0)
+        answer = gateway.get("/health")
+        assert (answer.status, answer.json()["status"]) == (200, "degraded")
+        gateway.overlay(circuits={other: {"act": "open", "until": None, "at": time.time()}})
+        assert counts() == (0, 0, 2, 0)
+        answer = gateway.get("/health")
+        assert (answer.status, answer.json()["status"]) == (503, "down"), "nobody is left"
+        gateway.overlay(circuits={other: {"act": "reset", "until": None, "at": time.time()}})
+        assert gateway.get("/health").status == 200
+        live.set_observed(one, "unhealthy", time.monotonic())
+        assert counts() == (1, 0, 0, 1), "what checks found holds for a while only"
+
+
+def test_health_is_degraded_while_a_profile_has_nobody_and_down_when_none_has(gateway: Gateways) -> None:
+    profiles = [profile("default", [target("a")]), profile("other", [target("b")])]
+    gateway.publish(document([provider("a"), provider("b")], profiles))
+    gateway.overlay(admin_states={"b": "draining"})
+    found = gateway.get("/health")
+    assert (found.status, found.json()["status"]) == (200, "degraded")
+    assert (found.json()["total_profiles"], found.json()["available_profiles"]) == (2, 1)
+    gateway.overlay(admin_states={"a": "disabled", "b": "draining"})
+    assert gateway.get("/health").status == 503
 
 
 def test_health_is_down_when_no_profile_has_an_eligible_target(gateway: Gateways) -> None:
