@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
-from health import events
+from health import acts, events
 from health.models import Check
 from health.probes import claims, labels, results
 from health.probes.plan import endpoints, plan_of
-from routes import live
+from routes import host, live
 from routes.live import SharedLiveState
 from routes.snapshots import live_snapshot
 
@@ -31,13 +31,16 @@ _written: datetime | None = None
 
 
 def tend(now: datetime | None = None) -> None:
-    """Two queries when nothing has happened."""
+    """Some ten queries when nothing has happened."""
     now = now or timezone.now()
     state, clock = live.current(), time.monotonic()
+    snapshot = live_snapshot()
+    if snapshot is not None:
+        host.publish(state, snapshot)  # or targets that this process never asked would stay as they are
     state.move_on(clock)
     if isinstance(state, SharedLiveState):
         events.collect(state)
-    snapshot = live_snapshot()
+    acts.catch_up(now)
     if snapshot is not None:
         write_hour(snapshot, state, now, clock)
         forget_old(snapshot, state, now, clock)

@@ -47,6 +47,8 @@ OBSERVED: Final = {
     "slow": "it is more than twice as slow as usual",
     "recovered": "its figures are as usual again",
     "stale": "nothing has been heard of it for three intervals",
+    "not_probed": "it is not checked any more",
+    "credential_changed": "its credential was changed",
 }
 HEAD: Final = {
     "registered": "registered",

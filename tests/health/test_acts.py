@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.utils import timezone
 
-from health import acts, words
+from health import acts, circuits, words
 from health.events import happened
 from health.models import HealthEvent
 from routes import actions
 from routes.actions import Actor
 from routes.models import AuditEntry
 from tests.control.conftest import actor
+from tests.control.samples import provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,10 +129,21 @@ def test_an_act_whose_process_ended_before_it_was_told_is_told_later_and_once(
     monkeypatch.undo()
     entry = AuditEntry.objects.get(action="provider.admin_state")
     assert acts.catch_up(entry.at + timedelta(seconds=5)) == 0, "its own process may still do so"
-    assert acts.catch_up(entry.at + timedelta(seconds=15)) == 1
-    assert acts.catch_up(entry.at + timedelta(seconds=15)) == 0
+    for _ in range(2):
+        circuits.tend(entry.at + timedelta(seconds=15))
     assert told(line()) == ("admin", "alpha", "active", "draining", "by_hand", "ada")
     assert line().at == entry.at
     assert len(heard) == 1
     assert not acts.write(entry)
     assert HealthEvent.objects.count() == 1
+
+
+def test_an_open_circuit_whose_time_has_come_moves_on_though_nobody_asks_for_it(site: Site) -> None:
+    site.publish(provider("alpha", circuit={"recovery_timeout": 0.01}))
+    site.fail("alpha", times=5)
+    time.sleep(0.02)
+    circuits.tend()
+    assert [told(event)[2:] for event in HealthEvent.objects.order_by("pk")] == [
+        ("closed", "open", "consecutive_failures", "traffic"),
+        ("open", "half_open", "recovery_timeout", "clock"),
+    ]
