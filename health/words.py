@@ -35,8 +35,8 @@ STATES: Final = {"closed": "closed", "open": "open", "half_open": "half-open"}
 #: Error classes that quarantine.
 QUARANTINE: Final = {
     "rate_limited": "it answers that it is asked too often (429)",
-    "auth_failed": "it refuses the credential (401 or 403)",
-    "quota_exhausted": "it answers that the account has no credit left (402)",
+    "auth_failed": "it refuses access (401 or 403)",
+    "quota_exhausted": "it answers that the account has no credit left",
 }
 #: Why the observed state changed.
 OBSERVED: Final = {

@@ -156,7 +156,7 @@ def test_a_quarantine_of_a_model_is_that_targets_and_one_of_the_credential_is_ev
     assert [each.model for each in found.quarantines] == [None, "up-a"]
     assert found.eligible_targets == 0
     assert "Quarantined for this credential until" in found.why
-    assert "it refuses the credential (401 or 403)" in found.why
+    assert "it refuses access (401 or 403)" in found.why
     actions.clear_quarantine(site.row("alpha"), actor=ADA)
     assert site.provider("alpha").quarantines == ()
     assert site.provider("alpha").eligible_targets == 2
