@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.utils import timezone
-
-from routes import live, overlay, ports
+from routes import decided, live, ports
 from routes.engine.limits import UNUSED, KeyLimits, begins
-from routes.engine.live import Forced
 from routes.engine.local_live import LocalLiveState
-from routes.models import AccessKey, Provider
+from routes.models import AccessKey
 from routing_project.env import get_env
 
 if TYPE_CHECKING:
+    from routes.decided import Decisions
     from routes.engine.limits import KeyUsage
     from routes.engine.live import LiveState
     from routes.engine.snapshot import Snapshot
@@ -29,20 +27,20 @@ if TYPE_CHECKING:
 
 
 def copied(now: float) -> LiveState:
-    """A fork of the host's state, told what people decided. Five queries and a copy of the tables."""
+    """A fork of the host's state, told what people decided. One query and a copy of the tables."""
     fork = _fork()
     tell(fork, now)
     return fork
 
 
-def told(snapshot: Snapshot, now: float) -> TableState | None:
+def told(snapshot: Snapshot, now: float, decisions: Decisions | None = None) -> TableState | None:
     """The host's state itself, for reading, told the revision and what people decided; None where no gateway has ever
-    run. Five queries."""
+    run. One query, none where the caller has read ``decisions``."""
     if not get_env().live_path.exists():
         return None
     state = live.current()
     publish(state, snapshot)
-    tell(state, now)
+    tell(state, now, decisions)
     return state
 
 
@@ -58,17 +56,13 @@ def publish(state: LiveState, snapshot: Snapshot) -> None:
         _published = known
 
 
-def tell(state: LiveState, now: float) -> None:
+def tell(state: LiveState, now: float, decisions: Decisions | None = None) -> None:
     """Hand over what the overlay tells gateways: admin states, circuits held by people, and which quarantines are void.
-    Five queries. ``now`` is the clock of ``state``."""
-    moment, wall = timezone.now(), time.time()
-    states: Any = {key: (each["state"], each["until"]) for key, each in overlay.admin_states(moment).items()}
-    state.set_admin_states(states, now, wall)
-    state.set_forced({key: Forced(**each) for key, each in overlay.circuits(moment).items()}, now, wall)
-    generations = overlay.cleared()
-    for pk, generation in Provider.with_deleted.exclude(credential=None).values_list("pk", "credential_generation"):
-        generations[str(pk)] = generations.get(str(pk), 0) + generation
-    state.set_credentials(generations)
+    One query unless ``decisions`` have been read. ``now`` is the clock of ``state``."""
+    found, wall = decided.decisions() if decisions is None else decisions, time.time()
+    state.set_admin_states(decided.admin_states(found), now, wall)
+    state.set_forced(decided.circuits(found), now, wall)
+    state.set_credentials(decided.generations(found))
 
 
 def key_usage(key_id: str) -> KeyUsage | None:

@@ -33,20 +33,20 @@ def snapshot_of(number: int, heads_digest: str = "") -> Snapshot | None:
         if kept is None:
             return None
         heads = Heads.of(kept.heads)
-    return _with_heads(number, heads)
+    published = ConfigRevision.objects.filter(number=number).values_list("created_at", flat=True).first()
+    return None if published is None else _with_heads(number, published, heads)
 
 
 def live_snapshot() -> Snapshot | None:
-    """The newest revision's with the heads that are registered now; None before the first publish. Three small
+    """The newest revision's with the heads that are registered now; None before the first publish. Two small
     queries."""
-    number = ConfigRevision.objects.order_by("-number").values_list("number", flat=True).first()
-    return None if number is None else _with_heads(number, Heads.of(ports.heads()))
+    newest = ConfigRevision.objects.order_by("-number").values_list("number", "created_at").first()
+    return None if newest is None else _with_heads(*newest, Heads.of(ports.heads()))
 
 
-def _with_heads(number: int, heads: Heads) -> Snapshot | None:
-    published = ConfigRevision.objects.filter(number=number).values_list("created_at", flat=True).first()
+def _with_heads(number: int, published: datetime, heads: Heads) -> Snapshot | None:
     try:
-        return None if published is None else _snapshot(number, published, _Held(heads))
+        return _snapshot(number, published, _Held(heads))
     except EngineError:
         return None
 

@@ -1,0 +1,95 @@
+"""What people decided about providers, targets and circuits, for whoever looks at health: read in one query.
+
+Pages look every few seconds, so the two tables that say it come as one. What gateways are told is ``overlay``'s
+business, which holds secrets too. Reads only; must not import actions, history or health.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from django.db.models import Case, DateTimeField, F, PositiveBigIntegerField, Q, Value, When
+from django.utils import timezone
+
+from routes.engine.live import Forced
+from routes.models import Provider, TargetOverride
+from routes.overlay import RESETS_TOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from routes.engine.circuit import Act
+    from routes.engine.types import AdminState
+
+
+class Decision(NamedTuple):
+    """About one provider or target. ``until`` and ``forced_until`` None = for good; either may have passed.
+    ``generation`` (of providers): how often quarantines were made void, by a new credential or by hand."""
+
+    id: UUID
+    admin_state: AdminState
+    admin_until: datetime | None
+    admin_reason: str
+    admin_by: str
+    forced: str
+    forced_until: datetime | None
+    forced_reason: str
+    forced_by: str
+    circuit_acted_at: datetime | None
+    generation: int
+
+
+Decisions = dict[str, Decision]
+
+_NO: Final = Value(0, output_field=PositiveBigIntegerField())
+_NEVER: Final = Value(None, output_field=DateTimeField())
+
+
+def decisions() -> Decisions:
+    """By id of a provider or target; who is missing is as at first. One query."""
+    of_targets: Any = TargetOverride.objects.order_by().values_list(*Decision._fields[:-1], _NO)
+    said = ~Q(admin_state=Provider.AdminState.ACTIVE) | ~Q(quarantines_cleared=0) | ~Q(credential_generation=0)
+    of_providers: Any = (
+        Provider.with_deleted.filter(said)
+        .order_by()
+        .values_list(
+            *Decision._fields[:5],
+            Value(""),
+            _NEVER,
+            Value(""),
+            Value(""),
+            _NEVER,
+            F("quarantines_cleared") + Case(When(credential=None, then=_NO), default=F("credential_generation")),
+        )
+    )
+    return {str(row[0]): Decision(*row) for row in of_targets.union(of_providers, all=True)}
+
+
+def admin_states(found: Mapping[str, Decision]) -> dict[str, tuple[AdminState, float | None]]:
+    """As a live state is told them, until Unix time; one whose time has passed ends there by itself."""
+    return {
+        key: (each.admin_state, _epoch(each.admin_until)) for key, each in found.items() if each.admin_state != "active"
+    }
+
+
+def circuits(found: Mapping[str, Decision], now: datetime | None = None) -> dict[str, Forced]:
+    """Circuits that people hold, and those they reset not long ago, as a live state is told them."""
+    now = now or timezone.now()
+    told = {}
+    for key, each in found.items():
+        if each.circuit_acted_at is None or (each.forced_until is not None and each.forced_until <= now):
+            continue
+        if each.forced or each.circuit_acted_at > now - RESETS_TOLD:
+            act = cast("Act", each.forced or "reset")
+            told[key] = Forced(act, _epoch(each.forced_until), each.circuit_acted_at.timestamp())
+    return told
+
+
+def generations(found: Mapping[str, Decision]) -> dict[str, int]:
+    return {key: each.generation for key, each in found.items() if each.generation}
+
+
+def _epoch(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
