@@ -1,7 +1,7 @@
 """How providers and targets are right now: the one place that reads it, for the API, the board and alerts.
 
 Admin states, checks, heads and what people forced are in the database; circuits, quarantines, figures and outcomes in
-the host's live state. A report is both at one moment, in eight queries however many targets there are. Times are
+the host's live state. A report is both at one moment, in five queries however many targets there are. Times are
 aware datetimes: the live state's clock is converted here and nowhere else. Holds no secrets. Must not import
 ``history``, nor anything of HTTP.
 """
@@ -13,25 +13,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from health import words
-from health.models import Check, Head, HealthEvent
+from health.models import Check, HealthEvent
 from health.probes import claims
 from health.probes.plan import plan_of
-from routes import host
+from routes import decided, host, ports
 from routes.engine import labels
 from routes.engine.local_live import LocalLiveState
 from routes.engine.provider import head_key
 from routes.live import SharedLiveState
-from routes.models import Provider as ProviderRow
-from routes.models import TargetOverride
 from routes.snapshots import live_snapshot
 from routing_project.env import get_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from routes.decided import Decision, Decisions
     from routes.engine import live
     from routes.engine.live import Observed
     from routes.engine.provider import Head as HeadSettings
@@ -221,35 +220,32 @@ class HealthReport:
         return next((target for target in self.targets if target.id == target_id), None)
 
 
-def read() -> HealthReport:
-    """The report of this moment, of all providers of the live revision."""
-    snapshot = live_snapshot()
+def read(*, brief: bool = False) -> HealthReport:
+    """The report of this moment, of all providers of the live revision. ``brief``: without what checks found beyond
+    the state, and without the outcomes that opened circuits."""
+    heads = ports.heads()
+    snapshot = live_snapshot(heads)
     now, wall = time.monotonic(), time.time()
     if snapshot is None:
         return HealthReport(_wall(wall), get_env().live_path.exists(), None)
-    state = host.told(snapshot, now)
-    return _Reader(snapshot, state or LocalLiveState(), now, wall, isinstance(state, SharedLiveState)).report()
+    decisions = decided.decisions()
+    state = host.told(snapshot, now, decisions)
+    live = isinstance(state, SharedLiveState)
+    return _Reader(snapshot, state or LocalLiveState(), now, wall, live, decisions, heads, brief).report()
 
 
 class _Rows(NamedTuple):
-    """What the database knows. Five queries."""
+    """What the database knows. Two queries at most, none in brief."""
 
-    providers: Mapping[str, ProviderRow]
-    overrides: Mapping[str, TargetOverride]
     checks: Mapping[str, Sequence[Check]]  # by provider id
-    heads: Mapping[str, Sequence[Head]]  # likewise
     causes: Mapping[str, HealthEvent]  # the last event that opened a circuit, by target id
 
     @classmethod
-    def load(cls, providers: Sequence[str], opened: Sequence[str]) -> _Rows:
+    def load(cls, opened: Sequence[str]) -> _Rows:
         """``opened``: targets whose circuit is not closed."""
-        rows = ProviderRow.with_deleted.filter(pk__in=providers)
         checks: dict[str, list[Check]] = {}
         for check in Check.objects.order_by("label"):
             checks.setdefault(str(check.provider_id), []).append(check)
-        heads: dict[str, list[Head]] = {}
-        for head in Head.objects.all():
-            heads.setdefault(str(head.provider_id), []).append(head)
         causes: dict[str, HealthEvent] = {}
         if opened:
             events = HealthEvent.objects.filter(
@@ -257,21 +253,29 @@ class _Rows(NamedTuple):
             ).order_by("-at", "-id")
             for event in events[:MAX_CAUSES]:
                 causes.setdefault(str(event.target_id), event)
-        return cls(
-            {str(row.pk): row for row in rows},
-            {str(row.pk): row for row in TargetOverride.objects.all()},
-            checks,
-            heads,
-            causes,
-        )
+        return cls(checks, causes)
 
 
 class _Reader:
     """``now`` and ``wall`` are one moment, on the clock of ``state`` and as Unix time; ``live``: it is the host's."""
 
-    def __init__(self, snapshot: Snapshot, state: TableState, now: float, wall: float, live: bool) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        state: TableState,
+        now: float,
+        wall: float,
+        live: bool,
+        decisions: Decisions,
+        heads: Sequence[Mapping[str, Any]],
+        brief: bool,
+    ) -> None:
         self.snapshot, self.state = snapshot, state
         self.now, self.wall, self.live = now, wall, live
+        self.decisions = decisions
+        self.heads: dict[str, list[Mapping[str, Any]]] = {}
+        for entry in heads:
+            self.heads.setdefault(entry["provider"], []).append(entry)
         self.time = _wall(wall)
         self.quarantines: dict[str, list[Quarantine]] = {}
         for row in self.state.quarantines(self.now):
@@ -281,7 +285,7 @@ class _Reader:
         self.used = labels.judged_by(snapshot, self.ever_used)
         targets = [target for used in self.used.values() for target, _ in used]
         opened = [target.id for target in targets if self.state.circuit(target, self.now).state != "closed"]
-        self.rows = _Rows.load([provider.id for provider in snapshot.providers.values()], opened)
+        self.rows = _Rows({}, {}) if brief else _Rows.load(opened)
         plan = plan_of(snapshot)
         self.asked = {target.id: ident for ident, subject in plan.items() for target in subject.targets}
         self.serving = {provider.id for provider in snapshot.providers.values() if self.has_active_head(provider)}
@@ -297,8 +301,7 @@ class _Reader:
 
     # -- one provider --------------------------------------------------------------------------------------
     def provider(self, provider: Provider) -> ProviderHealth:
-        row = self.rows.providers.get(provider.id)
-        admin = _admin(row, self.wall)
+        admin = _admin(self.decisions.get(provider.id), self.time)
         targets = tuple(self.target(target, profiles, admin) for target, profiles in self.used[provider.id])
         checks = self.rows.checks.get(provider.id, ())
         failures = max((target.consecutive_failures for target in targets), default=0)
@@ -309,7 +312,7 @@ class _Reader:
         found = ProviderHealth(
             id=provider.id,
             slug=provider.slug,
-            name=provider.name if row is None else row.name,
+            name=provider.name,
             wire=provider.wire,
             region=provider.region,
             status=labels.of_provider(target.status for target in targets),
@@ -329,10 +332,12 @@ class _Reader:
         return replace(found, why=words.provider(found, self.time))
 
     def head_counts(self, provider: Provider) -> HeadCounts:
-        rows = self.rows.heads.get(provider.id, ())
-        states = [(row.approved, self.state.head_state(head_key(provider.id, row.head_id), self.now)) for row in rows]
+        heads = self.heads.get(provider.id, ())
+        states = [
+            (head["approved"], self.state.head_state(head_key(provider.id, head["id"]), self.now)) for head in heads
+        ]
         return HeadCounts(
-            registered=len(rows),
+            registered=len(heads),
             approved=sum(approved for approved, _ in states),
             online=sum(state.online for _, state in states),
             active=sum(approved and state.online and not state.draining for approved, state in states),
@@ -350,10 +355,10 @@ class _Reader:
 
     def target(self, target: Target, profiles: Iterable[str], of_provider: Admin) -> TargetHealth:
         state, now = self.state, self.now
-        override = self.rows.overrides.get(target.id)
-        admin = _admin(override, self.wall)
+        decision = self.decisions.get(target.id)
+        admin = _admin(decision, self.time)
         strictest = min((admin, of_provider), key=lambda each: _STRICTNESS.index(each.state))
-        circuit = self.circuit(target, override)
+        circuit = self.circuit(target, decision)
         quarantine = self.quarantine(target)
         observed = self.observed(target)
         head = None if target.head is None else self.head(target.provider, target.head)
@@ -421,7 +426,7 @@ class _Reader:
     def is_recent(self, moment: datetime) -> bool:
         return moment.timestamp() > self.wall - labels.HEARD_SECONDS
 
-    def circuit(self, target: Target, override: TargetOverride | None) -> Circuit:
+    def circuit(self, target: Target, decision: Decision | None) -> Circuit:
         view = self.state.circuit(target, self.now)
         period = self.state.circuit_period(target.id)
         since, reason = period.since, period.reason
@@ -435,16 +440,16 @@ class _Reader:
             reason=reason,
             reopened=period.reopened,
         )
-        if not view.forced or override is None:
+        if not view.forced or decision is None:
             return found
         return replace(
             found,
-            since=override.circuit_acted_at,
-            reason=f"forced_{override.forced}",
+            since=decision.circuit_acted_at,
+            reason=f"forced_{decision.forced}",
             forced=True,
-            forced_until=override.forced_until,
-            by=override.forced_by,
-            note=override.forced_reason,
+            forced_until=decision.forced_until,
+            by=decision.forced_by,
+            note=decision.forced_reason,
         )
 
     def quarantine(self, target: Target) -> Quarantine | None:
@@ -521,14 +526,10 @@ def _upstream(target: Target) -> str | None:
     return None if names is None else names[1]
 
 
-def _admin(row: ProviderRow | TargetOverride | None, wall: float) -> Admin:
-    if row is None or (row.admin_until is not None and row.admin_until.timestamp() <= wall):
+def _admin(decision: Decision | None, now: datetime) -> Admin:
+    if decision is None or (decision.admin_until is not None and decision.admin_until <= now):
         return Admin()
-    return Admin(_state(row.admin_state), row.admin_until, row.admin_reason, row.admin_by)
-
-
-def _state(text: str) -> AdminState:
-    return next(state for state in _STRICTNESS if state == text)
+    return Admin(decision.admin_state, decision.admin_until, decision.admin_reason, decision.admin_by)
 
 
 def _wall(seconds: float) -> datetime:

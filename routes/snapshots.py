@@ -7,7 +7,7 @@ import actions: publishing is theirs.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -18,6 +18,7 @@ from routes.engine.snapshot import NO_HEADS, Heads, Snapshot
 from routes.models import ConfigRevision, HeadSet, Installation, Profile, Provider
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 #: The number that a snapshot of the draft has: no revision does.
@@ -37,11 +38,11 @@ def snapshot_of(number: int, heads_digest: str = "") -> Snapshot | None:
     return None if published is None else _with_heads(number, published, heads)
 
 
-def live_snapshot() -> Snapshot | None:
-    """The newest revision's with the heads that are registered now; None before the first publish. Two small
-    queries."""
+def live_snapshot(heads: Sequence[dict[str, Any]] | None = None) -> Snapshot | None:
+    """The newest revision's with the heads that are registered now; None before the first publish. One small query,
+    another unless ``heads`` (what ``ports.heads`` answers) have been read."""
     newest = ConfigRevision.objects.order_by("-number").values_list("number", "created_at").first()
-    return None if newest is None else _with_heads(*newest, Heads.of(ports.heads()))
+    return None if newest is None else _with_heads(*newest, Heads.of(ports.heads() if heads is None else heads))
 
 
 def _with_heads(number: int, published: datetime, heads: Heads) -> Snapshot | None:
