@@ -12,6 +12,8 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from django.contrib.auth.models import AnonymousUser, User
     from django.http import HttpRequest, HttpResponse
     from django.template.response import TemplateResponse
@@ -44,6 +46,7 @@ class ConsoleSite(AdminSite):
 
     def get_urls(self) -> list[Any]:
         from django.urls import path
+        from django.views.decorators.http import require_POST
 
         def remove_demo(request: HttpRequest) -> HttpResponse:
             from routing_project.console.demo_page import remove_page
@@ -55,7 +58,25 @@ class ConsoleSite(AdminSite):
 
             return explain_page(request, self)
 
+        def board(request: HttpRequest) -> HttpResponse:
+            from routing_project.console.board.pages import board_page
+
+            return board_page(request, self)
+
+        def target(request: HttpRequest, target_id: UUID) -> HttpResponse:
+            from routing_project.console.board.pages import target_page
+
+            return target_page(request, self, target_id)
+
+        def act(request: HttpRequest) -> HttpResponse:
+            from routing_project.console.board.pages import act_page
+
+            return act_page(request)
+
         return [
+            path("health/", self.admin_view(board), name="health_board"),
+            path("health/act/", self.admin_view(require_POST(act)), name="health_act"),
+            path("health/<uuid:target_id>/", self.admin_view(target), name="health_target"),
             path("demo/remove/", self.admin_view(remove_demo), name="remove_demo"),
             path("explain/", self.admin_view(explain), name="explain"),
             *super().get_urls(),

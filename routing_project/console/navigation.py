@@ -42,6 +42,7 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "",
         (
             Entry("Dashboard", "layout-dashboard", "admin:index", ""),
+            Entry("Health board", "heart-pulse", "admin:health_board", "routes.control_read"),
             Entry("History", "scroll-text", "admin:history_routehistory_changelist", "history.view_routehistory"),
         ),
     ),
@@ -76,6 +77,10 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
 
 def navigation(request: HttpRequest, changes: int) -> list[Group]:
     """The groups this user sees. No query beyond the permission cache of the user object."""
+    # The page's own entry is the one whose address reaches furthest: one may lie below another's.
+    urls = (reverse(entry.url_name) for _, entries in ENTRIES for entry in entries)
+    here = max((url for url in urls if request.path.startswith(url)), key=len, default="")
+    here = "" if here == reverse("admin:index") != request.path else here  # everything lies below that one
     groups = []
     for heading, entries in ENTRIES:
         links = []
@@ -83,8 +88,7 @@ def navigation(request: HttpRequest, changes: int) -> list[Group]:
             if entry.permission and not request.user.has_perm(entry.permission):
                 continue
             url = reverse(entry.url_name)
-            current = request.path == url if entry.url_name == "admin:index" else request.path.startswith(url)
-            links.append(Link(entry.word, entry.icon, url, current, changes if entry.counts_changes else 0))
+            links.append(Link(entry.word, entry.icon, url, url == here, changes if entry.counts_changes else 0))
         if links:
             groups.append(Group(heading, links))
     return groups

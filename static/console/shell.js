@@ -1,5 +1,7 @@
 // The frame: theme switch, navigation drawer on narrow screens, copy buttons, local time on hover.
 
+import { localTimes } from "./times.js";
+
 const root = document.documentElement;
 const shell = document.querySelector(".shell");
 
@@ -75,11 +77,7 @@ document.addEventListener("click", async (event) => {
   }, 1800);
 });
 
-// -- time -----------------------------------------------------------------------------------------------------------
-for (const element of document.querySelectorAll("time[datetime]")) {
-  const local = new Date(element.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
-  element.title = element.title ? `${element.title}\n${local}` : local;
-}
+localTimes(document);
 
 // -- forms ----------------------------------------------------------------------------------------------------------
 // Selects marked data-submit send their form at once (filters).

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django import forms, template
@@ -18,6 +18,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.forms.boundfield import BoundField
     from django.utils.safestring import SafeString
 
@@ -61,6 +63,15 @@ LOOKS: dict[str, Look] = {
     "closed": Look("ok", "circle-check", "Closed"),
     "open": Look("bad", "circle-off", "Open"),
     "half_open": Look("warn", "circle-dashed", "Half-open"),
+    "held_open": Look("bad", "lock", "Held open"),
+    "held_closed": Look("warn", "lock", "Held closed"),
+    # what probes found (degraded: above)
+    "healthy": Look("ok", "circle-check", "Healthy"),
+    "unhealthy": Look("bad", "circle-x", "Unhealthy"),
+    "unknown": Look("quiet", "circle-dashed", "Unknown"),
+    # quarantine
+    "quarantined": Look("bad", "clock", "Quarantined"),
+    "not_quarantined": Look("ok", "check", "None"),
     # access key
     "key_active": Look("ok", "circle-check", "Active"),
     "key_revoked": Look("quiet", "ban", "Revoked"),
@@ -98,6 +109,7 @@ def _sprite() -> str:
 
 
 @register.simple_tag
+@lru_cache(maxsize=256)  # pages of many rows draw the same few, over and over
 def icon(name: str) -> SafeString:
     """An icon of the sprite, for the eye only: the word stands beside it."""
     return format_html(
@@ -106,6 +118,7 @@ def icon(name: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(maxsize=256)
 def state(name: str, word: str = "") -> SafeString:
     """A state as icon + word + colour. An unknown name is shown as it is, quietly."""
     look = LOOKS.get(name, Look("quiet", "circle", name))
@@ -152,6 +165,29 @@ def bar(fraction: float | None) -> SafeString:
         '<svg class="bar" aria-hidden="true" focusable="false">'
         '<rect class="bar-fill" width="{}%" height="100%" rx="4"/></svg>',
         f"{width:.2f}",
+    )
+
+
+@register.simple_tag
+def strip(outcomes: Sequence[bool], last: str) -> SafeString:
+    """The last outcomes, oldest first: a short bar for each good one, a tall one for each failure. And in words: how
+    many failed, and what the ``last`` was."""
+    if not outcomes:
+        return format_html('<span class="quiet">{}</span>', "none yet")
+    told = f"{len(outcomes)} outcomes, {sum(not good for good in outcomes)} failed. Last: {last}"
+    bars = {
+        wanted: "".join(
+            f"M{place * 7} {14 - height}h5v{height}h-5z" for place, good in enumerate(outcomes) if good is wanted
+        )
+        for wanted, height in ((True, 6), (False, 14))
+    }
+    return format_html(
+        '<span class="strip" title="{0}"><svg aria-hidden="true" focusable="false" viewBox="0 0 68 14">'
+        '<path class="strip-good" d="{1}"/><path class="strip-bad" d="{2}"/></svg>'
+        '<span class="visually-hidden">{0}</span></span>',
+        told,
+        bars[True],
+        bars[False],
     )
 
 
