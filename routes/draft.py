@@ -116,8 +116,12 @@ def policy_tree(row: Policy) -> dict[str, Any]:
 
 def profiles_with_targets() -> QuerySet[Profile]:
     """All profiles with their targets and rules, in four queries."""
-    targets = Prefetch("targets", ProfileTarget.objects.select_related("provider"))
-    return Profile.objects.prefetch_related(targets, Prefetch("rules", rules_with_targets()))
+    return profiles_with_own_targets().prefetch_related(Prefetch("rules", rules_with_targets()))
+
+
+def profiles_with_own_targets() -> QuerySet[Profile]:
+    """All profiles with their targets, without their rules, in two queries."""
+    return Profile.objects.prefetch_related(Prefetch("targets", ProfileTarget.objects.select_related("provider")))
 
 
 def rules_with_targets() -> QuerySet[Rule]:

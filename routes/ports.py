@@ -133,3 +133,25 @@ def heads() -> Sequence[dict[str, Any]]:
     ``endpoint``, ``region``, ``model_type``, ``version``, ``capacity``, ``max_model_size``, ``capabilities``,
     ``generation``, ``approved``. One query when wired."""
     return _heads() if _heads else ()
+
+
+class ProviderHealth(NamedTuple):
+    """How a provider of the live revision is: a state, why in a sentence, and where there is more to read."""
+
+    state: str
+    why: str
+    url: str
+
+
+_health: Callable[[], Mapping[str, ProviderHealth]] | None = None
+
+
+def provide_health(source: Callable[[], Mapping[str, ProviderHealth]]) -> None:
+    """Say where ``provider_health`` gets its answer."""
+    global _health
+    _health = source
+
+
+def provider_health() -> Mapping[str, ProviderHealth]:
+    """By provider slug; providers that are not live are missing. Three queries when wired."""
+    return _health() if _health else {}

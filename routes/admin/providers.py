@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
-    from routes.ports import ProviderTraffic
+    from routes.ports import ProviderHealth, ProviderTraffic
 
 FOLDED = {
     "request": ("headers", "query", "proxy"),
@@ -49,6 +49,7 @@ class Row(NamedTuple):
     provider: Provider
     profiles: list[Profile]
     traffic: ProviderTraffic | None
+    health: ProviderHealth | None  # None: not live
 
 
 @admin.register(Provider)
@@ -62,13 +63,13 @@ class ProviderAdmin(ConsoleModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        traffic = ports.provider_traffic()
+        traffic, health = ports.provider_traffic(), ports.provider_health()
         users: dict[Any, list[Profile]] = {}
         for profile in draft.profiles_with_targets():
             for provider_id in dict.fromkeys(place.provider_id for place in _places(profile)):
                 users.setdefault(provider_id, []).append(profile)
         rows = [
-            Row(provider, users.get(provider.pk, []), traffic.get(provider.slug))
+            Row(provider, users.get(provider.pk, []), traffic.get(provider.slug), health.get(provider.slug))
             for provider in Provider.objects.order_by("slug")
         ]
         return self.page(request, "routes/provider_list.html", "Providers", rows=rows)

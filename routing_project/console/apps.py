@@ -7,11 +7,13 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         from history.queries import provider_traffic, rule_traffic
-        from routes.ports import provide_rule_traffic, provide_traffic
+        from routes.ports import provide_health, provide_rule_traffic, provide_traffic
         from routing_project import (
             celery,  # noqa: F401 - the application that tasks are sent through
             checks,  # noqa: F401 - registers them
         )
+        from routing_project.console.board.rows import badges
 
         provide_traffic(provider_traffic)
         provide_rule_traffic(rule_traffic)
+        provide_health(badges)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from health.report import HealthReport
     from history.queries import Opening
-    from routes.models import AccessKey, Profile, Provider
+    from routes.models import AccessKey, Profile
 
 #: Keys that expire within this many days are pointed out.
 EXPIRY_DAYS = 7
@@ -63,34 +64,14 @@ def profiles_without_target(profiles: Iterable[Profile]) -> list[Item]:
     return items
 
 
-def providers_set_aside(providers: Iterable[Provider]) -> list[Item]:
-    """Providers that people took out of service, lest it be forgotten."""
-    items = []
-    for provider in providers:
-        if provider.admin_state == "active":
-            continue
-        details = f"Set by {provider.admin_by}" if provider.admin_by else "Set by hand"
-        if provider.admin_until:
-            details += f" until {provider.admin_until:%Y-%m-%d %H:%M} UTC"
-        if provider.admin_reason:
-            details += f": “{provider.admin_reason}”"
-        items.append(
-            Item(
-                "warn",
-                "circle-pause" if provider.admin_state == "draining" else "circle-off",
-                f"Provider {provider.slug} is {provider.admin_state}",
-                f"{details}.",
-                reverse("admin:routes_provider_change", args=[provider.pk]),
-                "Open provider",
-            )
-        )
-    return items
-
-
-def circuits_that_opened(openings: Iterable[Opening]) -> list[Item]:
-    """Targets that failed so often in the last hour that they were left alone for a while."""
+def circuits_that_opened(openings: Iterable[Opening], found: HealthReport) -> list[Item]:
+    """Targets that failed so often in the last hour that they were left alone for a while. Not those that are left
+    alone now: they are told of as such."""
+    out = {(target.provider, target.upstream_model) for target in found.targets if target.circuit.state == "open"}
     items = []
     for provider, model, times, last in openings:
+        if (provider, model) in out or (provider, None) in out:
+            continue
         often = {1: "once", 2: "twice"}.get(times, f"{times} times")
         items.append(
             Item(
@@ -126,7 +107,7 @@ def keys_that_expire(keys: Iterable[AccessKey], now: datetime) -> list[Item]:
 
 
 def first_steps(
-    providers: Sequence[Provider],
+    has_provider: bool,
     profiles: Sequence[Profile],
     keys: Sequence[AccessKey],
     live_number: int | None,
@@ -141,7 +122,7 @@ def first_steps(
         Step(
             "Add a provider",
             "An account with OpenAI, Anthropic or anyone who speaks their API: address and credential.",
-            bool(providers),
+            has_provider,
             url=reverse("admin:routes_provider_add"),
             button="Add provider",
         ),

@@ -1,6 +1,6 @@
 """The front page: what needs attention first, then how the last hour went. A fresh install gets its first steps.
 
-Composes routes and history, so it lives here and not in either. At most 15 queries, whatever the size.
+Composes routes, history and health, so it lives here and in none of them. At most 15 queries, whatever the size.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
+from health import report
 from history import queries
 from history.timerange import TimeRange
 from routes import draft
@@ -19,6 +20,7 @@ from routes.admin.snippets import example_model, snippets
 from routes.models import AccessKey, AuditEntry, Provider
 from routing_project import announce
 from routing_project.console import attention
+from routing_project.console.board import attention as health
 from routing_project.env import get_env
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
         return TemplateResponse(request, "console/no_role.html", context)
     now = timezone.now()
     publication: PublicationState = context["publication"]
-    providers = list(Provider.objects.order_by("slug"))
-    profiles = list(draft.profiles_with_targets())
+    profiles = list(draft.profiles_with_own_targets())
+    has_provider = any(list(profile.targets.all()) for profile in profiles) or Provider.objects.exists()
     keys = list(AccessKey.objects.all())
     traffic = queries.last_hour(now)
     any_route = bool(traffic.requests) or queries.any_route()
@@ -48,10 +50,10 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
         model = example_model((target.model, target.provider.model_map) for target in targets)
         curl = snippets(request, profiles[0].slug, {target.provider.wire for target in targets}, model).curl
     steps = attention.first_steps(
-        providers, profiles, keys, publication.live_number, publication.changes, any_route, curl
+        has_provider, profiles, keys, publication.live_number, publication.changes, any_route, curl
     )
     fresh = not all(step.done for step in steps) and not any_route
-    items = [] if fresh else _attention(publication, providers, profiles, keys, traffic, now)
+    items = [] if fresh else _attention(publication, profiles, keys, traffic, now)
     if context["can_publish"] and announce.demo(get_env()):
         items.append(_demo())
     context.update(
@@ -69,10 +71,9 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     return TemplateResponse(request, "console/dashboard.html", context)
 
 
-def _attention(
-    publication: PublicationState, providers: Any, profiles: Any, keys: Any, traffic: Any, now: Any
-) -> list[attention.Item]:
-    items = attention.profiles_without_target(profiles)
+def _attention(publication: PublicationState, profiles: Any, keys: Any, traffic: Any, now: Any) -> list[attention.Item]:
+    found = report.read(brief=True)
+    items = [*attention.profiles_without_target(profiles), *health.out_of_service(found)]
     if publication.live_number is None:
         items.append(
             attention.Item(
@@ -95,9 +96,11 @@ def _attention(
                 "See failures",
             )
         )
-    items += attention.circuits_that_opened(queries.circuit_openings(TimeRange.last(hours=1, now=now)))
+    items += attention.circuits_that_opened(queries.circuit_openings(TimeRange.last(hours=1, now=now)), found)
+    items += health.held_circuits(found)
+    items += health.heads_waiting(found)
     items += attention.keys_that_expire(keys, now)
-    items += attention.providers_set_aside(providers)
+    items += health.set_aside(found)
     if publication.changes and publication.live_number is not None:
         one = publication.changes == 1
         items.append(

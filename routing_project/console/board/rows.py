@@ -1,6 +1,6 @@
 """Targets in the order in which they need somebody, in groups of providers, as the board draws them.
 
-Pure functions over a health report: they ask the database nothing.
+Pure functions over a health report, but for ``badges``, which reads one.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from health import words
+from django.urls import reverse
+
+from health import report, words
 from routes.engine.words import outcome
+from routes.ports import ProviderHealth as Badge
 from routing_project.console.board import acts
 
 if TYPE_CHECKING:
@@ -114,6 +117,16 @@ def _group(provider: ProviderHealth, few: bool) -> Group:
         rows,
         few or need <= Need.SET_ASIDE,
     )
+
+
+def badges() -> dict[str, Badge]:
+    """How each provider is, for pages that only say so. Three queries."""
+    board = reverse("admin:health_board")
+    found = {}
+    for group in groups(report.read(brief=True)):
+        state = "quarantined" if group.quarantine else group.provider.status
+        found[group.provider.slug] = Badge(state, group.provider.why, f"{board}?provider={group.provider.slug}")
+    return found
 
 
 def _need_of_provider(provider: ProviderHealth, quarantine: Quarantine | None) -> Need:
