@@ -12,8 +12,8 @@ class ConsoleConfig(AppConfig):
             celery,  # noqa: F401 - the application that tasks are sent through
             checks,  # noqa: F401 - registers them
         )
-        from routing_project.console.board.rows import badges
+        from routing_project.console.board.rows import provider_badges
 
         provide_traffic(provider_traffic)
         provide_rule_traffic(rule_traffic)
-        provide_health(badges)
+        provide_health(provider_badges)

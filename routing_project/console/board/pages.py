@@ -91,7 +91,7 @@ def target_page(request: HttpRequest, site: AdminSite, target_id: UUID) -> Templ
         "row": row,
         "target": target,
         "fields": rows.fields(target, found.provider(target.provider)) if target else [],
-        "outcomes": [(each, rows.told(each)) for each in reversed(target.recent)] if target else [],
+        "outcomes": [(each, rows.came_of(each)) for each in reversed(target.recent)] if target else [],
         "probes": _probes(target) if target else [],
         "provider": slug,
     }

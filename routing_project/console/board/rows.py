@@ -1,6 +1,6 @@
 """Targets in the order in which they need somebody, in groups of providers, as the board draws them.
 
-Pure functions over a health report, but for ``badges``, which reads one.
+Pure functions over a health report, but for ``provider_badges``, which reads one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Up to so many targets all are shown; beyond, those of providers that need somebody, and of others how many.
 ALL_SHOWN = 50
+#: Profiles that are named beside a target.
+NAMED = 2
 #: Quarantines that waiting does not end well: somebody has to do something about the account.
 LASTING = frozenset({"auth_failed", "quota_exhausted"})
 
@@ -48,6 +50,7 @@ class Row(NamedTuple):
     need: Need
     circuit_state: str
     quarantine_state: str
+    quarantine_word: str  # "" = the usual one
     last_error: str
 
     @property
@@ -57,7 +60,7 @@ class Row(NamedTuple):
 
     @property
     def last(self) -> str:
-        return told(self.target.recent[-1]) if self.target.recent else ""
+        return came_of(self.target.recent[-1]) if self.target.recent else ""
 
     @property
     def panel(self) -> acts.Panel:
@@ -119,14 +122,14 @@ def _group(provider: ProviderHealth, few: bool) -> Group:
     )
 
 
-def badges() -> dict[str, Badge]:
+def provider_badges() -> dict[str, Badge]:
     """How each provider is, for pages that only say so. Three queries."""
     board = reverse("admin:health_board")
-    found = {}
+    badges = {}
     for group in groups(report.read(brief=True)):
         state = "quarantined" if group.quarantine else group.provider.status
-        found[group.provider.slug] = Badge(state, group.provider.why, f"{board}?provider={group.provider.slug}")
-    return found
+        badges[group.provider.slug] = Badge(state, group.provider.why, f"{board}?provider={group.provider.slug}")
+    return badges
 
 
 def _need_of_provider(provider: ProviderHealth, quarantine: Quarantine | None) -> Need:
@@ -139,12 +142,20 @@ def row_of(target: TargetHealth) -> Row:
     return Row(
         target,
         target.label.removeprefix(target.provider).removeprefix(" / ") or "every model",
-        ", ".join(target.profiles) if target.profiles else "in no profile",
+        _users(target.profiles),
         need_of(target),
         circuit_state(target),
         "quarantined" if target.quarantine else "not_quarantined",
+        f"Until {target.quarantine.until.astimezone(UTC):%H:%M}" if target.quarantine else "",
         "" if target.last_error is None else outcome(target.last_error.error_class, target.last_error.http_status),
     )
+
+
+def _users(profiles: Sequence[str]) -> str:
+    if not profiles:
+        return "in no profile"
+    more = len(profiles) - NAMED
+    return ", ".join(profiles[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def need_of(target: TargetHealth) -> Need:
@@ -237,9 +248,9 @@ def _moments(*named: tuple[str, datetime | None]) -> list[tuple[str, datetime]]:
     return [(name, moment) for name, moment in named if moment is not None]
 
 
-def told(each: Outcome) -> str:
-    """An outcome in words, with who found it and when."""
-    return f"{outcome(each.error_class, each.http_status)} ({each.source}, {each.at.astimezone(UTC):%H:%M:%S} UTC)"
+def came_of(each: Outcome) -> str:
+    """An outcome in words, with who found it."""
+    return f"{outcome(each.error_class, each.http_status)} ({each.source})"
 
 
 def _note(provider: ProviderHealth) -> str:
