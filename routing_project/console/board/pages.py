@@ -20,7 +20,7 @@ from django.urls import reverse
 from health import report
 from health.models import HealthEvent, ProbeResult
 from routes.actions.errors import ActionError
-from routes.admin.base import OPERATE, READ, demand, tell_refusal
+from routes.admin.base import ADMIN, OPERATE, READ, demand, tell_refusal
 from routes.models import Provider
 from routing_project.console.board import acts, rows, timeline
 from routing_project.env import get_env
@@ -63,7 +63,7 @@ def board_page(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     context = {
         "groups": groups,
         "summary": rows.summary(groups),
-        "empty": None if groups else _empty(found, known, slug),
+        "empty": None if groups else _empty(found, known, slug, may_change=request.user.has_perm(ADMIN)),
         "provider": slug,
         "providers": list(known) if not slug or slug in known else [*known, slug],
     }
@@ -196,13 +196,18 @@ def _probes(target: TargetHealth) -> list[Any]:
 
 
 # -- what is missing ----------------------------------------------------------------------------------------------
-def _empty(found: HealthReport, known: dict[str, Any], slug: str) -> Notice:
-    """Why there is no target to show, and the next thing to do."""
+def _empty(found: HealthReport, known: dict[str, Any], slug: str, *, may_change: bool) -> Notice:
+    """Why there is no target to show, and the next thing to do, for whoever may do it."""
     if slug:
         return Notice(
             "quiet", "server", "No such provider is live", f"The live configuration has no provider {slug}.",
             reverse("admin:health_board"), "Show all",
         )  # fmt: skip
+    notice = _first_step(found, known)
+    return notice if may_change else notice._replace(url="")
+
+
+def _first_step(found: HealthReport, known: dict[str, Any]) -> Notice:
     if not known:
         return Notice(
             "quiet", "server", "No provider yet",
