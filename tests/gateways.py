@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from history.journal import list_segments, read_segment
+from history.journal import SegmentName, list_segments, read_segment
 from history.records import Finished, Started, decode
 from routes.crypto import seal
 from routes.engine.provider import head_key
@@ -245,10 +245,25 @@ class Gateways:
         folder = self.data / "journal"
         return {name.file_name: list(read_segment(folder / name.file_name)) for name in list_segments(folder)}
 
+    def records_by_process(self) -> dict[int, list[Record]]:
+        """``records`` by the process that wrote them."""
+        found: dict[int, list[Record]] = {}
+        for name, payloads in self._segments().items():
+            segment = SegmentName.parse(name)
+            assert segment is not None
+            found.setdefault(segment.pid, []).extend(map(decode, payloads[self._forgotten.get(name, 0) :]))
+        return {pid: records for pid, records in found.items() if records}
+
     def writers(self) -> list[str]:
         """The journal's segments that hold requests: every process that answered one has its own."""
         folder = self.data / "journal"
         return [name.file_name for name in list_segments(folder) if list(read_segment(folder / name.file_name))]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The revision in use."""
+        assert self._document is not None
+        return self._document
 
     def finished(self) -> list[Finished]:
         return [record for record in self.records() if isinstance(record, Finished)]

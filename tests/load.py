@@ -22,14 +22,25 @@ class Seen:
 
 
 class Load:
-    """``rate`` requests a second until ``total`` were sent or ``stop`` is called; every third one streams."""
+    """``rate`` requests a second until ``total`` were sent or ``stop`` is called; every third one streams, if any is
+    to: a provider that dies may cut a stream visibly, and nothing else."""
 
-    def __init__(self, url: str, key: str, *, rate: float, total: int = 1_000_000, model: str = "gpt-4o") -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        rate: float,
+        total: int = 1_000_000,
+        model: str = "gpt-4o",
+        streams: bool = True,
+    ) -> None:
         self.url = f"{url}/v1/chat/completions"
         self.key = key
         self.rate = rate
         self.total = total
         self.model = model
+        self.streams = streams
         self.sent = 0
         self.seen: list[Seen] = []
         self._stopping = asyncio.Event()
@@ -58,7 +69,7 @@ class Load:
                 await asyncio.sleep(0.02)
 
     async def _one(self, session: aiohttp.ClientSession, number: int) -> None:
-        stream = number % 3 == 0
+        stream = self.streams and number % 3 == 0
         body = {"model": self.model, "stream": stream, "messages": [{"role": "user", "content": f"request {number}"}]}
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         status, route_id, complete, error = None, None, False, ""

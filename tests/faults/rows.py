@@ -23,6 +23,7 @@ _CONTEXT: Final = "faults/test_context_length.py::"
 _LIMITS: Final = "faults/test_time_limits.py::"
 _CONNECTIONS: Final = "faults/test_connections.py::"
 _RETRY: Final = "faults/test_told_not_to_retry.py::"
+_HALF_OPEN: Final = "faults/test_half_open.py::"
 _DOWN: Final = "faults/test_providers_down.py::"
 _INPUT: Final = "faults/test_any_input.py::"
 _SERVICES: Final = "faults/test_services.py::"
@@ -229,7 +230,18 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         _DOWN + "test_trying_anyway_is_one_attempt_each_and_never_more_at_once_than_the_cap",
         _DOWN + "test_trying_anyway_serves_as_soon_as_the_provider_is_back",
     ),
+    "one of three providers killed and revived under load": (
+        "faults/test_killed_provider.py::"
+        "test_a_killed_provider_is_left_alone_by_both_processes_and_takes_its_share_again",
+    ),
+    "half-open slots are never lost": (
+        _HALF_OPEN + "test_what_says_nothing_of_the_target_gives_its_slot_back_and_changes_nothing",
+        _HALF_OPEN + "test_clients_that_leave_give_their_slots_back_and_change_nothing",
+        _HALF_OPEN + "test_slots_of_a_killed_process_are_free_for_the_one_that_is_left",
+        _HALF_OPEN + "test_two_answers_close_it_whole_or_streamed_alike_and_one_failure_opens_it_again",
+    ),
     "recovery without a stampede": (
+        _HALF_OPEN + "test_of_fifty_requests_at_once_exactly_as_many_are_trials_as_there_are_slots",
         _DOWN + "test_a_provider_that_comes_back_takes_traffic_up_slowly",
         _SHARED + "test_half_open_slots_are_exact_over_both",
         _KILLED + "test_no_client_notices_that_the_chosen_provider_stops_and_it_comes_back_through_half_open",
