@@ -16,14 +16,13 @@ from routes.live import SharedLiveState
 from tests.gateways import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from routes.engine.circuit import CircuitView
     from routes.engine.live import Quarantine
     from routes.engine.snapshot import Target
-    from tests.gateways import Answer, Gateways
+    from tests.gateways import Answer
     from tests.simulators import ProviderHandle
 
 
@@ -64,19 +63,15 @@ def looking(data: Path, document: dict[str, Any], generations: dict[str, int] | 
 
 
 class Burst:
-    """Many requests at once, whose trials at one provider hang until it is stopped: nobody gets a slot because another
-    one has given it back."""
+    """Many requests at once (``ask`` gets the number of each), whose trials at one provider hang until it is stopped:
+    nobody gets a slot because another one has given it back."""
 
-    def __init__(self, gateways: list[Gateways], weak: ProviderHandle, count: int, **body: Any) -> None:
+    def __init__(self, ask: Callable[[int], Answer], weak: ProviderHandle, count: int) -> None:
         self._weak = weak
         weak.fail("hang_before_headers")
         weak.forget()
-        document = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], **body}
         self._pool = ThreadPoolExecutor(count)
-        self._asked: list[Future[Answer]] = [
-            self._pool.submit(gateways[number % len(gateways)].post, "/v1/chat/completions", document)
-            for number in range(count)
-        ]
+        self._asked = [self._pool.submit(ask, number) for number in range(count)]
 
     def settled(self, trials: int) -> int:
         """How many reached the provider by the time that all but ``trials`` requests were answered; more would have

@@ -83,6 +83,8 @@ OUTCOMES: Final[dict[str, tuple[str, ...]]] = {
         _ATTEMPTS + "test_a_rate_limit_of_one_model_leaves_the_others_of_that_provider_alone",
         _ATTEMPTS + "test_a_short_rate_limit_is_waited_for_when_nothing_else_is_left",
         _QUARANTINES + "test_another_credential_at_the_same_upstream_is_not_affected",
+        _QUARANTINES + "test_what_asks_for_two_seconds_serves_again_in_both_processes_when_they_are_over",
+        _QUARANTINES + "test_a_rate_limit_that_names_no_time_keeps_both_processes_away_for_a_minute",
     ),
     "403": (
         _ATTEMPTS + "test_a_forbidden_model_leaves_the_others_of_that_provider_alone",

@@ -9,14 +9,11 @@ import pytest
 
 from history.records import Started
 from tests.faults.circuits import Burst, looking
-from tests.gateway.lab import CHAT, Lab
-from tests.gateways import Gateways, wait_until
+from tests.gateway.lab import CHAT
+from tests.gateways import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.gateway.lab import Provider
-    from tests.simulators import Simulator
+    from tests.gateway.lab import Lab, Provider
 
 #: Two processes, fifty requests at once, and one of the processes is killed.
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -43,18 +40,13 @@ NEUTRAL: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def _pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    gateways = Gateways(tmp_path_factory.mktemp("data"), 2)
-    gateways.start()
-    yield gateways
-    gateways.stop()
-
-
 @pytest.fixture
-def lab(_pair: Gateways, simulator: Simulator) -> Lab:
-    _pair.forget()
-    return Lab(_pair, simulator)
+def lab(lab_of_two: Lab) -> Lab:
+    return lab_of_two
+
+
+def burst_of(lab: Lab, weak: Provider, count: int, **body: Any) -> Burst:
+    return Burst(lambda _: lab.chat(**body), weak.handle, count)
 
 
 def half_open(lab: Lab, **circuit: Any) -> tuple[Provider, Provider]:
@@ -83,7 +75,7 @@ def test_of_fifty_requests_at_once_exactly_as_many_are_trials_as_there_are_slots
     weak, _ = half_open(lab, half_open_max_calls=slots)
     lab.gateway.forget()
 
-    burst = Burst([lab.gateway], weak.handle, 50)
+    burst = burst_of(lab, weak, 50)
 
     assert burst.settled(slots) == slots
     assert len(lab.gateway.records_by_process()) == 2  # both had some of them
@@ -103,7 +95,7 @@ def test_what_says_nothing_of_the_target_gives_its_slot_back_and_changes_nothing
     assert {answer.status for answer in answers} == {status}
     assert weak.count == 1 + len(answers)
     assert transitions(lab, weak) == [("open", "half_open")]
-    burst = Burst([lab.gateway], weak.handle, 10, model="gpt-4o-mini")
+    burst = burst_of(lab, weak, 10, model="gpt-4o-mini")
     assert burst.settled(3) == 3
     burst.end()
 
@@ -124,7 +116,7 @@ def test_clients_that_leave_give_their_slots_back_and_change_nothing(lab: Lab, s
     wait_until(lambda: sum(row.status == "cancelled" for row in lab.gateway.finished()) == 3)
     assert transitions(lab, weak) == [("open", "half_open")]
     assert state_of(lab, weak) == "half_open"
-    burst = Burst([lab.gateway], weak.handle, 10)
+    burst = burst_of(lab, weak, 10)
     assert burst.settled(3) == 3
     burst.end()
 
@@ -143,7 +135,7 @@ def test_slots_of_a_killed_process_are_free_for_the_one_that_is_left(lab: Lab) -
         lab.gateway.kill(holder, signal.SIGKILL)
 
     try:
-        burst = Burst([lab.gateway], weak.handle, 10)
+        burst = burst_of(lab, weak, 10)
         assert burst.settled(1) == 1
         assert burst.end() == {200: 10}
     finally:

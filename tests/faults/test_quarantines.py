@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.faults.circuits import looking
 
 if TYPE_CHECKING:
     from tests.gateway.lab import Lab
@@ -101,3 +105,49 @@ def test_another_credential_at_the_same_upstream_is_not_affected(
 
     assert lab.attempts(lab.chat()) == [(one.slug, error_class), (other.slug, None)]
     assert lab.chat().headers["x-route-provider"] == other.slug
+
+
+def answered_by(lab: Lab, count: int = 10) -> set[str]:
+    with ThreadPoolExecutor(count) as pool:
+        return {answer.headers["x-route-provider"] for answer in pool.map(lambda _: lab.chat(), range(count))}
+
+
+def test_what_asks_for_two_seconds_serves_again_in_both_processes_when_they_are_over(lab_of_two: Lab) -> None:
+    lab = lab_of_two
+    limited, other = lab.provider(), lab.provider()
+    lab.publish(limited, other)
+    limited.fail("rate_limited", retry_after=2, times=1)
+    lab.gateway.forget()
+    before = time.monotonic()
+
+    assert lab.attempts(lab.chat()) == [(limited.slug, "rate_limited"), (other.slug, None)]
+
+    after = time.monotonic()
+    with looking(lab.gateway.data, lab.gateway.document) as look:
+        found = look.quarantine(limited.slug)
+        assert found is not None
+        assert (found.cause, found.told) == ("rate_limited", True)
+        assert before <= found.until - 2 <= after
+        look.wait_until_free(limited.slug)
+    assert answered_by(lab) == {limited.slug}
+    assert len(lab.gateway.records_by_process()) == 2
+
+
+def test_a_rate_limit_that_names_no_time_keeps_both_processes_away_for_a_minute(lab_of_two: Lab) -> None:
+    lab = lab_of_two
+    limited, other = lab.provider(), lab.provider()
+    lab.publish(limited, other)
+    limited.fail("rate_limited", retry_form="none", times=1)
+    before = time.monotonic()
+
+    assert lab.chat().headers["x-route-provider"] == other.slug
+
+    after = time.monotonic()
+    with looking(lab.gateway.data, lab.gateway.document) as look:
+        found = look.quarantine(limited.slug)
+        assert found is not None
+        assert not found.told
+        assert before <= found.until - 60 <= after
+        assert look.quarantine(limited.slug, "gpt-4o-mini") is None
+    assert answered_by(lab) == {other.slug}
+    assert limited.count == 1
