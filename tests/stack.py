@@ -161,10 +161,13 @@ class Stack:
         assert not check or done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def request(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Answer:
-        """One request on a connection of its own, never repeated."""
+    def request(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own, never repeated; ``headers`` beside those it needs."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Authorization": f"Bearer {self.key if key is None else key}", "Connection": "close"}
+        key = self.key if key is None else key
+        headers = {"Authorization": f"Bearer {key}", "Connection": "close", **(headers or {})}
         try:
             content = None
             if body is not None:

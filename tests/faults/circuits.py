@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
 
 class Look:
-    """Targets are named by their provider's slug; they are those of profile ``default``."""
+    """Targets are named by their provider's slug: none of these tests names a model with its target."""
 
     def __init__(self, live: SharedLiveState, document: dict[str, Any]) -> None:
         self.live = live
         snapshot = Snapshot.from_document({"number": 0, **document})
-        self._targets = {each.provider.slug: each for each in snapshot.profiles["default"].targets}
+        self._targets = {
+            each.provider.slug: each for profile in snapshot.profiles.values() for each in profile.targets
+        }
         live.published(snapshot)
 
     def target(self, slug: str) -> Target:
