@@ -32,9 +32,7 @@ class Look:
     def __init__(self, live: SharedLiveState, document: dict[str, Any]) -> None:
         self.live = live
         snapshot = Snapshot.from_document({"number": 0, **document})
-        self._targets = {
-            each.provider.slug: each for profile in snapshot.profiles.values() for each in profile.targets
-        }
+        self._targets = {each.provider.slug: each for profile in snapshot.profiles.values() for each in profile.targets}
         live.published(snapshot)
 
     def target(self, slug: str) -> Target:

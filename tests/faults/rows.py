@@ -24,6 +24,8 @@ _LIMITS: Final = "faults/test_time_limits.py::"
 _CONNECTIONS: Final = "faults/test_connections.py::"
 _RETRY: Final = "faults/test_told_not_to_retry.py::"
 _HALF_OPEN: Final = "faults/test_half_open.py::"
+_HOSTS: Final = "faults/test_two_hosts.py::"
+_CHANGES: Final = "ops/test_configuration_changes.py::"
 _DOWN: Final = "faults/test_providers_down.py::"
 _INPUT: Final = "faults/test_any_input.py::"
 _SERVICES: Final = "faults/test_services.py::"
@@ -98,7 +100,11 @@ OUTCOMES: Final[dict[str, tuple[str, ...]]] = {
     "401, 402, 400 about billing: surfaced as ours": (
         _QUARANTINES + "test_a_refused_credential_is_told_as_ours_where_the_profile_says_so",
     ),
-    "a credential edit lifts quarantines": (_QUARANTINES + "test_a_changed_credential_lifts_every_quarantine_at_once",),
+    "a credential edit lifts quarantines": (
+        _QUARANTINES + "test_a_changed_credential_lifts_every_quarantine_at_once",
+        _CHANGES + "test_a_new_credential_lifts_its_quarantine_at_once_and_nothing_is_published",
+        _HOSTS + "test_a_quarantine_of_one_host_holds_on_the_other_and_a_changed_credential_lifts_it_on_both",
+    ),
     "500, 502, 503, 504, 529": (
         _INVISIBLE,
         _ATTEMPTS + "test_a_circuit_opens_after_its_threshold_and_the_target_is_left_alone",
@@ -235,6 +241,19 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
     "one of three providers killed and revived under load": (
         "faults/test_killed_provider.py::"
         "test_a_killed_provider_is_left_alone_by_both_processes_and_takes_its_share_again",
+    ),
+    "restart with open circuits, and with trials under way": (
+        "faults/test_restarts.py::"
+        "test_an_open_circuit_is_open_after_a_restart_and_is_tried_with_no_more_requests_than_it_has_slots",
+        _CHANGES + "test_a_restart_of_the_installation_finds_circuits_open_and_tries_them_with_care",
+    ),
+    "publishing while providers are out": (
+        _CHANGES + "test_changing_anything_else_and_publishing_keeps_circuits_quarantines_pins_and_counters",
+    ),
+    "two hosts on one Redis, and Redis away": (
+        _HOSTS + "test_a_circuit_that_opens_on_one_host_is_open_on_the_other_before_it_has_seen_anything",
+        _HOSTS + "test_of_fifty_requests_at_once_to_two_hosts_as_many_are_trials_as_there_are_slots",
+        _HOSTS + "test_without_redis_each_host_acts_on_what_it_sees_says_so_and_they_agree_when_it_is_back",
     ),
     "half-open slots are never lost": (
         _HALF_OPEN + "test_what_says_nothing_of_the_target_gives_its_slot_back_and_changes_nothing",
