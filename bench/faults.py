@@ -14,7 +14,7 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench import machine
+from bench import circuits, machine
 from bench.promises import Promise, bench, load, markdown
 from bench.scenarios import body, request
 from tests.gateways import KEY, wait_until
@@ -172,6 +172,10 @@ MEASUREMENTS: dict[str, Callable[[Cores, float], list[Promise]]] = {
     "hangs": hangs,
     "down": down,
     "recovery": recovery,
+    "killed": circuits.killed,
+    "retry_after": circuits.retry_after,
+    "half_open": circuits.half_open,
+    "hosts": circuits.hosts,
     "cancel": cancel,
 }
 

@@ -22,8 +22,10 @@ class Seen:
 
 
 class Load:
-    """``rate`` requests a second until ``total`` were sent or ``stop`` is called; every third one streams, if any is
-    to: a provider that dies may cut a stream visibly, and nothing else."""
+    """``rate`` requests a second until ``total`` were sent or ``stop`` is called; every third one streams.
+
+    ``streams=False``: none does, for a provider that dies may cut a stream visibly, and nothing else.
+    ``keep_alive=False``: each on a connection of its own, so that all processes of a gateway get some."""
 
     def __init__(
         self,
@@ -34,6 +36,7 @@ class Load:
         total: int = 1_000_000,
         model: str = "gpt-4o",
         streams: bool = True,
+        keep_alive: bool = True,
     ) -> None:
         self.url = f"{url}/v1/chat/completions"
         self.key = key
@@ -41,6 +44,7 @@ class Load:
         self.total = total
         self.model = model
         self.streams = streams
+        self.keep_alive = keep_alive
         self.sent = 0
         self.seen: list[Seen] = []
         self._stopping = asyncio.Event()
@@ -52,7 +56,7 @@ class Load:
     async def run(self) -> list[Seen]:
         """Drive the whole load; what every request saw, in the order of their ends."""
         timeout = aiohttp.ClientTimeout(total=60)
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, force_close=not self.keep_alive)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session, asyncio.TaskGroup() as tasks:
             begun = asyncio.get_running_loop().time()
             while self.sent < self.total and not self._stopping.is_set():

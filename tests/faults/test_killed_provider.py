@@ -66,7 +66,7 @@ def when(gateway: Gateways, change: tuple[str, str]) -> float:
 @asynccontextmanager
 async def loaded(gateway: Gateways) -> AsyncIterator[None]:
     """Requests while the block runs; afterwards, none of them may have failed."""
-    driver = Load(gateway.url, KEY, rate=100, streams=False)
+    driver = Load(gateway.url, KEY, rate=100, streams=False, keep_alive=False)
     running = asyncio.create_task(driver.run())
     try:
         await driver.until(20)
