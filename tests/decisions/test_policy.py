@@ -1,16 +1,20 @@
 """Every field of the routing policy: changed over REST, published as a revision, and what decisions make of it.
 
-Loads are fed to the live state as heads report them.
+Strategies about heads decide between the two heads of one provider, whose loads the live state hears as they are told.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import transaction
 
 from history.render import detail
-from routes.models import ConfigRevision
+from routes import actions, ports
+from routes.engine.provider import head_key
+from routes.models import ConfigRevision, Provider
 from tests import mmdb
 from tests.control import samples
 from tests.control.api import Api
@@ -52,14 +56,51 @@ def change(api: Api, **fields: Any) -> int:
 
 
 def places(decision: dict[str, Any]) -> list[str]:
-    return [line["provider"] for line in decision["ranking"]]
+    return [line["head_id"] or line["provider"] for line in decision["ranking"]]
 
 
-def loads(desk: Desk, **reported: float) -> None:
-    """What heads say of their load, now, by provider."""
-    ranking = {line["provider"]: line["target"] for line in desk.decide()["ranking"]}
-    for slug, load in reported.items():
-        desk.live.report_load(ranking[slug], load, desk.clock.now)
+class Fleet:
+    """Provider ``fleet`` under one strategy, and its two heads of ten seats each."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.heads: list[dict[str, Any]] = []
+        self._provider = ""
+
+    def publish(self, strategy: str) -> None:
+        self._desk.publish(samples.provider("fleet"), strategy=strategy)
+        self._provider = str(Provider.objects.get(slug="fleet").pk)
+        self.heads += [
+            {
+                "id": name,
+                "provider": self._provider,
+                "endpoint": f"https://{name}.example/v1",
+                "region": region,
+                "model_type": "",
+                "version": version,
+                "capacity": 10,
+                "max_model_size": None,
+                "capabilities": [],
+                "generation": 1,
+                "approved": True,
+            }
+            for name, region, version in (("east", "us-east", "1"), ("west", "eu-west", "2"))
+        ]
+        with transaction.atomic():
+            actions.heads_changed(self.heads)
+        self.hear(east=0, west=0)
+
+    def hear(self, **loads: float) -> None:
+        """Heads say how loaded they are, now."""
+        for name, load in loads.items():
+            self._desk.live.hear_head(head_key(self._provider, name), load, False, inf, self._desk.clock.now)
+
+
+@pytest.fixture
+def fleet(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    made = Fleet(desk)
+    monkeypatch.setattr(ports, "_heads", lambda: made.heads)
+    return made
 
 
 def test_what_was_changed_acts_when_it_is_published_and_goes_back_with_a_rollback(desk: Desk, api: Api) -> None:
@@ -101,20 +142,20 @@ def test_default_strategy_decides_where_no_profile_is_named_and_is_a_new_profile
     assert api.post("profiles/", samples.profile("new", "alpha")).body["strategy"] == "least_used"
 
 
-FAMILIES = {
+OF_PROVIDERS = {
     "enable_load_balancing": ("peak_ewma", {}),
     "enable_geo_routing": ("geo_preferred", {"region": "eu-west"}),
-    "enable_model_specific": ("model_specific", {"requirements": {"version": "2"}}),
-    "enable_predictive": ("predictive", {}),
-    "enable_adaptive": ("adaptive", {"region": "eu-west"}),
+}
+OF_HEADS = {
+    "enable_model_specific": ("model_specific", {"requirements": {"version": "2"}}, "west"),
+    "enable_predictive": ("predictive", {}, "west"),
+    "enable_adaptive": ("adaptive", {"region": "eu-west"}, "west"),
 }
 
 
-@pytest.mark.parametrize("field", FAMILIES)
-def test_a_family_that_is_switched_off_is_replaced_by_the_default_strategy_and_the_record_says_so(
-    desk: Desk, api: Api, field: str
-) -> None:
-    strategy, wanted = FAMILIES[field]
+@pytest.mark.parametrize("field", OF_PROVIDERS)
+def test_a_family_that_is_switched_off_is_replaced_by_the_default_strategy(desk: Desk, api: Api, field: str) -> None:
+    strategy, wanted = OF_PROVIDERS[field]
     desk.publish(EAST, WEST, strategy=strategy)
     assert desk.decide(**wanted)["strategy_used"] == strategy
 
@@ -123,13 +164,32 @@ def test_a_family_that_is_switched_off_is_replaced_by_the_default_strategy_and_t
     decision = desk.decide(**wanted)
     assert (decision["strategy_used"], decision["revision"]) == ("single", number)
     assert decision["provider"] == "alpha"
-    record = detail(desk.row(decision["id"]))["routing_decision"]
-    assert (record["strategy"], record["replaced_strategy"]) == ("single", strategy)
+    assert_recorded(desk, decision, strategy)
     assert desk.decide(strategy=strategy)["strategy_used"] == "single"  # asked for, too
-
     change(api, **{field: True})
-
     assert desk.decide(**wanted)["strategy_used"] == strategy
+
+
+@pytest.mark.parametrize("field", OF_HEADS)
+def test_a_family_about_heads_that_is_switched_off_is_replaced_by_the_default_strategy(
+    desk: Desk, api: Api, fleet: Fleet, field: str
+) -> None:
+    strategy, wanted, best = OF_HEADS[field]
+    fleet.publish(strategy)
+    fleet.hear(east=5, west=1)
+    before = desk.decide(**wanted)
+    assert (before["strategy_used"], before["head_id"]) == (strategy, best)
+
+    number = change(api, **{field: False, "default_strategy": "failover"})
+
+    decision = desk.decide(**wanted)
+    assert (decision["strategy_used"], decision["revision"], decision["head_id"]) == ("failover", number, "east")
+    assert_recorded(desk, decision, strategy)
+
+
+def assert_recorded(desk: Desk, decision: dict[str, Any], replaced: str) -> None:
+    record = detail(desk.row(decision["id"]))["routing_decision"]
+    assert (record["strategy"], record["replaced_strategy"]) == (decision["strategy_used"], replaced)
 
 
 def test_a_default_strategy_that_is_itself_switched_off_gives_way_to_failover(desk: Desk, api: Api) -> None:
@@ -159,38 +219,42 @@ def test_region_priority_is_the_order_of_regions_for_requests_that_have_none(des
     assert places(desk.decide(region="us-east")) == ["alpha", "beta"]
 
 
-def test_prediction_window_is_how_far_back_reports_of_load_count(desk: Desk, api: Api) -> None:
-    desk.publish(*(samples.provider(slug, capacity=100) for slug in ("alpha", "beta")), strategy="predictive")
-    loads(desk, alpha=90)
+def test_prediction_window_is_how_far_back_reports_of_load_count(desk: Desk, api: Api, fleet: Fleet) -> None:
+    fleet.publish("predictive")
+    desk.clock.now += 60 * 60
+    fleet.hear(east=9)
     desk.clock.now += 5 * 60
-    loads(desk, alpha=10, beta=20)
-    assert places(desk.decide()) == ["beta", "alpha"]  # 15 minutes: 55 and 22 %
+    fleet.hear(east=1, west=2)
+    assert places(desk.decide()) == ["west", "east"]  # 15 minutes: 55 and 22 %
 
     change(api, prediction_window=4)
 
-    assert places(desk.decide()) == ["alpha", "beta"]  # the last alone: 11 and 22 %
+    fleet.hear(east=1, west=2)
+    assert places(desk.decide()) == ["east", "west"]  # the last alone: 11 and 22 %
 
 
-def test_load_growth_factor_is_how_much_loads_are_expected_to_grow(desk: Desk, api: Api) -> None:
-    desk.publish(*(samples.provider(slug, capacity=100) for slug in ("alpha", "beta")), strategy="predictive")
-    loads(desk, alpha=30, beta=10)
+def test_load_growth_factor_is_how_much_loads_are_expected_to_grow(desk: Desk, api: Api, fleet: Fleet) -> None:
+    fleet.publish("predictive")
+    desk.clock.now += 60 * 60
+    fleet.hear(east=4, west=1)
     desk.clock.now += 60
-    loads(desk, alpha=30, beta=36)
-    assert places(desk.decide()) == ["alpha", "beta"]  # 33 %, and as it is 36 %
+    fleet.hear(east=4, west=5)
+    assert places(desk.decide()) == ["east", "west"]  # 44 %, and as it is 50 %
 
     change(api, load_growth_factor=2)
 
-    assert places(desk.decide()) == ["beta", "alpha"]  # 60 and 46 %
+    fleet.hear(east=4, west=5)
+    assert places(desk.decide()) == ["west", "east"]  # 80 and 73 %
 
 
-def test_capacity_threshold_is_the_load_above_which_nothing_more_is_taken(desk: Desk, api: Api) -> None:
-    desk.publish(*({**each, "capacity": 10} for each in (EAST, WEST)), strategy="hybrid")
-    loads(desk, alpha=1, beta=5)
-    assert desk.decide(region="eu-west")["provider"] == "beta"  # half full
+def test_capacity_threshold_is_the_load_above_which_nothing_more_is_taken(desk: Desk, api: Api, fleet: Fleet) -> None:
+    fleet.publish("hybrid")
+    fleet.hear(east=1, west=5)
+    assert desk.decide(region="eu-west")["head_id"] == "west"  # half full
 
     change(api, capacity_threshold=40)
 
-    assert desk.decide(region="eu-west")["provider"] == "alpha"
+    assert desk.decide(region="eu-west")["head_id"] == "east"
 
 
 @pytest.mark.thorough

@@ -65,7 +65,7 @@ def test_an_open_circuit_is_open_after_a_restart_and_is_tried_with_no_more_reque
     for connection in hanging:
         connection.close()
     with looking(lab.gateway.data, lab.gateway.document) as look:
-        assert look.circuit(later.slug) == ("open", until, 1.0)
+        assert look.circuit(later.slug) == ("open", until, 1.0, False)
         assert look.circuit(soon.slug).state == "half_open"
     answer = lab.gateway.chat(x_route_session="kept", x_route_debug="1")
     assert (answer.headers["x-route-provider"], answer.headers["x-route-source"]) == (strong.slug, "affinity")
