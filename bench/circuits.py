@@ -24,7 +24,7 @@ from tests.load import Load
 from tests.simulators import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bench.promises import Bench, Cores
     from history.records import Attempt
@@ -52,21 +52,24 @@ async def _killed(cores: Cores, scale: float) -> list[Promise]:
     with bench(cores, entries, processes=2, strategy="round_robin") as running:
         dying = running.providers["dying"]
         driver = Load(running.gateway.url, KEY, rate=100, streams=False, keep_alive=False)
-        loading = asyncio.create_task(driver.run())
-        await driver.until(100)
-        await asyncio.to_thread(dying.stop)
-        await _until(running, ("half_open", "open"), 3)
-        await asyncio.to_thread(dying.start)
-        before = len(_changes(running))
-        await _until(running, ("half_open", "closed"), 1)
-        first = await _shares(running, 5)
         with looking(running.gateway.data, running.gateway.document) as look:
-            wait = slow_start + 10
-            await asyncio.to_thread(wait_until, lambda: look.circuit("dying").admitted == 1.0, wait)
-        full = await _shares(running, 5)
-        driver.stop()
-        seen = await loading
-        reopened = _changes(running)[before:].count(("half_open", "open"))
+
+            async def until(true: Callable[[], bool]) -> None:
+                await asyncio.to_thread(wait_until, true, slow_start + 30)
+
+            loading = asyncio.create_task(driver.run())
+            await driver.until(100)
+            await asyncio.to_thread(dying.stop)
+            await until(lambda: look.changes("dying").count(("half_open", "open")) >= 3)
+            await asyncio.to_thread(dying.start)
+            before = len(look.changes("dying"))
+            await until(lambda: ("half_open", "closed") in look.changes("dying"))
+            first = await _shares(running, 5)
+            await until(lambda: look.circuit("dying").admitted == 1.0)
+            full = await _shares(running, 5)
+            driver.stop()
+            seen = await loading
+            reopened = look.changes("dying")[before:].count(("half_open", "open"))
         failed = sum(each.status != 200 or not each.complete for each in seen)
         late, windows = _after_opening(running)
     return [
@@ -111,11 +114,6 @@ def _ended(attempt: Attempt) -> float:
     return attempt.started_ms + attempt.latency_us / 1000
 
 
-def _changes(running: Bench) -> list[tuple[str, str]]:
-    attempts = sorted((each for some in _tried(running).values() for each in some), key=_ended)
-    return [change[:2] for attempt in attempts for change in attempt.transitions]
-
-
 def _after_opening(running: Bench) -> tuple[list[float], list[int]]:
     """(by worker, ms from the circuit's opening to the last attempt before the first trial; attempts by window)"""
     tried = _tried(running)
@@ -134,13 +132,6 @@ def _after_opening(running: Bench) -> tuple[list[float], list[int]]:
     ends = [*trials[1:], closed]
     windows = [sum(begin <= each.started_ms < end for each in every) for begin, end in zip(trials, ends, strict=True)]
     return late, windows
-
-
-async def _until(running: Bench, change: tuple[str, str], times: int) -> None:
-    def enough() -> bool:
-        return _changes(running).count(change) >= times
-
-    await asyncio.to_thread(wait_until, enough, 30, f"{times} × {change}")
 
 
 async def _shares(running: Bench, seconds: float) -> float:

@@ -41,6 +41,13 @@ class Look:
     def circuit(self, slug: str) -> CircuitView:
         return self.live.circuit(self.target(slug), time.monotonic())
 
+    def changes(self, slug: str) -> list[tuple[str, str]]:
+        """What its circuit went through, oldest first, by the host's log."""
+        lines, lost = self.live.happenings(0)
+        assert not lost
+        own = sorted((each for each in lines if each.about == self.target(slug).id), key=lambda each: each.at)
+        return [(each.before, each.after) for each in own]
+
     def quarantine(self, slug: str, model: str = "gpt-4o") -> Quarantine | None:
         return self.live.quarantined_until(self.target(slug), model, time.monotonic())
 

@@ -52,15 +52,14 @@ def steps(gateway: Gateways) -> list[Step]:
     return sorted(found, key=lambda each: each.began)
 
 
-def changes(gateway: Gateways) -> list[tuple[str, str]]:
-    """The circuit's history, in order: a state is left by an attempt that ended there, and entered before the next."""
-    found = [(each.ended, change) for each in steps(gateway) for change in each.changes]
-    return [change for _, change in sorted(found, key=lambda each: each[0])]
-
-
 def when(gateway: Gateways, change: tuple[str, str]) -> float:
-    """The end of the attempt that last caused this change."""
-    return max(each.ended for each in steps(gateway) if change in each.changes)
+    """The end of the attempt that caused this change."""
+    (moment,) = (each.ended for each in steps(gateway) if change in each.changes)
+    return moment
+
+
+async def until(true: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_until, true, 20)
 
 
 @asynccontextmanager
@@ -91,32 +90,27 @@ async def test_a_killed_provider_is_left_alone_by_both_processes_and_takes_its_s
             async with loaded(gateway):
                 await asyncio.to_thread(dying.stop)
                 # Two trials that fail: it is really gone.
-                await asyncio.to_thread(
-                    wait_until, lambda: changes(gateway).count(("half_open", "open")) >= 2, 20, "two windows"
-                )
+                await until(lambda: look.changes("dying").count(("half_open", "open")) >= 2)
                 await asyncio.to_thread(dying.start)
-                returned = len(changes(gateway))
-                closed = ("half_open", "closed")
-                await asyncio.to_thread(wait_until, lambda: closed in changes(gateway), 20, "it is back")
-                # Slow start is over.
-                await asyncio.to_thread(wait_until, lambda: look.circuit("dying").admitted == 1.0, 20)
+                returned = len(look.changes("dying"))
+                await until(lambda: ("half_open", "closed") in look.changes("dying"))
+                await until(lambda: look.circuit("dying").admitted == 1.0)  # slow start is over
                 for each in handles:
                     await asyncio.to_thread(each.forget)
-                await asyncio.to_thread(wait_until, lambda: handles[1].count() >= 50, 20)
+                await until(lambda: handles[1].count() >= 50)
                 shares = [await asyncio.to_thread(each.count) for each in handles]
-            both = [records for records in gateway.records_by_process().values() if len(records) > 100]
+            history = look.changes("dying")
+        both = [records for records in gateway.records_by_process().values() if len(records) > 100]
 
-    history = changes(gateway)
-    opened = min(each.ended for each in steps(gateway) if ("closed", "open") in each.changes)
-    back = when(gateway, ("half_open", "closed"))
-    while_open = [each for each in steps(gateway) if opened < each.began < back]
-    windows = history.count(("open", "half_open"))
+    assert len(both) == 2
     assert history[0] == ("closed", "open")
     assert history.count(("closed", "open")) == history.count(("half_open", "closed")) == 1
-    assert windows <= len(while_open) <= SLOTS * windows
     assert history[returned:].count(("half_open", "open")) <= 1
+    opened, back = when(gateway, ("closed", "open")), when(gateway, ("half_open", "closed"))
+    windows = history.count(("open", "half_open"))
+    trials = [each for each in steps(gateway) if opened < each.began < back]
+    assert windows <= len(trials) <= SLOTS * windows
     rows = [row for row in gateway.finished() if back < row.attempts[-1].started_ms <= back + 5000]
-    assert sum(row.provider == "dying" for row in rows) <= 0.2 * len(rows)
     assert len(rows) > 100
+    assert sum(row.provider == "dying" for row in rows) <= 0.2 * len(rows)
     assert max(shares) - min(shares) <= 5, shares
-    assert len(both) == 2
