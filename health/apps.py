@@ -1,5 +1,5 @@
-"""Health as a Django app: hears of what people do to providers and targets (``routes.events``), and tells the control
-plane which heads are registered (``routes.ports``).
+"""Health as a Django app: hears of what people do (``routes.events``) and of what happens to targets, which is what alerts
+are made of; tells the control plane which heads are registered (``routes.ports``).
 """
 
 from django.apps import AppConfig
@@ -10,6 +10,8 @@ class HealthConfig(AppConfig):
 
     def ready(self) -> None:
         from health import acts
+        from health.alerts import events as alerts
+        from health.events import happened
         from health.heads.store import documents
         from health.probes import acts as probes
         from routes.events import acted
@@ -17,4 +19,6 @@ class HealthConfig(AppConfig):
 
         acted.connect(acts.listen, dispatch_uid="health.acts")
         acted.connect(probes.hear, dispatch_uid="health.probes")
+        acted.connect(alerts.acted, dispatch_uid="health.alerts")
+        happened.connect(alerts.heard, dispatch_uid="health.alerts")
         provide_heads(documents)

@@ -7,18 +7,24 @@ class HistoryConfig(AppConfig):
     name = "history"
 
     def ready(self) -> None:
-        from history.queries import provider_traffic, rule_traffic, spent
+        from history import status
+        from history.queries import provider_traffic, rule_traffic, spent, tally
         from history.recorded import recent_routes, recorded_route
         from routes.ports import (
+            provide_journal_backlog,
             provide_recent_routes,
             provide_recorded_routes,
             provide_rule_traffic,
             provide_spent,
+            provide_tally,
             provide_traffic,
         )
+        from routing_project.env import get_env
 
         provide_traffic(provider_traffic)
         provide_rule_traffic(rule_traffic)
         provide_recorded_routes(recorded_route)
         provide_recent_routes(recent_routes)
         provide_spent(spent)
+        provide_tally(tally)
+        provide_journal_backlog(lambda: status.unshipped_bytes(get_env().journal_dir))

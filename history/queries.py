@@ -14,7 +14,7 @@ from django.db.models import Count, F, FloatField, Func, IntegerField, Max, Q, S
 
 from history.models import FAILURE_STATUSES, RouteAttempt, RouteHistory, RouteStatus
 from history.timerange import TimeRange
-from routes.ports import ProviderTraffic, RuleTraffic
+from routes.ports import ProviderTraffic, RuleTraffic, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -97,6 +97,10 @@ class Traffic(NamedTuple):
 
 #: Of a WebSocket. How long it was open says nothing of how quick anybody was: it stays out of latency figures.
 SWITCHING_PROTOCOLS = 101
+
+
+#: Code of a request that was refused because nothing was left to try.
+NO_TARGET: Final = "no_target_available"
 
 
 class Minute(NamedTuple):
@@ -196,6 +200,18 @@ def spent(access_key: UUID, since: datetime, alias: str = DEFAULT_ALIAS) -> int:
     the key's rows of that time that have a cost, answered by the index ``history_spent`` alone."""
     rows = _rows(TimeRange(since), alias).filter(access_key_id=access_key, cost_micro_usd__isnull=False)
     return int(rows.aggregate(sum=Sum("cost_micro_usd"))["sum"] or 0)
+
+
+def tally(start: datetime, end: datetime, alias: str = DEFAULT_ALIAS) -> Tally:
+    """What ``routes.ports`` asks for: requests, failovers and refusals for want of a target. One query over the rows of
+    that time; decisions that others carry out are no requests of ours."""
+    rows = _rows(TimeRange(start, end), alias).exclude(status=RouteStatus.DECIDED)
+    found = rows.aggregate(
+        requests=Count("id"),
+        failed_over=Count("id", filter=Q(attempt_count__gt=1)),
+        no_target=Count("id", filter=Q(error_code=NO_TARGET)),
+    )
+    return Tally(**found)
 
 
 class Opening(NamedTuple):

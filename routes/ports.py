@@ -155,3 +155,39 @@ def provide_health(source: Callable[[], Mapping[str, ProviderHealth]]) -> None:
 def provider_health() -> Mapping[str, ProviderHealth]:
     """By provider slug; providers that are not live are missing. Three queries when wired."""
     return _health() if _health else {}
+class Tally(NamedTuple):
+    """Requests of a stretch of time: all, those that needed more than one attempt, those refused for want of a
+    target."""
+
+    requests: int
+    failed_over: int
+    no_target: int
+
+
+_tally: Callable[[datetime, datetime], Tally] | None = None
+
+
+def provide_tally(source: Callable[[datetime, datetime], Tally]) -> None:
+    """Say where ``tally`` gets its answer."""
+    global _tally
+    _tally = source
+
+
+def tally(start: datetime, end: datetime) -> Tally | None:
+    """From ``start`` to before ``end``; None when nobody knows. One query when wired."""
+    return _tally(start, end) if _tally else None
+
+
+_backlog: Callable[[], int] | None = None
+
+
+def provide_journal_backlog(source: Callable[[], int]) -> None:
+    """Say where ``journal_backlog`` gets its answer."""
+    global _backlog
+    _backlog = source
+
+
+def journal_backlog() -> int | None:
+    """Bytes that the gateways of this host wrote and that are not in the database yet; None when nobody knows. Reads a
+    small file."""
+    return _backlog() if _backlog else None

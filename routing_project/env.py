@@ -15,7 +15,8 @@ import tempfile
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -27,6 +28,7 @@ SECRET_NAMES = (
     "SIGNALBOX_ENCRYPTION_KEYS",
     "SIGNALBOX_METRICS_TOKEN",
     "SIGNALBOX_WEBHOOK_SECRET",
+    "SIGNALBOX_EMAIL_URL",
     "DATABASE_URL",
     "REDIS_URL",
 )
@@ -46,6 +48,43 @@ def _split(value: Any) -> Any:
 
 def _networks(value: Any) -> Any:
     return tuple(ip_network(part, strict=False) for part in _split(value))
+
+
+class MailServer(NamedTuple):
+    """Where e-mail is handed in. ``security``: "" (plain text), "starttls" or "tls"."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    security: str
+
+
+_MAIL_SCHEMES = {"smtp": ("", 25), "smtp+starttls": ("starttls", 587), "smtps": ("tls", 465)}
+
+
+def _mail_server(value: Any) -> Any:
+    """``smtp+starttls://user:password@host:587``; an error never quotes it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = urlsplit(value)
+        security, usual = _MAIL_SCHEMES[parts.scheme]
+        host, port = parts.hostname or "", parts.port or usual
+    except (KeyError, ValueError):
+        host = ""
+    if not host or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("must be like smtp+starttls://user:password@host:587, or smtp:// or smtps://")
+    return MailServer(host, port, unquote(parts.username or ""), unquote(parts.password or ""), security)
+
+
+def _address(value: Any) -> Any:
+    if isinstance(value, str):
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an http or https URL without query and fragment")
+        return value.rstrip("/")
+    return value
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -83,6 +122,11 @@ class Env(BaseSettings):
     geoip_db: Path | None = None  # a MaxMind database of countries; needs the ``geo`` extra
     access_log: bool = False
     log_format: Literal["console", "json"] = "console"
+    email_url: Annotated[MailServer | None, NoDecode, BeforeValidator(_mail_server)] = None
+    email_from: str = "signalbox@localhost"
+    public_url_value: Annotated[str | None, BeforeValidator(_address)] = Field(
+        default=None, alias="SIGNALBOX_PUBLIC_URL"
+    )
     database_url: str | None = Field(default=None, alias="DATABASE_URL")
     redis_url: str | None = Field(default=None, alias="REDIS_URL")
 
@@ -167,6 +211,17 @@ class Env(BaseSettings):
     @property
     def bound_to_loopback(self) -> bool:
         return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    @property
+    def public_url(self) -> str:
+        """What links in messages begin with: as it is set, else the best guess at what people type."""
+        if self.public_url_value:
+            return self.public_url_value
+        names = [name for name in self.allowed_hosts if "*" not in name and not name.startswith(".")]
+        if names and self.trusted_proxies:
+            return f"https://{names[0]}"
+        host = names[0] if names else "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def upstream_network_ceiling(self) -> frozenset[str]:

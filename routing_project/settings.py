@@ -119,6 +119,16 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = BEHIND_TLS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
+# -- e-mail, for alerts; without a server none is sent ---------------------------------------------
+MAIL = ENV.email_url
+EMAIL_HOST = MAIL.host if MAIL else ""
+EMAIL_PORT = MAIL.port if MAIL else 25
+EMAIL_HOST_USER = MAIL.user if MAIL else ""
+EMAIL_HOST_PASSWORD = MAIL.password if MAIL else ""
+EMAIL_USE_TLS = MAIL is not None and MAIL.security == "starttls"
+EMAIL_USE_SSL = MAIL is not None and MAIL.security == "tls"
+DEFAULT_FROM_EMAIL = ENV.email_from
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -165,6 +175,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "health.heads.schema.add_components",
         "health.api.schema.add_components",
         "routing_project.console.decisions.schema.add_components",
+        "health.api.alerts_schema.add_components",
         "routes.api.schema.add_components",
     ],
 }

@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/v1/", include("history.api.urls")),
     path("api/v1/", include("health.heads.urls")),
     path("api/v1/", include("health.api.urls")),
+    path("api/v1/", include("health.api.alerts_urls")),
     path("api/v1/", include("routing_project.console.decisions.urls")),
     re_path(r"^webhook/head-status/?$", HeadWebhook.as_view()),
     re_path(r"^webhook/routing-decision/?$", DecisionWebhook.as_view()),

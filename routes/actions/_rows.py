@@ -1,6 +1,6 @@
 """What every action does with its row: lock it, check its version, read the document's part, save and count.
 
-Private to ``routes.actions``. Every function here must be called inside a transaction.
+Private to actions, those of ``health`` too. Every function here must be called inside a transaction.
 """
 
 from __future__ import annotations

@@ -1,0 +1,178 @@
+"""What happened, as alerts tell it: from the timeline of health and from the audit trail, after their commit.
+
+``heard`` and ``acted`` are the receivers of the two signals. They only write rows (``matching``) and never touch the
+network; one that fails harms neither who told it nor the other events. Must not import admin or API.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final
+
+from health.alerts import matching, outages
+from health.alerts.kinds import AlertEvent, Over
+from health.models import HealthEvent
+from routing_project.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from routes.models import AuditEntry
+
+log = get_logger("alerts")
+
+#: Outcomes that are worth a line: the newest ones.
+OUTCOMES: Final = 5
+
+
+# -- receivers -----------------------------------------------------------------------------------------
+def heard(sender: Any, events: Sequence[HealthEvent], **_: Any) -> None:
+    """Receiver of ``health.events.happened``."""
+    for event in events:
+        take(read_health(event))
+    if touched := {event.provider for event in events if event.kind in outages.CAUSES and event.provider}:
+        outages.look(touched)
+
+
+def acted(sender: Any, entry: AuditEntry, **_: Any) -> None:
+    """Receiver of ``routes.events.acted``."""
+    take(read_audit(entry))
+
+
+def take(found: Iterable[AlertEvent | Over]) -> None:
+    """Hand on what was read; what fails is logged, and the next one is taken."""
+    for each in found:
+        try:
+            if isinstance(each, Over):
+                matching.over(each.kind, each.key, each.at)
+            else:
+                matching.take(each)
+        except Exception as error:
+            log.error("alert_not_taken", kind=each.kind, key=each.key, error=repr(error))
+
+
+# -- the timeline of health ------------------------------------------------------------------------------
+def read_health(event: HealthEvent) -> list[AlertEvent | Over]:
+    """Most events are none that a rule can be about."""
+    match event.kind, event.before, event.after:
+        case HealthEvent.Kind.CIRCUIT, _, "open":
+            return [_of_target(event, "circuit_opened", f"{event.subject} is left alone for a while")]
+        case HealthEvent.Kind.CIRCUIT, _, "closed":
+            found = _of_target(event, "circuit_closed", f"{event.subject} takes requests again")
+            return [found, Over("circuit_opened", found.key, found.at)]
+        case HealthEvent.Kind.HEAD, before, after:
+            return _of_head(event, before, after)
+        case HealthEvent.Kind.BUDGET, _, percent if percent.isdecimal():
+            return [_of_budget(event, int(percent))]
+    return []
+
+
+def _of_target(event: HealthEvent, kind: str, what: str) -> AlertEvent:
+    return AlertEvent(
+        kind,
+        f"target:{event.target_id or event.subject}"[:300],
+        event.subject,
+        f"{what}: {said(event.reason)}.",
+        _utc(event.at),
+        event.provider,
+        _provider_page(event),
+        _fields(
+            ("Provider", event.provider),
+            ("Before", said(event.before)),
+            ("After", said(event.after)),
+            ("Last outcomes", _outcomes(event.detail)),
+            ("By", event.actor),
+        ),
+    )
+
+
+def _of_head(event: HealthEvent, before: str, after: str) -> list[AlertEvent | Over]:
+    key, at = f"head:{event.subject}"[:300], _utc(event.at)
+    fields = _fields(("Provider", event.provider), ("Reason", said(event.reason)), ("By", event.actor))
+    if after == "offline":
+        text = f"The head {event.subject} of {event.provider} sends no heartbeat: {said(event.reason)}."
+        return [AlertEvent("head_offline", key, event.subject, text, at, event.provider, _provider_page(event), fields)]
+    found: list[AlertEvent | Over] = [Over("head_offline", key, at)]
+    if not before or event.reason == "registered":
+        text = f"The head {event.subject} registered itself under {event.provider}."
+        page = _provider_page(event)
+        found.append(AlertEvent("head_registered", key, event.subject, text, at, event.provider, page, fields))
+    return found
+
+
+def _of_budget(event: HealthEvent, percent: int) -> AlertEvent:
+    used_up = percent >= 100
+    window = str(event.detail.get("window") or "")
+    budget = f"its budget of the {window}" if window else "a budget"
+    return AlertEvent(
+        "budget_exceeded" if used_up else "budget_warning",
+        f"key:{event.subject}:{window}"[:300],
+        event.subject,
+        f"The access key {event.subject} has used up {budget}: its requests are refused."
+        if used_up
+        else f"The access key {event.subject} has spent {percent} % of {budget}.",
+        _utc(event.at),
+        path="/admin/routes/accesskey/",
+        fields=_fields(("Access key", event.subject), ("Budget", window), ("Spent", f"{percent} %")),
+    )
+
+
+def _outcomes(detail: Any) -> str:
+    """The last outcomes that caused a change, newest last: ``503 upstream_5xx, connect_refused``."""
+    outcomes = detail.get("outcomes") if isinstance(detail, dict) else None
+    words = []
+    for outcome in (outcomes or [])[-OUTCOMES:]:
+        parts = (outcome.get("http_status"), outcome.get("error_class"))
+        words.append(" ".join(str(part) for part in parts if part) or "ok")
+    return ", ".join(words)
+
+
+# -- the audit trail ---------------------------------------------------------------------------------------
+def read_audit(entry: AuditEntry) -> list[AlertEvent | Over]:
+    who = (("By", entry.actor_name), ("Reason", entry.reason))
+    match entry.action:
+        case "policy.updated":
+            fields = ", ".join(entry.changes)
+            text = f"{entry.actor_name} changed the routing policy of the draft: {fields}."
+            page = "/admin/routes/policy/"
+            return [AlertEvent("policy_updated", "policy", "", text, _utc(entry.at), path=page, fields=_fields(*who))]
+        case "revision.published" | "revision.rolled_back":
+            back = entry.action == "revision.rolled_back"
+            verb = "brought back an older configuration as" if back else "published"
+            changes = entry.changes.get("changes") or []
+            text = f"{entry.actor_name} {verb} {entry.object_name}: {_count(len(changes), 'change')}."
+            return [
+                AlertEvent(
+                    "config_published",
+                    f"revision:{entry.object_id}",
+                    entry.object_name,
+                    text,
+                    _utc(entry.at),
+                    path=f"/admin/routes/configrevision/{entry.object_id}/change/",
+                    fields=_fields(*who, ("Changes", "; ".join(str(change) for change in changes[:5]))),
+                )
+            ]
+    return []
+
+
+# -- words -----------------------------------------------------------------------------------------------
+def said(code: str) -> str:
+    """A stable code as people read it."""
+    return code.replace("_", " ")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _fields(*pairs: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value[:500]) for name, value in pairs if value)
+
+
+def _provider_page(event: HealthEvent) -> str:
+    return f"/admin/routes/provider/{event.provider_id}/change/" if event.provider_id else "/admin/routes/provider/"
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
