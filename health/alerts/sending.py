@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 import re
 import smtplib
 import ssl
@@ -142,7 +143,7 @@ def _not_connected(error: OSError, network: str) -> Outcome:
     if isinstance(error, guard.NotAllowed):
         hint = f"{error.strerror}: the channel may be reached in '{network}', see also SIGNALBOX_UPSTREAM_NETWORKS"
         return Outcome(False, hint, final=True)
-    return Outcome(False, f"cannot connect: {error.strerror or type(error).__name__}")
+    return Outcome(False, f"cannot connect: {os.strerror(error.errno) if error.errno else type(error).__name__}")
 
 
 def _secret_parts(url: str) -> list[str]:
