@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from health.alerts import matching, outages
 from health.alerts.kinds import AlertEvent, Over
 from health.models import HealthEvent
+from routes.engine.limits import MONEY_WINDOWS
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ log = get_logger("alerts")
 
 #: Outcomes that are worth a line: the newest ones.
 OUTCOMES: Final = 5
+#: Limits of money, as reasons name them, and the window each is about.
+BUDGETS: Final = {f"usd_{window}": window for window in MONEY_WINDOWS}
 
 
 # -- receivers -----------------------------------------------------------------------------------------
@@ -103,7 +106,7 @@ def _of_head(event: HealthEvent, before: str, after: str) -> list[AlertEvent | O
 
 def _of_budget(event: HealthEvent, percent: int) -> AlertEvent:
     used_up = percent >= 100
-    window = str(event.detail.get("window") or "")
+    window = BUDGETS.get(event.reason, "")
     budget = f"its budget of the {window}" if window else "a budget"
     return AlertEvent(
         "budget_exceeded" if used_up else "budget_warning",

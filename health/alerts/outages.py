@@ -18,7 +18,6 @@ from health.alerts.kinds import AlertEvent
 from health.models import HealthEvent, ProviderOutage
 from routes import host, live
 from routes.snapshots import live_snapshot
-from routing_project.env import get_env
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -33,15 +32,15 @@ CAUSES: Final = frozenset({HealthEvent.Kind.CIRCUIT, HealthEvent.Kind.OBSERVED})
 
 def look(slugs: Collection[str] | None = None, now: datetime | None = None) -> None:
     """Compare how the named providers (None = all) are with what was last said, and tell what has changed."""
+    clock = time.monotonic()
+    snapshot = live_snapshot()
+    state = None if snapshot is None else host.told(snapshot, clock)
     # Where no gateway has ever run, or its state cannot be read, nobody knows how anything is.
-    state = live.current() if get_env().live_path.exists() else None
-    snapshot = live_snapshot() if isinstance(state, live.SharedLiveState) else None
-    if state is None or snapshot is None:
+    if snapshot is None or not isinstance(state, live.SharedLiveState):
         return
-    now, clock = now or timezone.now(), time.monotonic()
-    host.tell_admin_states(state, clock)
+    now = now or timezone.now()
     targets: dict[str, dict[str, Target]] = {slug: {} for slug in snapshot.providers if slugs is None or slug in slugs}
-    for profile in snapshot.profile_list:
+    for profile in snapshot.profiles.values():
         for target in profile.targets:
             if target.provider.slug in targets:
                 targets[target.provider.slug][target.id] = target
