@@ -1,5 +1,5 @@
 """The pages of health in the admin site. Found by Django's autodiscovery."""
 
-from health.admin import heads
+from health.admin import alerts, heads
 
-__all__ = ["heads"]
+__all__ = ["alerts", "heads"]

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
@@ -121,11 +123,12 @@ class AlertDeliveryViewSet(ViewSet):
     """The delivery log: every message and what became of it, for 30 days."""
 
     permission_classes = (ReadScope,)
+    pagination_class = Newest
     lookup_value_regex = r"[0-9a-fA-F-]{32,36}"
 
     @extend_schema(parameters=FILTERS, responses={200: reference("AlertDelivery")})
     def list(self, request: Request) -> Response:
-        pages = Newest()
+        pages = self.pagination_class()
         rows = pages.paginate_queryset(_filtered(request), request, view=self) or []
         return pages.get_paginated_response([delivery_tree(row) for row in rows])
 
@@ -133,10 +136,9 @@ class AlertDeliveryViewSet(ViewSet):
         parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH)], responses={200: reference("AlertDelivery")}
     )
     def retrieve(self, request: Request, pk: str) -> Response:
-        try:
-            row = AlertDelivery.objects.filter(pk=pk).first()
-        except ValueError:
-            row = None
+        row = None
+        with suppress(ValueError):
+            row = AlertDelivery.objects.filter(pk=UUID(pk)).first()
         if row is None:
             raise NotFound("there is no delivery of this id")
         return Response(delivery_tree(row))

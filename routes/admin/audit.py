@@ -24,7 +24,10 @@ PAGE = 50
 LINES = 8
 SHOWN = 120
 EMPTY: tuple[Any, ...] = ("", [], {})
-OBJECT_TYPES = ("provider", "profile", "rule", "access_key", "revision", "policy", "prices", "draft", "head")
+OBJECT_TYPES = (
+    *("provider", "target", "profile", "rule", "access_key", "revision", "policy", "prices", "draft"),
+    *("head", "alert_rule", "alert_channel"),
+)
 VERBS = {
     "created": "created",
     "updated": "changed",
@@ -40,6 +43,7 @@ VERBS = {
     "approved": "approved",
     "deregistered": "removed",
     "status": "heard a new status from",
+    "tested": "sent a test to",
 }
 
 

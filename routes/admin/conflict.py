@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from routes.models.base import Resource, Section
 
 #: Never sent back to the browser.
-SECRET_FIELDS = frozenset({"credential"})
+SECRET_FIELDS = frozenset({"credential", "secret", "url"})
 #: Objects with fixed fields, of which a form may leave some out.
-OBJECTS = frozenset({"affinity", "circuit", "failover", "quarantine", "scenario", "timeouts"})
+OBJECTS = frozenset({"affinity", "circuit", "failover", "quarantine", "scenario", "thresholds", "timeouts"})
 #: Of the form around the values, or decided anew on the conflict page.
 CONTROL_FIELDS = frozenset({"csrfmiddlewaretoken", "version", "_save", "_publish", "_edit"})
 

@@ -69,6 +69,7 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Access keys", "key-round", "admin:routes_accesskey_changelist", "routes.view_accesskey"),
             Entry("Users", "users", "admin:auth_user_changelist", "auth.view_user"),
             Entry("Roles", "shield-check", "admin:auth_group_changelist", "auth.view_group"),
+            Entry("Alerts", "bell", "admin:health_alertrule_changelist", "health.view_alertrule"),
             Entry("Audit log", "clipboard-list", "admin:routes_auditentry_changelist", "routes.view_auditentry"),
         ),
     ),

@@ -67,11 +67,15 @@ def channel(name: str = "ops", url: str = "https://hooks.example/services/x", **
     return actions.create_channel({**data, **fields}, actor=ADA)
 
 
-def rule(name: str = "all", *channels: AlertChannel, events: tuple[str, ...] = ("circuit_opened",), **fields: Any) -> AlertRule:
+def rule(
+    name: str = "all", *channels: AlertChannel, events: tuple[str, ...] = ("circuit_opened",), **fields: Any
+) -> AlertRule:
     data = {"name": name, "events": list(events), "channels": [each.name for each in channels], **fields}
     return actions.create_rule(data, actor=ADA)
 
 
-def opened(target: str = "acme-eu / gpt-4o", at: datetime = NOON, kind: str = "circuit_opened", **fields: Any) -> AlertEvent:
+def opened(
+    target: str = "acme-eu / gpt-4o", at: datetime = NOON, kind: str = "circuit_opened", **fields: Any
+) -> AlertEvent:
     provider = target.split(" / ")[0]
     return AlertEvent(kind, f"target:{target}", target, f"{target} is left alone.", at, provider, "/admin/", **fields)

@@ -69,7 +69,7 @@ class HttpReceiver:
                 except OSError:
                     pass  # who asked has gone
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -82,7 +82,9 @@ class HttpReceiver:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.hold.set()
         self._server.shutdown()
         self._server.server_close()
@@ -104,7 +106,9 @@ class MailReceiver:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._closing = True
         socket.create_connection(("127.0.0.1", self.port)).close()  # wakes accept up
         self._thread.join()

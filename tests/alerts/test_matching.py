@@ -67,8 +67,10 @@ def test_what_is_told_later_says_whether_it_is_over() -> None:
     matching.over("circuit_opened", "target:acme-eu / gpt-4o", after(seconds=20))
     matching.tell_counted(after(seconds=60))
     text = AlertDelivery.objects.order_by("-created_at")[0].message["text"]
-    assert text.endswith("It happened once more since 2026-11-20 12:00:00 UTC, last at 2026-11-20 12:00:10 UTC. "
-                         "It is over since 2026-11-20 12:00:20 UTC.")
+    assert text.endswith(
+        "It happened once more since 2026-11-20 12:00:00 UTC, last at 2026-11-20 12:00:10 UTC. "
+        "It is over since 2026-11-20 12:00:20 UTC."
+    )
     matching.take(opened(at=after(seconds=130)), now=after(seconds=130))
     assert Alert.objects.order_by("-id")[0].over_at is None, "it happens again"
 
@@ -91,7 +93,9 @@ def test_a_rule_hears_of_its_events_and_providers_only_and_of_what_is_about_no_p
     matching.take(opened("acme-us / x", kind="circuit_closed"), now=NOON)
     published = opened("", kind="config_published")
     matching.take(published, now=NOON)
-    told = [(row.alert.rule_name, row.event, row.alert.provider) for row in AlertDelivery.objects.select_related("alert")]
+    told = [
+        (row.alert.rule_name, row.event, row.alert.provider) for row in AlertDelivery.objects.select_related("alert")
+    ]
     assert sorted(told) == [
         ("eu", "circuit_opened", "acme-eu"),
         ("eu", "circuit_opened", "acme-us"),

@@ -89,6 +89,13 @@ LOOKS: dict[str, Look] = {
     "fails": Look("quiet", "x", "Does not hold"),
     "same_choice": Look("ok", "circle-check", "As recorded"),
     "other_choice": Look("info", "split", "Another choice than recorded"),
+    # a message of an alert, and how much an alert matters
+    "pending": Look("info", "clock", "Waiting"),
+    "sent": Look("ok", "circle-check", "Sent"),
+    "suppressed": Look("quiet", "ban", "Held back"),
+    "severity_info": Look("info", "info", "Information"),
+    "severity_warning": Look("warn", "triangle-alert", "Warning"),
+    "severity_critical": Look("bad", "circle-alert", "Critical"),
     # configuration
     "live": Look("ok", "circle-check", "Live"),
     "unpublished": Look("warn", "git-compare", "Unpublished"),
