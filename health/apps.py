@@ -1,5 +1,5 @@
-"""Health as a Django app: hears of what people do (``routes.events``) and of what happens to targets, which is what alerts
-are made of; tells the control plane which heads are registered (``routes.ports``).
+"""Health as a Django app: hears of what people do (``routes.events``) and of what happens to targets, which alerts are
+made of; tells the control plane which heads are registered (``routes.ports``).
 """
 
 from django.apps import AppConfig

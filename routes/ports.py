@@ -155,6 +155,8 @@ def provide_health(source: Callable[[], Mapping[str, ProviderHealth]]) -> None:
 def provider_health() -> Mapping[str, ProviderHealth]:
     """By provider slug; providers that are not live are missing. Three queries when wired."""
     return _health() if _health else {}
+
+
 class Tally(NamedTuple):
     """Requests of a stretch of time: all, those that needed more than one attempt, those refused for want of a
     target."""
