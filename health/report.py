@@ -369,8 +369,9 @@ class _Reader:
         status = labels.of_target(observed.state, circuit.state, rate, failures, heard=heard)
         if head is not None and head.status == "offline":
             status = "unhealthy"
-        stream = stats.percentile_s(True, 50, now)[1] > stats.percentile_s(False, 50, now)[1]
-        measured = [stats.percentile_s(stream, percent, now) for percent in PERCENTILES]
+        streams, others = (stats.answers_s(stream, PERCENTILES, now) for stream in (True, False))
+        stream = streams[1] > others[1]
+        measured, samples = streams if stream else others
         stands_by = head is None and target.provider.id in self.serving
         out = self.out_until(strictest, circuit, quarantine, observed, head, stands_by=stands_by)
         found = TargetHealth(
@@ -394,11 +395,11 @@ class _Reader:
             next_try=None if None in out else max((until for until in out if until), default=None),
             in_flight=stats.in_flight,
             average_latency_ms=_ms(stats.latency_ema_s),
-            p50_ms=_ms(measured[0][0]),
-            p95_ms=_ms(measured[1][0]),
-            p99_ms=_ms(measured[2][0]),
+            p50_ms=_ms(measured[0]),
+            p95_ms=_ms(measured[1]),
+            p99_ms=_ms(measured[2]),
             measured="first_event" if stream else "latency",
-            samples=measured[0][1],
+            samples=samples,
             success_rate=round(rate, 4),
             consecutive_failures=failures,
             usable=labels.usable(rate, failures),

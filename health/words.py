@@ -10,6 +10,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from routes.engine import words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -185,8 +187,10 @@ def _observed(found: ObservedState, now: datetime) -> str:
         if found.kind
         else f"Found {found.state}{since}"
     )
-    what = found.message or (found.error_class or "")
-    sentence += f": {what}" if what else ""
+    if found.error_class:
+        sentence += f": it {words.outcome(found.error_class, None)}"
+    elif found.message:
+        sentence += f": {found.message}"
     if found.state == "unhealthy" and found.next_check_at is not None:
         sentence += f"; checked again at {clock(found.next_check_at, now)}"
     return sentence + "."

@@ -73,7 +73,7 @@ def configure_logging(process: str) -> None:
     # A connected receiver is what makes Celery leave logging alone.
     signals.setup_logging.connect(_leave_logging_alone)
     logs.configure(process, get_env().log_format)
-    for name in ("celery.app.trace", "celery.worker.strategy", "celery.beat", "kombu"):
+    for name in ("celery.app.trace", "celery.worker.request", "celery.worker.strategy", "celery.beat", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Celery discourages root for the sake of pickle, which it is not allowed to read here.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")

@@ -67,9 +67,9 @@ def write_hours(targets: Iterable[Target], live: LiveState, now: datetime, clock
 
 
 def _p95(live: LiveState, target: Target, clock: float) -> tuple[float | None, int]:
-    """(milliseconds, samples) of the last hour's requests, of the kind there are more of."""
+    """(milliseconds, samples) of the last hour's answers, of the kind there are more of."""
     stats = live.stats(target.id)
-    seconds, samples = max(
-        (stats.percentile_s(stream, 95, clock) for stream in (False, True)), key=lambda each: each[1]
+    (seconds,), samples = max(
+        (stats.answers_s(stream, (95,), clock) for stream in (False, True)), key=lambda each: each[1]
     )
     return (None if seconds is None else seconds * 1000), samples

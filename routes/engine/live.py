@@ -154,6 +154,10 @@ class Stats(Protocol):
         """(nearest-rank percentile of the window for requests of that kind, number of samples). Costs a sort."""
         ...
 
+    def answers_s(self, stream: bool, percents: Sequence[float], now: float) -> tuple[list[float | None], int]:
+        """(nearest-rank percentiles, samples) of the same window without what failed, for people. Costs a sort."""
+        ...
+
     def requests_in(self, seconds: float, now: float) -> int:
         """Attempts begun in the last ``seconds`` (at most an hour; whole minutes above a minute)."""
         ...

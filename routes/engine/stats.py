@@ -177,6 +177,11 @@ class TargetStats:
         """(nearest-rank percentile, samples)"""
         return self._read(lambda: self._windows[stream].percentile(percent, now))[0]
 
+    def answers_s(self, stream: bool, percents: Sequence[float], now: float) -> tuple[list[float | None], int]:
+        """(nearest-rank percentiles, samples) of the window without what failed: what people call its latency, where
+        strategies count a failure as its time-out. Costs a sort."""
+        return self._read(lambda: self._windows[stream].answered(percents, now))[0]
+
     def ewma_s(self, stream: bool, now: float) -> float | None:
         """Peak EWMA of the first event (streams) or the latency (others), decayed to ``now``."""
         return self._ewmas[stream].read(now)

@@ -113,9 +113,12 @@ class SampleWindow:
     def percentile(self, percent: float, now: float) -> tuple[float | None, int]:
         """Nearest rank."""
         values = sorted(seconds for _, seconds, _ in self._inside(now))
-        if not values:
-            return None, 0
-        return values[max(0, ceil(percent / 100.0 * len(values)) - 1)], len(values)
+        return _nearest_rank(values, percent), len(values)
+
+    def answered(self, percents: Sequence[float], now: float) -> tuple[list[float | None], int]:
+        """Nearest rank of several, among what did not fail."""
+        values = sorted(seconds for _, seconds, tokens in self._inside(now) if tokens >= 0)
+        return [_nearest_rank(values, percent) for percent in percents], len(values)
 
     def repair(self) -> None:
         """Sum up again after a writer was killed."""
@@ -158,6 +161,11 @@ class SampleWindow:
             cells[ANSWERS] += sign
             cells[ANSWERS_S] += seconds
             cells[ANSWER_TOKENS] += sign * tokens
+
+
+def _nearest_rank(values: Sequence[float], percent: float) -> float | None:
+    """``values`` in order."""
+    return values[max(0, ceil(percent / 100.0 * len(values)) - 1)] if values else None
 
 
 def _means(sums: Sequence[float] | memoryview[float]) -> Means:
