@@ -158,9 +158,9 @@ def _tell_redis(digest: str) -> bool | None:
 
 @lru_cache(maxsize=2)
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=Retry(NoBackoff(), 0)
-    )
+    # Once more when the connection turns out to be an old one of a Redis that was restarted since.
+    again = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return redis.Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=again)
 
 
 # -- not too often ---------------------------------------------------------------------------------------

@@ -66,9 +66,9 @@ class Publisher:
         self._untold = 0  # dropped, and not yet to be seen as a gap
         self._retry_at = 0.0
         self._down = False
-        self._redis = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
-        )
+        # A connection that the Redis before has left behind is known by its first use: once more, with a new one.
+        again = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+        self._redis = redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=again)
         self.published = 0
         self.dropped = 0
 

@@ -91,8 +91,10 @@ class Reader:
         self._redis = Redis.from_url(
             self._url,
             protocol=2,  # answers as lists, whatever the server prefers
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=1.0,
+            # Time limits are ours, in _ask: redis-py's go through asyncio.wait_for, which in Python 3.11 may swallow a
+            # cancellation, and then the task could never be ended.
+            socket_timeout=None,
+            socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
         self._task = asyncio.create_task(self._run())
@@ -104,6 +106,10 @@ class Reader:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await connection.aclose()
+
+    async def _ask(self, command: str, **arguments: Any) -> Any:
+        async with asyncio.timeout(TIMEOUT):
+            return await getattr(self._redis, command)(self._key, **arguments)
 
     # -- reading -------------------------------------------------------------------------------------------
     async def _run(self) -> None:
@@ -125,14 +131,14 @@ class Reader:
 
     async def _look_at_the_end(self) -> None:
         """Where the feed is: where the first watchers begin, and whether it began anew with lower numbers."""
-        newest = _number(await self._redis.xrevrange(self._key, count=1))
+        newest = _number(await self._ask("xrevrange", count=1))
         if self._newest is None:
             self._newest = newest or 0
             for watcher in self._watchers:
                 watcher.join(self._newest)
             self._heard.set()
         elif newest is not None and newest < self._newest:
-            oldest = _number(await self._redis.xrange(self._key, count=1)) or newest
+            oldest = _number(await self._ask("xrange", count=1)) or newest
             self._newest = newest
             for watcher in self._watchers:
                 watcher.restart(oldest, newest)
@@ -140,7 +146,8 @@ class Reader:
     async def _follow(self) -> None:
         block = int(BLOCK_SECONDS * 1000)
         while True:
-            found = await self._redis.xread({self._key: f"{self._newest}-0"}, count=COUNT, block=block)
+            async with asyncio.timeout(TIMEOUT):
+                found = await self._redis.xread({self._key: f"{self._newest}-0"}, count=COUNT, block=block)
             if not found:
                 await self._look_at_the_end()
                 continue
@@ -163,12 +170,10 @@ class Reader:
         position = after
         try:
             if after > newest:  # of a feed that began anew since
-                yield Gap(_number(await self._redis.xrange(self._key, count=1)) or newest, newest)
+                yield Gap(_number(await self._ask("xrange", count=1)) or newest, newest)
                 return
             while position < newest:
-                page = _events(
-                    await self._redis.xrange(self._key, min=f"{position + 1}-0", max=f"{newest}-0", count=COUNT)
-                )
+                page = _events(await self._ask("xrange", min=f"{position + 1}-0", max=f"{newest}-0", count=COUNT))
                 if not page:
                     break
                 for run in _runs(page):

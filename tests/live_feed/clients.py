@@ -80,19 +80,25 @@ class Console(Stack):
         super().__enter__()
         self.import_config(document(self._provider))
         for scope in ("read", "route", "operate"):
-            self.keys[scope] = self.manage("create_access_key", f"may {scope}", "--scopes", scope)
-        self.cookie = self._sign_in()
+            self.keys[scope] = self.new_key(f"may {scope}", scope)
+        self.cookie = self.sign_in()
         return self
 
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    def new_key(self, name: str, scope: str) -> str:
+        profile = {"profile": "default"} if scope == "route" else {}
+        answer = self.request("POST", "/api/v1/access-keys/", {"name": name, "scopes": [scope], **profile})
+        assert answer.status == 201, answer.body
+        return str(answer.json()["value"])
+
     def publisher(self, feed: str = "routes") -> Publisher:
         return Publisher(feed, f"unix://{self.folder / 'run' / 'redis.sock'}?db=0")
 
-    def _sign_in(self) -> str:
-        """The cookie of a session of the administrator."""
+    def sign_in(self) -> str:
+        """The cookies of a new session of the administrator."""
         page = self.call("GET", "/admin/login/")
         token = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.body.decode())[0]
         jar = "csrftoken=" + re.findall(r"csrftoken=([^;]+)", page.headers["set-cookie"])[0]
@@ -100,7 +106,12 @@ class Console(Stack):
         headers = {"Cookie": jar, "Content-Type": "application/x-www-form-urlencoded"}
         answer = self.call("POST", "/admin/login/", form.replace("'", "%27"), **headers)
         assert answer.status == 302, answer.body
-        return "sessionid=" + re.findall(r"sessionid=([^;]+)", answer.headers["set-cookie"])[0]
+        names = ("sessionid", "csrftoken")
+        return "; ".join(re.findall(rf"{name}=[^;]+", answer.headers["set-cookie"])[0] for name in names)
+
+    def sign_out(self, cookie: str) -> None:
+        token = cookie.partition("csrftoken=")[2]
+        assert self.call("POST", "/admin/logout/", b"", Cookie=cookie, X_CSRFToken=token).status == 200
 
     def call(self, method: str, path: str, body: str | bytes | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)

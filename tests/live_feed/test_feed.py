@@ -165,6 +165,14 @@ def test_while_redis_is_down_events_are_dropped_counted_and_seen_as_a_gap(
     assert len(store.numbers()) == 2
 
 
+def test_a_redis_that_was_restarted_costs_no_event(store: Redis, publisher: Publisher) -> None:
+    publisher.publish(events(1))
+    store.stop()
+    store.start()
+    publisher.publish(events(1))
+    assert (publisher.published, publisher.dropped) == (2, 0)
+
+
 def test_a_mute_redis_is_asked_once_a_second(store: Redis, publisher: Publisher, clock: Clock) -> None:
     publisher.publish(events(1))
     first = store.numbers()[0]
