@@ -20,6 +20,7 @@ class Entry(NamedTuple):
     url_name: str
     permission: str  # "" = everybody who may log in
     counts_changes: bool = False
+    also: tuple[str, ...] = ()  # names of other addresses below which it is the current one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,13 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Access keys", "key-round", "admin:routes_accesskey_changelist", "routes.view_accesskey"),
             Entry("Users", "users", "admin:auth_user_changelist", "auth.view_user"),
             Entry("Roles", "shield-check", "admin:auth_group_changelist", "auth.view_group"),
-            Entry("Alerts", "bell", "admin:health_alertrule_changelist", "health.view_alertrule"),
+            Entry(
+                "Alerts",
+                "bell",
+                "admin:health_alertrule_changelist",
+                "health.view_alertrule",
+                also=("admin:health_alertchannel_changelist", "admin:health_alertdelivery_changelist"),
+            ),
             Entry("Audit log", "clipboard-list", "admin:routes_auditentry_changelist", "routes.view_auditentry"),
         ),
     ),
@@ -79,8 +86,13 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
 def navigation(request: HttpRequest, changes: int) -> list[Group]:
     """The groups this user sees. No query beyond the permission cache of the user object."""
     # The page's own entry is the one whose address reaches furthest: one may lie below another's.
-    urls = (reverse(entry.url_name) for _, entries in ENTRIES for entry in entries)
-    here = max((url for url in urls if request.path.startswith(url)), key=len, default="")
+    home = {
+        reverse(name): reverse(entry.url_name)
+        for _, entries in ENTRIES
+        for entry in entries
+        for name in (entry.url_name, *entry.also)
+    }
+    here = home.get(max((url for url in home if request.path.startswith(url)), key=len, default=""), "")
     here = "" if here == reverse("admin:index") != request.path else here  # everything lies below that one
     groups = []
     for heading, entries in ENTRIES:
