@@ -3,8 +3,8 @@
 Circuit transitions, quarantines, pins, drops of pins and the use of access keys (``use``) go out on a channel and into
 hashes that expire, so that a host that comes later reads how things stand. Half-open slots are split: while a target
 is tried, every host has a share of its slots for a while, which moves on so that a host without traffic keeps nobody
-waiting. The newest word counts, by wall clock. Redis away: each host goes on by itself, ``degraded`` says so, and all
-is told again when it is back.
+waiting. The newest word counts, by the clock of Redis, which is the same for all: those of hosts may be wrong, or jump.
+Redis away: each host goes on by itself, ``degraded`` says so, and all is told again when it is back.
 
 One process per host does it, elected by a lock that the kernel gives to another when it dies. Imports no gateway.
 """
@@ -68,12 +68,13 @@ class Exchange:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        """``wall`` is for budgets, whose days begin at midnight."""
         self._state = state
         self._sharing = state.sharing()
         self._url = url
         self._degraded = degraded
         self._clock = clock
-        self._wall = wall
+        self._ahead = 0.0  # add it to a time of ours to get that of Redis
         self._host = state.file.host
         self._uses = Uses(self._sharing.keys, self._host, clock, wall)
         self._hosts: list[str] = []
@@ -100,6 +101,7 @@ class Exchange:
                     contextlib.aclosing(feed.messages(CHANNEL, PING_SECONDS)) as messages,
                 ):
                     await anext(messages)  # subscribed: from here on nothing is missed
+                    await self._set_clock(commands)
                     await self._catch_up(commands)
                     self._say_down("")
                     failures = 0
@@ -139,7 +141,7 @@ class Exchange:
     # -- telling -------------------------------------------------------------------------------------------
     async def _tell(self, redis: RedisConnection) -> None:
         """What is new here since the last tick: into the hashes first, then to whoever listens."""
-        sharing, ahead = self._sharing, self._ahead()
+        sharing, ahead = self._sharing, self._ahead
         circuits = {news.target_id: wire.circuit(news, ahead) for news in sharing.new_circuits()}
         quarantines = {wire.name(row): wire.quarantine(row, ahead) for row in sharing.new_quarantines()}
         drops = {wire.drop_name(drop): wire.drop(drop, ahead) for drop in sharing.new_drops()}
@@ -171,19 +173,21 @@ class Exchange:
 
     async def _share_slots(self, redis: RedisConnection) -> None:
         """Be known as a host, and take our share of the slots of targets that are tried again."""
-        now, wall = self._clock(), self._wall()
+        now = self._clock()
         if now - self._heard >= HOST_SECONDS / 3:
-            await redis.command("HSET", KEY + "hosts", self._host, repr(wall))
+            await self._set_clock(redis)
+            moment = now + self._ahead
+            await redis.command("HSET", KEY + "hosts", self._host, repr(moment))
             await redis.command("EXPIRE", KEY + "hosts", str(DAY))
             heard = _pairs(await redis.command("HGETALL", KEY + "hosts"))
-            self._hosts = sorted(host for host, at in heard if wall - float(at) < HOST_SECONDS)
-            gone = [host for host, at in heard if wall - float(at) > DAY]
+            self._hosts = sorted(host for host, at in heard if moment - float(at) < HOST_SECONDS)
+            gone = [host for host, at in heard if moment - float(at) > DAY]
             if gone:
                 await redis.command("HDEL", KEY + "hosts", *gone)
             self._heard = now
             self._uses.hosts(self._hosts, now + HOST_SECONDS)
         if len(self._hosts) > 1:
-            turn = int(wall // TURN_SECONDS)
+            turn = int((now + self._ahead) // TURN_SECONDS)
             for target_id, slots in self._sharing.in_trouble():
                 share = share_of(self._host, self._hosts, target_id, slots, turn)
                 self._sharing.share_slots(target_id, share, now + SHARE_SECONDS)
@@ -201,7 +205,7 @@ class Exchange:
 
     def _take(self, kind: str, entries: Iterable[Any]) -> None:
         """Take over what another host said; what cannot be read is left out."""
-        sharing, ahead, now = self._sharing, self._ahead(), self._clock()
+        sharing, ahead, now = self._sharing, self._ahead, self._clock()
         if kind == "hello":
             self._uses.tell_all()
             self._heard = -inf
@@ -224,7 +228,7 @@ class Exchange:
         hashes = (("circuit", "circuits", DAY), ("quarantine", "quarantines", DAY), ("whole use", "use", MONTH))
         for kind, name, kept in hashes:
             async for part in self._read(redis, KEY + name):
-                since = self._wall() - kept
+                since = self._clock() + self._ahead - kept
                 old = [field for field, entry in part if wire.when(entry) < since]
                 self._take(kind, [entry for _, entry in part if wire.when(entry) >= since])
                 if old:
@@ -258,11 +262,16 @@ class Exchange:
                 return
 
     def _bucket(self, age: int) -> str:
-        return f"{KEY}pins:{int(self._wall() // PIN_BUCKET) - age}"
+        return f"{KEY}pins:{int((self._clock() + self._ahead) // PIN_BUCKET) - age}"
 
-    def _ahead(self) -> float:
-        """Add it to a time of ours to get Unix time."""
-        return self._wall() - self._clock()
+    async def _set_clock(self, redis: RedisConnection) -> None:
+        """Ask Redis for its time. Known no better than the answer was quick; a better one is kept until it is off."""
+        asked = self._clock()
+        seconds, microseconds = await redis.command("TIME")
+        answered = self._clock()
+        ahead = int(seconds) + int(microseconds) / 1e6 - (asked + answered) / 2
+        if abs(ahead - self._ahead) > (answered - asked) / 2:
+            self._ahead = ahead
 
 
 def share_of(host: str, hosts: Iterable[str], target_id: str, slots: int, turn: int) -> int:

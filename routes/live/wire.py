@@ -1,6 +1,6 @@
-"""What hosts say to one another, as JSON: times as Unix time, because every host has a monotonic clock of its own.
+"""What hosts say to one another, as JSON: times are those of Redis, because every host has a clock of its own.
 
-``ahead``: what to add to a time of ours to get Unix time. Reading raises KeyError, TypeError, ValueError or
+``ahead``: what to add to a time of ours to get that of Redis. Reading raises KeyError, TypeError, ValueError or
 AttributeError for what is not what it should be. Imports the tables.
 """
 

@@ -217,6 +217,9 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         _PROCESS + "test_the_drain_time_cuts_a_stream_that_is_too_long",
         "ops/test_life.py::test_on_sigterm_a_stream_is_finished_first_and_a_second_signal_ends_it_now",
     ),
+    "clock an hour wrong, and jumps of an hour": (
+        "live/test_exchange.py::test_a_clock_that_is_an_hour_wrong_or_jumps_moves_nothing",
+    ),
     "disk full": (
         "history/test_journal.py::test_a_full_journal_drops_the_newest_and_counts_each_one",
         "history/test_journal.py::test_a_short_write_on_a_full_disk_leaves_no_half_record_and_the_next_ones_are_kept",

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import time
 from contextlib import asynccontextmanager, closing
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from routes.engine.types import Outcome
 from routes.live import SharedLiveState
 from routes.live.exchange import CHANNEL, KEY, PIN_BUCKET, Exchange, share_of
 from routes.live.redis_feed import RedisConnection
@@ -28,15 +30,20 @@ KEYS = [bytes([number]) * 16 for number in range(1, 4)]
 
 
 class Host:
-    """A data folder, a clock that started at another time than the others', and the process that leads."""
+    """A data folder, a clock that started at another time than the others', a wall clock that may be wrong, and the
+    process that leads."""
 
     def __init__(self, folder: Path, url: str, ahead: float) -> None:
         folder.mkdir(exist_ok=True)
         self.ahead = ahead
-        self.live = SharedLiveState(folder / "live.state", folder.name, clock=self.clock)
+        self.wrong = 0.0
+        self.live = SharedLiveState(folder / "live.state", folder.name, clock=self.clock, wall=self.wall)
         self.live.published(REVISION)
         self.degraded: dict[str, str] = {}
-        self.exchange = Exchange(self.live, url, self.degraded, clock=self.clock)
+        self.exchange = Exchange(self.live, url, self.degraded, clock=self.clock, wall=self.wall)
+
+    def wall(self) -> float:
+        return time.time() + self.wrong
 
     def clock(self) -> float:
         return time.monotonic() + self.ahead
@@ -184,6 +191,62 @@ def test_an_older_word_changes_nothing(hosts: tuple[Host, Host]) -> None:
         assert two.live._records.of(A.id).circuit.state == "closed"
 
     together(hosts, what)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("at_first", "then"), [(3600.0, 3600.0), (-3600.0, -3600.0), (0.0, 3600.0), (0.0, -3600.0)])
+def test_a_clock_that_is_an_hour_wrong_or_jumps_moves_nothing(
+    hosts: tuple[Host, Host], at_first: float, then: float
+) -> None:
+    one, two = hosts
+    two.wrong = at_first
+
+    def left(host: Host) -> float:
+        return host.live.circuit(A, host.clock()).until - host.clock()
+
+    async def what() -> None:
+        await until(lambda: all(len(host.exchange._hosts) == 2 for host in hosts))
+        two.wrong = then
+        one.open()
+        await until(lambda: two.state() == "open")
+        assert left(one) == pytest.approx(left(two), abs=0.5)
+        (_, closed) = attempt(two.live, A, "success", two.live.circuit(A, two.clock()).until)
+        assert closed.after == "closed"
+        await until(lambda: one.live._records.of(A.id).circuit.state == "closed")
+        two.live.quarantine(B, None, 60.0, "auth_failed", two.clock())
+        two.set_pin(KEYS[0])
+        await until(lambda: one.live.quarantined_until(B, "m", one.clock()) is not None and one.pin(KEYS[0]) == A.id)
+        found = one.live.quarantined_until(B, "m", one.clock())
+        assert found is not None
+        assert found.until - one.clock() == pytest.approx(60.0, abs=5.0)
+        for host in hosts:  # nobody was taken for gone
+            host.exchange._heard = -inf
+        await until(lambda: all(host.exchange._heard > -inf for host in hosts))
+        assert [len(host.exchange._hosts) for host in hosts] == [2, 2]
+
+    together(hosts, what)
+
+
+@pytest.mark.parametrize(("verdict", "after"), [("failure", "open"), ("success", "closed")])
+def test_of_two_changes_in_quick_succession_the_later_one_counts_although_both_were_told(
+    hosts: tuple[Host, Host], verdict: Any, after: str
+) -> None:
+    north, south = (host.live for host in hosts)
+    telling, hearing = north.sharing(), south.sharing()
+    now = 1000.0
+    for _ in range(5):
+        attempt(north, A, "failure", now)
+    due = north.circuit(A, now).until
+    claim = north.claim(A, due)  # half-open, and told as such
+    assert claim is not None
+    assert [hearing.take_circuit(news) for news in telling.new_circuits()] == [True]
+    north.finish(claim, A, Outcome(verdict, None, 0.001), due + 0.004)
+
+    assert [hearing.take_circuit(news) for news in telling.new_circuits()] == [True]
+
+    assert south._records.of(A.id).circuit.state == after
+    telling.tell_all()
+    assert [hearing.take_circuit(news) for news in telling.new_circuits()] == [False]  # it is no news
 
 
 @pytest.mark.slow

@@ -85,7 +85,9 @@ class Sharing:
         with record.guard:
             circuit = record.circuit
             since = circuit.since
-            if since is not None and since >= news.since - SAME:
+            # The same state at nearly the same moment is what we know; another state just afterwards is not.
+            near = SAME if news.state == circuit.state else 0.0
+            if since is not None and since >= news.since - near:
                 return False
             transition = circuit.adopt(news.state, news.since, news.until, news.reopened)
             self._periods[record.id] = circuit.period
