@@ -63,7 +63,7 @@ def record(job: Job, finding: Finding | None, live: LiveState, now: datetime, cl
             if finding.ok or finding.counts:
                 live.probed(target, finding.ok, finding.error_class, clock, finding.http_status)
     for target in subject.targets:
-        live.set_observed(target.id, standing.observed, clock + subject.lasts)
+        live.set_observed(target.id, standing.observed, clock + subject.lasts, clock)
     return standing.observed
 
 
@@ -142,7 +142,7 @@ def forget(row: Check, targets: Sequence[Target], reason: str, live: LiveState, 
         at = row.checked_at.timestamp() if row.checked_at is not None else None
         _event(row, targets, before, reason, now, {"outcomes": [], "checked_at": at})
     for target in targets:
-        live.set_observed(target.id, "unknown", clock)
+        live.set_observed(target.id, "unknown", clock, clock)
     return True
 
 

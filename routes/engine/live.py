@@ -335,8 +335,9 @@ class LiveState(Rotation, Protocol):
         ...
 
     # -- what others find out ------------------------------------------------------------------------------
-    def set_observed(self, target_id: str, state: Observed, until: float) -> None:
-        """Until then; past it the target reads as unknown, should nobody probe any more."""
+    def set_observed(self, target_id: str, state: Observed, until: float, at: float | None = None) -> None:
+        """Until then; past it the target reads as unknown, should nobody probe any more. ``at``: when it was found
+        out; other hosts are told of what says so, and the newest word counts."""
         ...
 
     def probed(

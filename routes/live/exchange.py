@@ -146,10 +146,19 @@ class Exchange:
         quarantines = {wire.name(row): wire.quarantine(row, ahead) for row in sharing.new_quarantines()}
         drops = {wire.drop_name(drop): wire.drop(drop, ahead) for drop in sharing.new_drops()}
         pins = {pin.key.hex(): wire.pin(pin, ahead) for pin in sharing.new_pins(self._clock())}
-        for name, entries in (("circuits", circuits), ("quarantines", quarantines), ("drops", drops)):
+        observed = {news.target_id: wire.observed(news, ahead) for news in sharing.new_observed()}
+        hashes = (("circuits", circuits), ("quarantines", quarantines), ("observed", observed), ("drops", drops))
+        for name, entries in hashes:
             await self._put(redis, KEY + name, entries, DAY)
         await self._put(redis, self._bucket(0), pins, PIN_BUCKET * PIN_BUCKETS)
-        for kind, told in (("drop", drops), ("circuit", circuits), ("quarantine", quarantines), ("pin", pins)):
+        news = (
+            ("drop", drops),
+            ("circuit", circuits),
+            ("quarantine", quarantines),
+            ("observed", observed),
+            ("pin", pins),
+        )
+        for kind, told in news:
             for part in _batches(told.values()):
                 await self._say(redis, kind, part)
         await self._share_slots(redis)
@@ -215,6 +224,8 @@ class Exchange:
                     sharing.take_circuit(wire.read_circuit(entry, ahead))
                 elif kind == "quarantine":
                     sharing.take_quarantine(wire.read_quarantine(entry, ahead), now)
+                elif kind == "observed":
+                    sharing.take_observed(wire.read_observed(entry, ahead))
                 elif kind == "pin":
                     sharing.take_pin(wire.read_pin(entry, ahead), now)
                 elif kind == "drop":
@@ -225,7 +236,12 @@ class Exchange:
     # -- catching up ---------------------------------------------------------------------------------------
     async def _catch_up(self, redis: RedisConnection) -> None:
         """Read how things stand, then tell all that is newer here: after a start, or after Redis was away."""
-        hashes = (("circuit", "circuits", DAY), ("quarantine", "quarantines", DAY), ("whole use", "use", MONTH))
+        hashes = (
+            ("circuit", "circuits", DAY),
+            ("quarantine", "quarantines", DAY),
+            ("observed", "observed", DAY),
+            ("whole use", "use", MONTH),
+        )
         for kind, name, kept in hashes:
             async for part in self._read(redis, KEY + name):
                 since = self._clock() + self._ahead - kept

@@ -11,7 +11,7 @@ from typing import Any
 from routes.engine.live import Quarantine
 from routes.engine.tables.pins import Drop, Written
 from routes.engine.tables.quarantines import Row
-from routes.engine.tables.sharing import CircuitNews
+from routes.engine.tables.sharing import CircuitNews, ObservedNews
 
 
 def circuit(news: CircuitNews, ahead: float) -> dict[str, Any]:
@@ -34,6 +34,14 @@ def read_circuit(entry: Any, ahead: float) -> CircuitNews:
         until - ahead if until else 0.0,
         int(entry["reopened"]),
     )
+
+
+def observed(news: ObservedNews, ahead: float) -> dict[str, Any]:
+    return {"target": news.target_id, "state": news.state, "at": news.at + ahead, "until": news.until + ahead}
+
+
+def read_observed(entry: Any, ahead: float) -> ObservedNews:
+    return ObservedNews(entry["target"], entry["state"], float(entry["at"]) - ahead, float(entry["until"]) - ahead)
 
 
 def name(row: Row) -> str:

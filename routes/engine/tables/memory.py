@@ -40,7 +40,8 @@ WAYS = 8
     HOSTS,  # hosts that are known to be at work, this one included
     HOSTS_UNTIL,  # ... and until when that holds; then this host is alone
     HAPPENED,  # lines ever written into the host's log
-) = range(14)
+    PROBED,  # changes with whatever probes found out
+) = range(15)
 WORDS = 64
 
 # Stripes: what can be locked. Sections of records follow one another, so that no two things share a stripe.

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 OBSERVED_STATES: Final[tuple[Observed, ...]] = ("unknown", "healthy", "degraded", "unhealthy")
 
 # Cells of a target's record, after the directory's; ``SEEN`` is every record's: when it was configured last.
-SEEN, OBSERVED, OBSERVED_UNTIL = range(HEAD, HEAD + 3)
+SEEN, OBSERVED, OBSERVED_UNTIL, OBSERVED_AT = range(HEAD, HEAD + 4)
 # Of the target that stands for a whole head: when it was last heard of (0 = never), until when it is online, whether it
 # wants no new sessions.
-HEARD, HEARD_UNTIL, DRAINING = range(HEAD + 3, HEAD + 6)
-_RECENT = HEAD + 6
+HEARD, HEARD_UNTIL, DRAINING = range(HEAD + 4, HEAD + 7)
+_RECENT = HEAD + 7
 _CIRCUIT = _RECENT + recent.SIZE
 STATE = _CIRCUIT + circuits.STATE
 _STATS = _CIRCUIT + circuits.SIZE
@@ -103,6 +103,15 @@ class TargetRecord:
     def observed(self, now: float) -> Observed:
         return OBSERVED_STATES[int(self.cells[OBSERVED])] if now < self.cells[OBSERVED_UNTIL] else "unknown"
 
+    def observe(self, state: Observed, until: float, at: float) -> None:
+        """Under the guard."""
+        self.cells[OBSERVED] = OBSERVED_STATES.index(state)
+        self.cells[OBSERVED_UNTIL], self.cells[OBSERVED_AT] = until, at
+        if state == "unhealthy":
+            self.set_flag(UNHEALTHY)
+        elif self.flag & UNHEALTHY:
+            self.clear_flag(UNHEALTHY)
+
     def head_state(self, now: float) -> HeadState:
         """Of the target that stands for a whole head."""
         heard, until, load = self.cells[HEARD], self.cells[HEARD_UNTIL], self.stats.load
@@ -134,7 +143,7 @@ class TargetRecord:
         self.circuit.shift(seconds)
         self.stats.shift(seconds)
         self.recent.shift(seconds)
-        for at in (OBSERVED_UNTIL, HEARD, HEARD_UNTIL):
+        for at in (OBSERVED_UNTIL, OBSERVED_AT, HEARD, HEARD_UNTIL):
             if self.cells[at]:
                 self.cells[at] += seconds
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from routes.engine.tables.memory import DROPS, QUARANTINED, TROUBLE
-from routes.engine.tables.records import TROUBLED
+from routes.engine.tables.memory import DROPS, PROBED, QUARANTINED, TROUBLE
+from routes.engine.tables.records import OBSERVED, OBSERVED_AT, OBSERVED_STATES, OBSERVED_UNTIL, TROUBLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from routes.engine.live import Observed
     from routes.engine.tables.keys import Keys
     from routes.engine.tables.memory import Memory
     from routes.engine.tables.pins import Drop, Pins, Written
@@ -34,6 +35,15 @@ class CircuitNews(NamedTuple):
     reopened: int
 
 
+class ObservedNews(NamedTuple):
+    """What probes found out about a target at a moment, and until when that is believed."""
+
+    target_id: str
+    state: Observed
+    at: float
+    until: float
+
+
 #: Two moments closer than this are the same: they travelled through another clock.
 SAME = 0.01
 
@@ -47,8 +57,9 @@ class Sharing:
         self._records = records
         self._quarantines = quarantines
         self._pins = pins
-        self._trouble = self._quarantined = -1.0
+        self._trouble = self._quarantined = self._probed = -1.0
         self._periods: dict[str, float] = {}
+        self._observed: dict[str, float] = {}
         self._made: dict[tuple[str, str | None], float] = {}
         self._drops = int(memory.words[DROPS])
         self._positions: list[int] | None = pins.log_positions()
@@ -56,8 +67,8 @@ class Sharing:
 
     def tell_all(self) -> None:
         """Everything is new again: whoever was told may have forgotten."""
-        self._trouble = self._quarantined = -1.0
-        self._periods, self._made = {}, {}
+        self._trouble = self._quarantined = self._probed = -1.0
+        self._periods, self._made, self._observed = {}, {}, {}
         self._positions = None
 
     # -- circuits ------------------------------------------------------------------------------------------
@@ -106,6 +117,34 @@ class Sharing:
         for record in self._records.flagged():
             if not record.circuit.closed and record.target is not None:
                 yield record.id, record.target.provider.circuit.half_open_max_calls
+
+    # -- what probes found out -----------------------------------------------------------------------------
+    def new_observed(self) -> list[ObservedNews]:
+        word = self._memory.words[PROBED]
+        if word == self._probed:
+            return []
+        self._probed = word
+        found = []
+        for record in self._records.everywhere():
+            cells = record.cells
+            if cells[OBSERVED_AT] != self._observed.get(record.id, 0.0):
+                with record.guard:
+                    at, state = cells[OBSERVED_AT], OBSERVED_STATES[int(cells[OBSERVED])]
+                    self._observed[record.id] = at
+                    found.append(ObservedNews(record.id, state, at, cells[OBSERVED_UNTIL]))
+        return found
+
+    def take_observed(self, news: ObservedNews) -> bool:
+        """Whether it was newer than what we knew."""
+        record = self._records.find(news.target_id)
+        if record is None or news.state not in OBSERVED_STATES:
+            return False
+        with record.guard:
+            if record.cells[OBSERVED_AT] and record.cells[OBSERVED_AT] >= news.at - SAME:
+                return False
+            record.observe(news.state, news.until, news.at)
+            self._observed[record.id] = news.at
+        return True
 
     # -- quarantines ---------------------------------------------------------------------------------------
     def new_quarantines(self) -> list[Row]:

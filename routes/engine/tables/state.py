@@ -17,15 +17,13 @@ from routes.engine.tables.claims import TableClaim
 from routes.engine.tables.counters import Counters
 from routes.engine.tables.happenings import Happenings
 from routes.engine.tables.keys import Keys, Permit, Seat
-from routes.engine.tables.memory import MOVED, QUARANTINED, TROUBLE, Memory, ThreadLocks, private
+from routes.engine.tables.memory import MOVED, PROBED, QUARANTINED, TROUBLE, Memory, ThreadLocks, private
 from routes.engine.tables.pins import PinCounts, Pins, Written
 from routes.engine.tables.quarantines import Quarantines, Row
 from routes.engine.tables.records import (
     DRAINING,
     HEARD,
     HEARD_UNTIL,
-    OBSERVED,
-    OBSERVED_STATES,
     OBSERVED_UNTIL,
     REFUSED,
     REFUSED_GENERATION,
@@ -283,15 +281,12 @@ class TableState:
         return Sharing(self._memory, self._records, self._quarantines, self._pins, self._keys)
 
     # -- what others find out ------------------------------------------------------------------------------
-    def set_observed(self, target_id: str, state: Observed, until: float) -> None:
+    def set_observed(self, target_id: str, state: Observed, until: float, at: float | None = None) -> None:
         record = self._records.of(target_id)
         with record.guard:
-            record.cells[OBSERVED] = OBSERVED_STATES.index(state)
-            record.cells[OBSERVED_UNTIL] = until
-            if state == "unhealthy":
-                record.set_flag(UNHEALTHY)
-            elif record.flag & UNHEALTHY:
-                record.clear_flag(UNHEALTHY)
+            record.observe(state, until, at or 0.0)
+        if at is not None:
+            self._memory.changed(PROBED)
 
     def probed(
         self, target: Target, ok: bool, error_class: str | None, now: float, http_status: int | None = None
