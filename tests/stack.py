@@ -240,6 +240,7 @@ def document(*providers: ProviderHandle, strategy: str = "failover", **profile: 
                 "wire": each.wire,
                 "base_url": each.base_url,
                 "network": "loopback",
+                "probe": {"kind": "off"},  # so that its log has nothing but what a test sent
                 **profile.pop("provider", {}),
             }
             for each in providers
