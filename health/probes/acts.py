@@ -1,4 +1,4 @@
-"""What people do that probes must hear of: asking for one now, and changing a credential.
+"""What people do that probes must hear of: changing a credential.
 
 A new credential is a new beginning: who was unhealthy because the old one was refused is asked at once, and believed at
 once, as quarantines are lifted at once. Imports what reading a plan takes, and nothing that asks.
@@ -21,25 +21,9 @@ from routes.snapshots import live_snapshot
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from routes.models import AuditEntry
 
 log = get_logger("health")
-
-
-def probe_now(provider_id: UUID | str, target_id: UUID | str | None = None) -> int:
-    """Have a provider's checks, or those that speak for one of its targets, asked within two seconds, whatever traffic
-    says; how many there are (0: it is not probed). Results appear as any others do."""
-    snapshot = live_snapshot()
-    if snapshot is None:
-        return 0
-    provider, target = str(provider_id), None if target_id is None else str(target_id)
-    return claims.ask_now(
-        subject.id
-        for subject in plan_of(snapshot).values()
-        if subject.provider.id == provider and (target is None or any(each.id == target for each in subject.targets))
-    )
 
 
 def hear(entry: AuditEntry, **_: Any) -> None:

@@ -12,7 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from health.models import Check, ProbeResult
-from health.probes import acts, claims
+from health.probes import claims
 from health.probes.questions import TOKENS
 from routes import actions
 from routes.models import Provider
@@ -144,8 +144,7 @@ def test_somebody_who_asks_goes_first_and_is_not_answered_by_traffic(admin: Acto
     publish(admin, entry("one"), entry("two"))
     claims.agree(plan(), NOON)
     all_due(NOON)
-    two = Provider.objects.get(slug="two")
-    assert acts.probe_now(two.pk) == 1
+    assert claims.ask_now(each.id for each in plan().values() if each.provider.slug == "two") == 1
     asked: list[str] = []
 
     def stands_in(subject: Any) -> None:
@@ -154,8 +153,9 @@ def test_somebody_who_asks_goes_first_and_is_not_answered_by_traffic(admin: Acto
     (job,) = claims.claim(plan(), NOON, 1, stands_in)
     assert job.subject.provider.slug == "two"
     assert asked == [], "traffic was not even looked at"
-    assert acts.probe_now(two.pk, next(iter(job.subject.targets)).id) == 1
-    assert acts.probe_now(two.pk, Provider.objects.get(slug="one").pk) == 0
+    publish(admin, entry("one"))
+    claims.agree(plan(), NOON)
+    assert claims.ask_now([job.subject.id]) == 0, "there is nothing to ask about any more"
 
 
 # -- caps ------------------------------------------------------------------------------------------------------

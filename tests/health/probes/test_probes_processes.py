@@ -13,9 +13,8 @@ from django.db import connections
 from django.utils import timezone
 
 from health.models import Check, ProbeResult
-from health.probes import acts, claims
+from health.probes import claims
 from health.probes.tick import tick
-from routes.models import Provider
 from routing_project.celery import app, broker_url
 from routing_project.env import get_env
 from routing_project.processes import spawn
@@ -57,7 +56,7 @@ def test_an_unhealthy_target_leaves_the_decisions_of_every_process_and_returns(
 
     def probe() -> None:
         """Whatever traffic says."""
-        assert acts.probe_now(Provider.objects.get(slug="first").pk) == 1
+        assert claims.ask_now(each.id for each in plan().values() if each.provider.slug == "first") == 1
         for begun in tick():
             begun.result(10)
 
