@@ -1,8 +1,9 @@
 """The exchange between hosts over Redis, beside requests: what one host finds out, the others know within a second.
 
 Circuit transitions, quarantines, pins, drops of pins and the use of access keys (``use``) go out on a channel and into
-hashes that expire, so that a host that comes later reads how things stand. Half-open slots are split: while a target
-is tried, every host has a share of its slots for a while, which moves on so that a host without traffic keeps nobody
+hashes that expire, so that a host that comes later reads how things stand. Heartbeats of heads go out on the channel
+only: they come again, and who hears of a head for the first time asks. Half-open slots are split: while a target is
+tried, every host has a share of its slots for a while, which moves on so that a host without traffic keeps nobody
 waiting. The newest word counts, by the clock of Redis, which is the same for all: those of hosts may be wrong, or jump.
 Redis away: each host goes on by itself, ``degraded`` says so, and all is told again when it is back.
 
@@ -161,6 +162,11 @@ class Exchange:
         for kind, told in news:
             for part in _batches(told.values()):
                 await self._say(redis, kind, part)
+        now = self._clock()
+        for part in _batches(wire.head(news, now) for news in sharing.new_heads(now)):
+            await self._say(redis, "head", part)
+        if sharing.strangers():
+            await self._say(redis, "who", [])
         await self._share_slots(redis)
         await self._tell_use(redis)
 
@@ -218,6 +224,8 @@ class Exchange:
         if kind == "hello":
             self._uses.tell_all()
             self._heard = -inf
+        if kind in ("hello", "who"):
+            sharing.tell_heads()
         for entry in entries:
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 if kind == "circuit":
@@ -230,6 +238,8 @@ class Exchange:
                     sharing.take_pin(wire.read_pin(entry, ahead), now)
                 elif kind == "drop":
                     sharing.take_drop(wire.read_drop(entry, ahead), now)
+                elif kind == "head":
+                    sharing.take_head(wire.read_head(entry, now), now)
                 elif kind in ("use", "whole use"):
                     self._uses.take(entry, fresh=kind == "use")
 

@@ -1,4 +1,5 @@
-"""What hosts say to one another, as JSON: times are those of Redis, because every host has a clock of its own.
+"""What hosts say to one another, as JSON: times are those of Redis, because every host has a clock of its own; those of
+heartbeats are seconds from now.
 
 ``ahead``: what to add to a time of ours to get that of Redis. Reading raises KeyError, TypeError, ValueError or
 AttributeError for what is not what it should be. Imports the tables.
@@ -6,12 +7,16 @@ AttributeError for what is not what it should be. Imports the tables.
 
 from __future__ import annotations
 
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from routes.engine.live import Quarantine
 from routes.engine.tables.pins import Drop, Written
 from routes.engine.tables.quarantines import Row
-from routes.engine.tables.sharing import CircuitNews, ObservedNews
+from routes.engine.tables.sharing import CircuitNews, HeadNews, ObservedNews
+
+#: No heartbeat is good for so long.
+HOUR: Final = 3600.0
 
 
 def circuit(news: CircuitNews, ahead: float) -> dict[str, Any]:
@@ -63,6 +68,26 @@ def quarantine(row: Row, ahead: float) -> dict[str, Any]:
 def read_quarantine(entry: Any, ahead: float) -> Row:
     quarantine = Quarantine(float(entry["until"]) - ahead, entry["cause"], bool(entry["told"]))
     return Row(entry["provider"], entry["model"], quarantine, float(entry["at"]) - ahead, int(entry["generation"]))
+
+
+def head(news: HeadNews, now: float) -> dict[str, Any]:
+    """A heartbeat, in seconds from the moment it is told: hosts whose wall clocks differ agree on who is alive."""
+    return {
+        "head": news.head_key,
+        "ago": now - news.heard,
+        "left": news.until - now,
+        "draining": news.draining,
+        "load": news.load,
+    }
+
+
+def read_head(entry: Any, now: float) -> HeadNews:
+    ago, left, load = float(entry["ago"]), float(entry["left"]), entry["load"]
+    if not (0.0 <= ago < HOUR and 0.0 <= left < HOUR):
+        raise ValueError("no time of a heartbeat")
+    if load is not None and not 0.0 <= (load := float(load)) < inf:
+        raise ValueError("no load")
+    return HeadNews(str(entry["head"]), now - ago, now + left, bool(entry["draining"]), load)
 
 
 def pin(pin: Written, ahead: float) -> dict[str, Any]:

@@ -46,9 +46,14 @@ class Stage(Stack):
                 ],
             }
         )
-        self.operator = self.manage("create_access_key", "heads", "--scopes", "operate")
+        self.operator = self.key_with("operate")
         wait_until(lambda: self.heads().status == 200, 10, "the operator's key is live")
         return self
+
+    def key_with(self, scope: str) -> str:
+        """A new access key."""
+        made = self.request("POST", "/api/v1/access-keys/", {"name": f"may {scope}", "scopes": [scope]})
+        return str(made.json()["value"])
 
     def heads(self, path: str = "", method: str = "GET", body: Any = None) -> Answer:
         return self.request(method, f"/api/v1/heads/{path}", body, key=self.operator)

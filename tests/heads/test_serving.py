@@ -202,7 +202,7 @@ def test_subscribers_hear_what_happens_to_heads(stage: Stage, line: Line) -> Non
 
 
 def test_a_socket_needs_operate(stage: Stage) -> None:
-    key = stage.manage("create_access_key", "reads", "--scopes", "read")
+    key = stage.key_with("read")
     with websockets.sync.client.connect(
         f"ws://127.0.0.1:{stage.port}/ws/head-management", additional_headers={"Authorization": f"Bearer {key}"}
     ) as connection:

@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from routes.engine.provider import Heads, head_key
+from routes.engine.snapshot import Snapshot
 from routes.engine.types import Outcome
 from routes.live import SharedLiveState
 from routes.live.exchange import CHANNEL, KEY, PIN_BUCKET, Exchange, share_of
 from routes.live.redis_feed import RedisConnection
+from tests.documents import an_id, document, head, provider
 from tests.live.hosts import attempt, revision, targets
 from tests.servers import own_redis, start_own_redis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
+
+    from routes.engine.live import HeadState
 
 REVISION = revision(success_threshold=1)
 A, B, C = targets(REVISION).values()
@@ -403,3 +408,69 @@ def test_hashes_expire_and_lose_what_is_old(hosts: tuple[Host, Host], redis: str
             assert two.live.circuit(B, two.clock()).state == "closed"
 
     together((one,), what)
+
+
+# -- heads -----------------------------------------------------------------------------------------------------
+def with_heads(*names: str) -> Snapshot:
+    entry = provider("a")
+    heads = [{**head(name), "provider": entry["id"], "generation": 1, "approved": True} for name in names]
+    return Snapshot.from_document(document([entry]), Heads.of(heads))
+
+
+def key_of(name: str) -> str:
+    return head_key(an_id("provider", "a"), name)
+
+
+def test_a_heartbeat_on_one_host_keeps_the_head_alive_on_the_other(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    for host in hosts:
+        host.live.published(with_heads("first", "second"))
+
+    def there(name: str) -> HeadState:
+        return two.live.head_state(key_of(name), two.clock())
+
+    async def what() -> None:
+        one.live.hear_head(key_of("first"), 7.0, True, one.clock() + 15.0, one.clock())
+        await until(lambda: there("first").online, 2.0)
+        state = there("first")
+        assert (state.draining, state.load) == (True, 7.0)
+        assert state.until - two.clock() == pytest.approx(15.0, abs=1.0), "what is left travels, not a time"
+        two.live.hear_head(key_of("first"), 8.0, False, two.clock() + 15.0, two.clock())
+        await until(lambda: one.live.head_state(key_of("first"), one.clock()).load == 8.0, 2.0)
+        assert there("second") == one.live.head_state(key_of("second"), one.clock())
+        one.live.hear_head(key_of("nobody's"), 1.0, False, one.clock() + 15.0, one.clock())
+        one.live.hear_head(key_of("second"), None, False, one.clock() + 15.0, one.clock())
+        await until(lambda: there("second").online, 2.0)
+        assert there("second").load is None
+        assert there("nobody's").heard_at is None
+
+    together(hosts, what)
+
+
+def test_a_host_that_learns_of_a_head_later_asks_who_is_alive(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    one.live.published(with_heads("first"))
+
+    async def what() -> None:
+        one.live.hear_head(key_of("first"), 7.0, False, one.clock() + 15.0, one.clock())
+        await asyncio.sleep(0.6)  # told, and not known over there
+        two.live.published(with_heads("first"))
+        await until(lambda: two.live.head_state(key_of("first"), two.clock()).online, 2.0)
+
+    together(hosts, what)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"left": 1e9}, {"ago": -5}, {"left": "nan"}, {"load": "inf"}, {"load": -1}, {"head": 5}, {"draining": "x" * 9}],
+)
+def test_what_is_no_heartbeat_is_left_out(hosts: tuple[Host, Host], wrong: dict[str, object]) -> None:
+    one, _ = hosts
+    one.live.published(with_heads("first"))
+    entry = {"head": key_of("first"), "ago": 0, "left": 15, "draining": False, "load": 1.0}
+    one.exchange._take("head", [{**entry, **wrong}])
+    state = one.live.head_state(key_of("first"), one.clock())
+    assert (state.online, state.load) in ((False, None), (True, 1.0))
+    assert state.until <= one.clock() + 16
+    one.exchange._take("head", [entry])
+    assert one.live.head_state(key_of("first"), one.clock()).online

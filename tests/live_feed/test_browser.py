@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.admin.browsing import CHROMIUM, browser
-from tests.live_feed.clients import Console
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from tests.live_feed.clients import Console
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser

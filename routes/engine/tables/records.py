@@ -119,6 +119,16 @@ class TargetRecord:
             now < until, bool(self.cells[DRAINING]), None if load is None else load.load, heard or None, until
         )
 
+    def hear(self, load: float | None, draining: bool, until: float, at: float) -> bool:
+        """A heartbeat at ``at``; whether anything turns by it: the head is back, or drains, or does so no more. Under
+        the guard."""
+        cells = self.cells
+        same = at < cells[HEARD_UNTIL] and cells[DRAINING] == draining
+        cells[HEARD], cells[HEARD_UNTIL], cells[DRAINING] = at, until, draining
+        if load is not None:
+            self.stats.report(load, at)
+        return not same
+
     def belongs_to(self, head: TargetRecord) -> None:
         """It is one model of a head: loads, and what was sent since, are those of the head as a whole."""
         if head is not self:

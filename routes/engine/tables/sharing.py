@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from routes.engine.tables.memory import DROPS, PROBED, QUARANTINED, TROUBLE
-from routes.engine.tables.records import OBSERVED, OBSERVED_AT, OBSERVED_STATES, OBSERVED_UNTIL, TROUBLED
+from routes.engine.tables.records import HEARD, OBSERVED, OBSERVED_AT, OBSERVED_STATES, OBSERVED_UNTIL, TROUBLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,16 @@ class ObservedNews(NamedTuple):
     until: float
 
 
+class HeadNews(NamedTuple):
+    """A heartbeat. ``load`` None = it did not say."""
+
+    head_key: str
+    heard: float
+    until: float
+    draining: bool
+    load: float | None
+
+
 #: Two moments closer than this are the same: they travelled through another clock.
 SAME = 0.01
 
@@ -63,6 +73,8 @@ class Sharing:
         self._made: dict[tuple[str, str | None], float] = {}
         self._drops = int(memory.words[DROPS])
         self._positions: list[int] | None = pins.log_positions()
+        self._heard: dict[str, float] = {}  # heartbeats that were told, or come from elsewhere
+        self._strangers: set[str] = set()
         self._told = 0.0  # pins written before this have been told
 
     def tell_all(self) -> None:
@@ -70,6 +82,49 @@ class Sharing:
         self._trouble = self._quarantined = self._probed = -1.0
         self._periods, self._made, self._observed = {}, {}, {}
         self._positions = None
+        self.tell_heads()
+
+    def tell_heads(self) -> None:
+        """Who is alive here is new again: somebody has come who does not know."""
+        self._heard = {}
+
+    # -- heads ---------------------------------------------------------------------------------------------
+    def new_heads(self, now: float) -> list[HeadNews]:
+        """Heads that are targets, as far as they were heard of since. A look at each."""
+        found = []
+        before, self._heard = self._heard, {}
+        for key, (record, _) in self._records.heads.items():
+            # Without the guard, whose holder must not read reports. One that comes in between is told with the next.
+            state, report = record.head_state(now), record.stats.load
+            heard = state.heard_at
+            if heard is None:
+                continue
+            self._heard[key] = heard
+            if state.online and heard > before.get(key, -inf):
+                load = report.load if report is not None and report.at >= heard else None
+                found.append(HeadNews(key, heard, state.until, state.draining, load))
+        return found
+
+    def strangers(self) -> bool:
+        """Whether there are heads now that this host has never heard of, and has not asked about."""
+        unheard = {key for key, (record, _) in self._records.heads.items() if not record.cells[HEARD]}
+        before, self._strangers = self._strangers, unheard
+        return not unheard <= before
+
+    def take_head(self, news: HeadNews, now: float) -> bool:
+        """Whether it was newer than what we knew. Only heads that are targets here are taken."""
+        found = self._records.heads.get(news.head_key)
+        if found is None or news.until <= now:
+            return False
+        record = found[0]
+        with record.guard:
+            if record.cells[HEARD] >= news.heard - SAME:
+                return False
+            turns = record.hear(news.load, news.draining, news.until, news.heard)
+            self._heard[news.head_key] = news.heard
+        if turns:
+            self._memory.changed(TROUBLE)
+        return True
 
     # -- circuits ------------------------------------------------------------------------------------------
     def new_circuits(self) -> list[CircuitNews]:

@@ -21,8 +21,6 @@ from routes.engine.tables.memory import MOVED, PROBED, QUARANTINED, TROUBLE, Mem
 from routes.engine.tables.pins import PinCounts, Pins, Written
 from routes.engine.tables.quarantines import Quarantines, Row
 from routes.engine.tables.records import (
-    DRAINING,
-    HEARD,
     HEARD_UNTIL,
     OBSERVED_UNTIL,
     REFUSED,
@@ -311,12 +309,8 @@ class TableState:
     def hear_head(self, head_key: str, load: float | None, draining: bool, until: float, now: float) -> None:
         record = self._records.of(head_key)
         with record.guard:
-            cells = record.cells
-            same = now < cells[HEARD_UNTIL] and cells[DRAINING] == draining
-            cells[HEARD], cells[HEARD_UNTIL], cells[DRAINING] = now, until, draining
-            if load is not None:
-                record.stats.report(load, now)
-        if not same:
+            turns = record.hear(load, draining, until, now)
+        if turns:
             self._memory.changed(TROUBLE)
 
     def forget_head(self, head_key: str) -> None:
