@@ -206,8 +206,12 @@ def test_the_guard_of_addresses_holds_for_probes(openai: ProviderHandle) -> None
 
 
 @pytest.mark.parametrize("kind", ["models", "completion"])
-def test_what_a_server_repeats_of_a_credential_is_blotted_out(openai: ProviderHandle, kind: str) -> None:
-    unusual = "correct-horse-battery"  # of a shape that no pattern knows
+@pytest.mark.parametrize(
+    "unusual",  # of shapes that no pattern knows
+    ["correct-horse-battery", "c0rrect!" * 50, 'corre"ct\\horse'],
+    ids=["plain", "longer than what is shown", "escaped in JSON"],
+)
+def test_what_a_server_repeats_of_a_credential_is_blotted_out(openai: ProviderHandle, kind: str, unusual: str) -> None:
     openai.fail("status", status=401, message=f"{'x' * 250} the key {unusual} is not known")
     found = probe(subject_of(openai, kind, models={"m": "m"}), credential=unusual)
     assert found.error_class == "auth_failed"
