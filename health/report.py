@@ -416,13 +416,9 @@ class _Reader:
             return []
         event = self.rows.causes.get(found.id)
         if event is not None and abs(event.at - since) < SAME_MOMENT:
-            return words.failures(event.detail)
-        run = []
-        for outcome in reversed([each for each in found.recent if each.at <= since + SAME_MOMENT]):
-            if outcome.error_class is None:
-                break
-            run.append(outcome.error_class)
-        return run
+            return words.failures(event.detail, event.reason)
+        until_then = [outcome.error_class for outcome in found.recent if outcome.at <= since + SAME_MOMENT]
+        return words.causes(until_then, found.circuit.reason)
 
     def is_recent(self, moment: datetime) -> bool:
         return moment.timestamp() > self.wall - labels.HEARD_SECONDS

@@ -1,7 +1,7 @@
 """Health in plain English: every code of circuits, checks, quarantines, heads and admin states, for people.
 
 Codes stay what they are in API and events; sentences are made from them here and nowhere else, so that the board, the
-API and alerts say the same. Pure; imports the engine's words and, for types, the report.
+API and alerts say the same. Pure; imports of the engine what it needs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from routes.engine import words
+from routes.engine.tables.recent import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,15 +53,20 @@ OBSERVED: Final = {
     "not_probed": "it is not checked any more",
     "credential_changed": "its credential was changed",
 }
+#: What there is to say of a head beyond that it was registered, approved, went offline, …
 HEAD: Final = {
-    "registered": "registered",
-    "registered_again": "registered again, as a new generation",
-    "heartbeats_stopped": "its heartbeats stopped",
+    "registered": "",
+    "registered_again": "as a new generation",
+    "approved": "",
+    "inside_head_networks": "its address is inside the provider's networks for heads",
     "heartbeat": "its heartbeats are back",
+    "heartbeats_stopped": "its heartbeats stopped",
     "reported": "it said so itself",
-    "approved": "an operator approved it",
-    "deregistered": "deregistered",
+    "deregistered": "",
+    "offline_too_long": "it was offline for too long",
 }
+#: Actors that are nobody.
+_NOBODY: Final = frozenset({"", "traffic", "probe", "clock", "head"})
 _STATES_OF_ADMIN: Final = {"active": "Set active", "draining": "Drained", "disabled": "Disabled"}
 _KINDS: Final = {
     "models": "its list of models",
@@ -160,7 +166,7 @@ def times(number: int) -> str:
 def _cause(reason: str, outcomes: Sequence[str]) -> str:
     if not outcomes:
         return of(CIRCUIT, reason)
-    if reason == "consecutive_failures":
+    if reason == "consecutive_failures" and 1 < len(outcomes) < KEPT:
         return f"{len(outcomes)} consecutive failures: {counted(outcomes)}"
     return f"{of(CIRCUIT, reason)}: {counted(outcomes)}"
 
@@ -220,27 +226,39 @@ def _noted(note: str) -> str:
 # -- what happened -------------------------------------------------------------------------------------------
 def event(found: HealthEvent) -> str:
     """One line of the timeline, without its time and subject."""
-    say = _EVENTS.get(found.kind, _other)
-    detail: Mapping[str, Any] = found.detail
-    by = f" by {found.actor}" if found.actor not in {"", "traffic", "probe", "clock"} else ""
-    until = f" until {_moment(detail['until'])}" if detail.get("until") else ""
-    return f"{say(found, detail)}{by}{until}{_noted(str(detail.get('note') or ''))}."
+    note = _noted(str(found.detail.get("note") or ""))
+    return f"{_EVENTS.get(found.kind, _other)(found, found.detail)}{note}."
 
 
-def failures(detail: Mapping[str, Any]) -> list[str]:
-    """Error classes of the outcomes that an event came of."""
-    return [outcome["error_class"] for outcome in detail.get("outcomes") or () if outcome.get("error_class")]
+def failures(detail: Mapping[str, Any], reason: str) -> list[str]:
+    """Error classes of the outcomes that an event came of, among the last ones that it names."""
+    return causes([outcome.get("error_class") for outcome in detail.get("outcomes") or ()], reason)
+
+
+def causes(outcomes: Sequence[str | None], reason: str) -> list[str]:
+    """Those of the last outcomes (error classes, None = success, oldest first) that are why a circuit opened. What
+    quarantines counts neither way."""
+    counting = [outcome for outcome in outcomes if outcome not in QUARANTINE]
+    if reason == "half_open_failure":
+        counting = counting[-1:]
+    if reason == "consecutive_failures" and None in counting:
+        counting = counting[len(counting) - counting[::-1].index(None) :]
+    return [outcome for outcome in counting if outcome is not None]
 
 
 def _circuit_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
     became = {"open": "opened", "closed": "closed", "half_open": "went half-open"}.get(found.after, found.after)
     if found.after == "open" and found.before == "half_open":
         became = "opened again"
-    return f"Circuit {became}: {_cause(found.reason, failures(detail) if found.after == 'open' else ())}"
+    outcomes = failures(detail, found.reason) if found.after == "open" else ()
+    text = f"Circuit {became}: {_cause(found.reason, outcomes)}{_by(found)}"
+    if found.reason.startswith("forced_"):
+        return text + _until(detail)
+    return text + (f"; tried again at {_moment(detail['until'])}" if detail.get("until") else "")
 
 
 def _observed_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
-    classes = failures(detail)
+    classes = failures(detail, found.reason)
     what = str(detail.get("message") or "") or counted(classes)
     return f"Found {found.after}: {of(OBSERVED, found.reason)}{f' ({what})' if what else ''}"
 
@@ -248,23 +266,24 @@ def _observed_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
 def _admin_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
     if found.reason == "expired":
         return "Active again: the time set for it has passed"
-    return _STATES_OF_ADMIN.get(found.after, found.after)
+    return f"{_STATES_OF_ADMIN.get(found.after, found.after)}{_by(found)}{_until(detail)}"
 
 
 def _quarantine_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
     whose = f" for model {detail['model']}" if detail.get("model") else ""
     if found.after == "none":
-        return f"Quarantine lifted{whose}"
-    return f"Quarantined{whose}: {of(QUARANTINE, found.reason)}"
+        return f"Quarantine lifted{whose}{_by(found)}"
+    return f"Quarantined{whose}{_until(detail)}: {of(QUARANTINE, found.after)}"
 
 
 def _head_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
-    return f"Head {found.after}: {of(HEAD, found.reason)}"
+    more = of(HEAD, found.reason)
+    return f"Head {found.after}{_by(found)}{f': {more}' if more else ''}"
 
 
 def _other(found: HealthEvent, detail: Mapping[str, Any]) -> str:
     change = f"{found.before} to {found.after}" if found.before else found.after
-    return f"{found.kind.capitalize()} {change}: {found.reason.replace('_', ' ')}"
+    return f"{found.kind.capitalize()} {change}: {found.reason.replace('_', ' ')}{_by(found)}"
 
 
 _EVENTS: Final = {
@@ -274,6 +293,14 @@ _EVENTS: Final = {
     "quarantine": _quarantine_event,
     "head": _head_event,
 }
+
+
+def _by(found: HealthEvent) -> str:
+    return f" by {found.actor}" if found.actor not in _NOBODY else ""
+
+
+def _until(detail: Mapping[str, Any]) -> str:
+    return f" until {_moment(detail['until'])}" if detail.get("until") else ""
 
 
 def _moment(seconds: float) -> str:

@@ -143,7 +143,7 @@ _EVENT: Final = {
     "after": "open",
     "reason": "consecutive_failures",
     "actor": "traffic",
-    "sentence": "Circuit opened: 5 consecutive failures: 5 × connect_refused until 2026-11-20 14:03:12 UTC.",
+    "sentence": "Circuit opened: 5 consecutive failures: 5 × connect_refused; tried again at 2026-11-20 14:03:12 UTC.",
     "detail": {
         "outcomes": [
             {

@@ -163,7 +163,7 @@ def test_the_timeline_of_a_target_has_its_own_lines_and_its_providers(site: Site
     )  # fmt: skip
     assert opened["target"] == site.target("alpha / a").id
     assert [each["error_class"] for each in opened["detail"]["outcomes"]] == ["connect_refused"] * 5
-    assert opened["sentence"].startswith("Circuit opened: 5 consecutive failures: 5 × connect_refused until ")
+    assert opened["sentence"].startswith("Circuit opened: 5 consecutive failures: 5 × connect_refused; tried again at ")
 
 
 @committed
