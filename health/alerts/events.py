@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from health import words
 from health.alerts import matching, outages
 from health.alerts.kinds import AlertEvent, Over
 from health.models import HealthEvent
@@ -25,6 +26,8 @@ log = get_logger("alerts")
 
 #: Outcomes that are worth a line: the newest ones.
 OUTCOMES: Final = 5
+#: What ends that a head is offline.
+BACK: Final = frozenset({"online", "registered", "deregistered"})
 #: Limits of money, as reasons name them, and the window each is about.
 BUDGETS: Final = {f"usd_{window}": window for window in MONEY_WINDOWS}
 
@@ -58,49 +61,48 @@ def take(found: Iterable[AlertEvent | Over]) -> None:
 # -- the timeline of health ------------------------------------------------------------------------------
 def read_health(event: HealthEvent) -> list[AlertEvent | Over]:
     """Most events are none that a rule can be about."""
-    match event.kind, event.before, event.after:
-        case HealthEvent.Kind.CIRCUIT, _, "open":
-            return [_of_target(event, "circuit_opened", f"{event.subject} is left alone for a while")]
-        case HealthEvent.Kind.CIRCUIT, _, "closed":
-            found = _of_target(event, "circuit_closed", f"{event.subject} takes requests again")
+    match event.kind, event.after:
+        case HealthEvent.Kind.CIRCUIT, "open":
+            return [_of_target(event, "circuit_opened")]
+        case HealthEvent.Kind.CIRCUIT, "closed":
+            found = _of_target(event, "circuit_closed")
             return [found, Over("circuit_opened", found.key, found.at)]
-        case HealthEvent.Kind.HEAD, before, after:
-            return _of_head(event, before, after)
-        case HealthEvent.Kind.BUDGET, _, percent if percent.isdecimal():
+        case HealthEvent.Kind.HEAD, after:
+            return _of_head(event, after)
+        case HealthEvent.Kind.BUDGET, percent if percent.isdecimal():
             return [_of_budget(event, int(percent))]
     return []
 
 
-def _of_target(event: HealthEvent, kind: str, what: str) -> AlertEvent:
+def _of_target(event: HealthEvent, kind: str) -> AlertEvent:
     return AlertEvent(
         kind,
         f"target:{event.target_id or event.subject}"[:300],
         event.subject,
-        f"{what}: {said(event.reason)}.",
+        words.event(event),
         _utc(event.at),
         event.provider,
         _provider_page(event),
         _fields(
             ("Provider", event.provider),
-            ("Before", said(event.before)),
-            ("After", said(event.after)),
+            ("Before", words.STATES.get(event.before, event.before)),
+            ("After", words.STATES.get(event.after, event.after)),
             ("Last outcomes", _outcomes(event.detail)),
             ("By", event.actor),
         ),
     )
 
 
-def _of_head(event: HealthEvent, before: str, after: str) -> list[AlertEvent | Over]:
+def _of_head(event: HealthEvent, after: str) -> list[AlertEvent | Over]:
     key, at = f"head:{event.subject}"[:300], _utc(event.at)
-    fields = _fields(("Provider", event.provider), ("Reason", said(event.reason)), ("By", event.actor))
-    if after == "offline":
-        text = f"The head {event.subject} of {event.provider} sends no heartbeat: {said(event.reason)}."
-        return [AlertEvent("head_offline", key, event.subject, text, at, event.provider, _provider_page(event), fields)]
-    found: list[AlertEvent | Over] = [Over("head_offline", key, at)]
-    if not before or event.reason == "registered":
-        text = f"The head {event.subject} registered itself under {event.provider}."
+    kind = {"registered": "head_registered", "offline": "head_offline"}.get(after)
+    found: list[AlertEvent | Over] = [Over("head_offline", key, at)] if after in BACK else []
+    if kind is not None:
+        fields = _fields(("Provider", event.provider), ("By", event.actor))
         page = _provider_page(event)
-        found.append(AlertEvent("head_registered", key, event.subject, text, at, event.provider, page, fields))
+        found.append(
+            AlertEvent(kind, key, event.subject, words.event(event), at, event.provider, page, fields),
+        )
     return found
 
 
@@ -160,11 +162,6 @@ def read_audit(entry: AuditEntry) -> list[AlertEvent | Over]:
 
 
 # -- words -----------------------------------------------------------------------------------------------
-def said(code: str) -> str:
-    """A stable code as people read it."""
-    return code.replace("_", " ")
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

@@ -48,9 +48,13 @@ def event(kind: str, before: str, after_: str, reason: str = "consecutive_failur
         (event("circuit", "open", "half_open"), []),
         (event("circuit", "half_open", "open"), ["circuit_opened"]),
         (event("circuit", "half_open", "closed"), ["circuit_closed", "over circuit_opened"]),
-        (event("head", "", "online", "registered"), ["over head_offline", "head_registered"]),
-        (event("head", "online", "offline", "silent"), ["head_offline"]),
+        (event("head", "", "registered", "registered"), ["over head_offline", "head_registered"]),
+        (event("head", "offline", "registered", "registered_again"), ["over head_offline", "head_registered"]),
+        (event("head", "online", "offline", "heartbeats_stopped"), ["head_offline"]),
         (event("head", "offline", "online", "heartbeat"), ["over head_offline"]),
+        (event("head", "offline", "deregistered", "offline_too_long"), ["over head_offline"]),
+        (event("head", "waiting", "approved", "approved"), []),
+        (event("head", "active", "draining", "reported"), []),
         (event("budget", "", "80", "usd_day"), ["budget_warning"]),
         (event("budget", "80", "100", "usd_month"), ["budget_exceeded"]),
         (event("observed", "healthy", "unhealthy"), []),
@@ -72,7 +76,7 @@ def test_an_event_tells_the_outcomes_that_caused_it_and_who_acted() -> None:
     (found,) = events.read_health(event("circuit", "closed", "open", detail={"outcomes": [FAILED, REFUSED]}))
     assert isinstance(found, AlertEvent)
     assert found.title == "Circuit opened: acme / m"
-    assert found.text == "acme / m is left alone for a while: consecutive failures."
+    assert found.text == "Circuit opened: 2 consecutive failures: 1 × upstream_5xx, 1 × connect_refused."
     assert dict(found.fields)["Last outcomes"] == "503 upstream_5xx, connect_refused"
     assert dict(found.fields)["By"] == "traffic"
 
