@@ -84,3 +84,11 @@ localTimes(document);
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
+
+// What takes more than a moment says so on its button (data-busy), until the next page is there.
+document.addEventListener("submit", (event) => {
+  const word = event.submitter?.dataset.busy;
+  if (!word) return;
+  event.submitter.lastChild.textContent = word;
+  event.submitter.setAttribute("aria-busy", "true");
+});

@@ -109,6 +109,7 @@ def test_limits_and_windows_are_typed_in_on_a_narrow_screen_and_shown_again(stac
 
 PAGES = (
     "/admin/",
+    "/admin/health/",
     *(
         f"/admin/routes/{name}/"
         for name in ("provider", "profile", "policy", "accesskey", "configrevision", "auditentry")

@@ -233,6 +233,17 @@ def test_a_time_of_ones_own_is_utc_and_must_be_told(site: Site, operator: Client
     assert TargetOverride.objects.get(pk=target.id).admin_state == "draining"
 
 
+def test_what_people_hold_is_set_aside_and_not_out_of_service(site: Site, viewer: Client) -> None:
+    rows.store(history.finished())
+    actions.force_circuit(site.target("alpha").id, "open", actor=ADA, reason="loses tool calls")
+    page = text(viewer.get(BOARD))
+    assert "Of 2 targets: 1 set aside by people." in page
+    assert "Held open" in row_of(page, site.target("alpha").id)
+    (item,) = viewer.get("/admin/").context["attention"]
+    assert (item.tone, item.title) == ("warn", "The circuit of alpha is held open")
+    assert "“loses tool calls”" in item.text
+
+
 @pytest.mark.parametrize("fields", [{"act": "melt"}, {"act": "open"}, {"act": "drain", "reason": "a\nb"}])
 def test_what_cannot_be_done_is_refused_in_words(fields: dict[str, str], site: Site, operator: Client) -> None:
     before = AuditEntry.objects.count()

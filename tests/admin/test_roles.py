@@ -11,6 +11,7 @@ from django.test import Client
 
 from history.models import RouteHistory
 from routes import actions
+from routes.engine.provider import target_id
 from routes.models import AccessKey, AuditEntry, ConfigRevision, Profile, Provider
 from tests.admin.conftest import ADA, filled, list_of, page_of, person, text
 from tests.history import rows, samples
@@ -26,8 +27,11 @@ LISTS = (Provider, Profile, AccessKey, ConfigRevision, AuditEntry, RouteHistory)
 def pages(site: Site) -> list[str]:
     """Every page that only reads."""
     (route,) = rows.store(samples.failed())
+    target = target_id(str(site.alpha.pk), None)
     return [
         "/admin/",
+        "/admin/health/",
+        f"/admin/health/{target}/",
         *(list_of(model) for model in LISTS),
         "/admin/routes/policy/",
         *(page_of(thing) for thing in (site.alpha, site.default, site.spare, site.rule, site.key)),

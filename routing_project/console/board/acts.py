@@ -45,6 +45,7 @@ class Offer(NamedTuple):
     text: str  # what it will do
     timed: bool = False  # for as long as chosen
     danger: bool = False
+    busy: str = ""  # what its button says meanwhile, where it takes a while
 
 
 class Panel(NamedTuple):
@@ -91,6 +92,7 @@ def _probe(what: str) -> Offer:
         "radar",
         "Probe now",
         f"{what} at once and says what came of it. A success ends the pause of an open circuit; a failure counts.",
+        busy="Probing…",
     )
 
 

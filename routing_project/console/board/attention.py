@@ -39,11 +39,11 @@ def out_of_service(found: HealthReport) -> list[Item]:
 
 
 def held_circuits(found: HealthReport) -> list[Item]:
-    """Circuits that people hold closed, lest it be forgotten: those they hold open are out of service."""
+    """Circuits that people hold, lest it be forgotten."""
     return [
-        _of_target("warn", "lock", f"The circuit of {target.label} is held closed", target)
+        _of_target("warn", "lock", f"The circuit of {target.label} is held {target.circuit.state}", target)
         for target in found.targets
-        if target.circuit.forced and target.circuit.state == "closed"
+        if target.circuit.forced and target.circuit.state != "half_open"
     ]
 
 

@@ -86,7 +86,7 @@ def target_page(request: HttpRequest, site: AdminSite, target_id: UUID) -> Templ
         target=target,
         kind=request.GET.get("kind", ""),
     )
-    row = rows.row_of(target) if target else None
+    row = rows.row_of(target, found.at) if target else None
     context = {
         "row": row,
         "target": target,
@@ -152,23 +152,20 @@ def _may_read(request: HttpRequest) -> None:
 
 
 def _wanted(request: HttpRequest) -> acts.Wanted:
-    """Whom a form is about. Three queries."""
+    """Whom a form is about. Six queries for a target, one for a provider. Raises Invalid, Http404."""
     form = request.POST
     until, reason = acts.until_of(form), form.get("reason", "").strip()
     if key := form.get("target", ""):
         target = report.read().target(key)
         if target is None:
             raise Http404("There is no such target.")
-        provider = Provider.objects.filter(pk=target.provider_id).first()
-        if provider is None:
-            raise Http404("Its provider has been deleted.")
+        # Also one that was deleted since: what cannot be done to it any more, the act itself refuses.
+        provider = Provider.with_deleted.get(pk=target.provider_id)
         return acts.Wanted(provider, target.id, target.label, until, reason)
     try:
-        provider = Provider.objects.filter(pk=UUID(form.get("provider", ""))).first()
-    except ValueError:
-        provider = None
-    if provider is None:
-        raise Http404("There is no such provider.")
+        provider = Provider.objects.get(pk=UUID(form.get("provider", "")))
+    except (ValueError, Provider.DoesNotExist):
+        raise Http404("There is no such provider.") from None
     return acts.Wanted(provider, None, f"Provider {provider.slug}", until, reason)
 
 

@@ -5,7 +5,6 @@ Pure functions over a health report, but for ``provider_badges``, which reads on
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,14 +14,17 @@ from health import report, words
 from routes.engine.words import outcome
 from routes.ports import ProviderHealth as Badge
 from routing_project.console.board import acts
+from routing_project.console.templatetags.console import ago_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from health.report import HealthReport, Outcome, ProviderHealth, Quarantine, TargetHealth
 
 #: Up to so many targets all are shown; beyond, those of providers that need somebody, and of others how many.
 ALL_SHOWN = 50
+ASIDE = "set aside by people"
 #: Profiles that are named beside a target.
 NAMED = 2
 #: Quarantines that waiting does not end well: somebody has to do something about the account.
@@ -101,13 +103,13 @@ class Group(NamedTuple):
 def groups(report: HealthReport, only: str = "") -> list[Group]:
     """All providers, or the one of that slug."""
     few = len(report.targets) <= ALL_SHOWN or bool(only)
-    found = [_group(provider, few) for provider in report.providers if not only or provider.slug == only]
+    found = [_group(provider, report.at, few) for provider in report.providers if not only or provider.slug == only]
     return sorted(found, key=lambda group: (group.need, group.provider.slug))
 
 
-def _group(provider: ProviderHealth, few: bool) -> Group:
+def _group(provider: ProviderHealth, now: datetime, few: bool) -> Group:
     quarantine = next((each for each in provider.quarantines if each.model is None), None)
-    rows = sorted((row_of(target) for target in provider.targets), key=lambda row: (row.need, row.target.label))
+    rows = sorted((row_of(target, now) for target in provider.targets), key=lambda row: (row.need, row.target.label))
     own = _need_of_provider(provider, quarantine)
     need = min([own, *(row.need for row in rows)])
     why = provider.why if own <= Need.SET_ASIDE or (len(rows) > 1 and need <= Need.IMPAIRED) else ""
@@ -138,7 +140,7 @@ def _need_of_provider(provider: ProviderHealth, quarantine: Quarantine | None) -
     return Need.SET_ASIDE if provider.admin.state != "active" else Need.NONE
 
 
-def row_of(target: TargetHealth) -> Row:
+def row_of(target: TargetHealth, now: datetime) -> Row:
     return Row(
         target,
         target.label.removeprefix(target.provider).removeprefix(" / ") or "every model",
@@ -146,7 +148,7 @@ def row_of(target: TargetHealth) -> Row:
         need_of(target),
         circuit_state(target),
         "quarantined" if target.quarantine else "not_quarantined",
-        f"Until {target.quarantine.until.astimezone(UTC):%H:%M}" if target.quarantine else "",
+        f"Ends {ago_words(target.quarantine.until, now)}" if target.quarantine else "",
         "" if target.last_error is None else outcome(target.last_error.error_class, target.last_error.http_status),
     )
 
@@ -160,6 +162,8 @@ def _users(profiles: Sequence[str]) -> str:
 
 def need_of(target: TargetHealth) -> Need:
     """What the target's provider as a whole has to say for it is said there."""
+    if target.circuit.forced and target.circuit.state == "open":
+        return Need.SET_ASIDE
     own_quarantine = target.quarantine if target.quarantine and target.quarantine.model else None
     if target.circuit.state == "open" or target.status == "unhealthy":
         return Need.OUT
@@ -272,7 +276,7 @@ def summary(found: Sequence[Group]) -> str:
     parts = [
         (out, "out of service"),
         (_count(targets, Need.IMPAIRED), "impaired"),
-        (sum(row.target.admin_in_force != "active" for row in targets), "set aside by people"),
+        (sum(row.target.admin_in_force != "active" or row.need == Need.SET_ASIDE for row in targets), ASIDE),
     ]
     said = [f"{number} {word}" for number, word in parts if number]
     whole = f"{len(targets)} target{'' if len(targets) == 1 else 's'}"
