@@ -15,8 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from health.models import HealthEvent
+from health.models import Head, HealthEvent
 from routes import actions, live
+from routes.engine.provider import target_id
 from routes.models import AuditEntry, ConfigRevision, TargetOverride
 from routing_project.console.board import acts
 from routing_project.env import get_env
@@ -341,6 +342,21 @@ def test_the_timeline_is_filtered_in_the_address(site: Site, viewer: Client) -> 
     assert "Nothing matches" in text(viewer.get(f"{BOARD}?kind=budget"))
 
 
+def test_a_line_leads_to_where_there_is_more_of_it(site: Site, viewer: Client) -> None:
+    site.publish(samples.provider("alpha"), targets=[{"provider": "alpha", "model": "a"}])
+    target, endpoint = site.target("alpha / a"), target_id(str(site.row("alpha").pk), None)
+    now = timezone.now()
+    happen(now, "its circuit", target_id=target.id, provider="alpha")
+    happen(now, "a check of its endpoint", kind="observed", after="unhealthy", target_id=endpoint, provider="alpha")
+    happen(now, "a key", kind="budget", after="100")
+    lines = {line.subject: line for line in viewer.get(BOARD).context["timeline"].lines}
+    assert lines["its circuit"].url == page_of(site, "alpha / a")
+    assert lines["a check of its endpoint"].url == f"{BOARD}?provider=alpha"
+    assert lines["a key"].url == ""
+    assert lines["Revision 2"].url == "/admin/routes/configrevision/2/change/"
+    assert {line.tone for name, line in lines.items() if "Revision" not in name} == {"bad"}
+
+
 @pytest.mark.parametrize("query", ["at=yesterday", "at=2026-13-40T00:00", "before=abc", "before=1.2", "before=9.9.٣"])
 def test_an_address_that_cannot_be_read_says_so(query: str, site: Site, viewer: Client) -> None:
     assert "This address is not understood" in text(viewer.get(f"{BOARD}?{query}"))
@@ -443,6 +459,17 @@ def test_the_dashboard_leads_to_what_is_out_of_service(site: Site, viewer: Clien
     assert f'id="t-{site.target("alpha").id}"' in text(viewer.get(address.partition("#")[0]))
     site.state.quarantine(beta, None, 60, "quota_exhausted", time.monotonic())
     assert "Provider beta is quarantined" in [item.title for item in viewer.get("/admin/").context["attention"]]
+
+
+def test_heads_that_wait_for_approval_are_pointed_out_with_the_way_to_them(site: Site, viewer: Client) -> None:
+    rows.store(history.finished())
+    values = {"provider": site.row("alpha"), "registered_at": timezone.now(), "seen_at": timezone.now()}
+    for name in ("gpu-1", "gpu-2"):
+        Head.objects.create(head_id=name, endpoint=f"https://{name}.example/v1", **values)
+    (item,) = viewer.get("/admin/").context["attention"]
+    assert item.title == "2 heads wait for approval"
+    assert "gpu-1" in text(viewer.get(item.url))
+    assert "0 of 2 heads active, 2 waiting for approval" in text(viewer.get(BOARD))
 
 
 def test_the_list_of_providers_says_how_each_is(site: Site, viewer: Client) -> None:

@@ -55,7 +55,9 @@ def heads_waiting(found: HealthReport) -> list[Item]:
         if waiting > 0:
             title = f"{waiting} head{' waits' if waiting == 1 else 's wait'} for approval"
             text = f"Registered at {provider.slug} from outside its head networks: no requests until it is approved."
-            items.append(_item("warn", "server", title, text, provider.slug))
+            query = urlencode({"provider": provider.slug, "approved": "no"})
+            url = f"{reverse('admin:health_head_changelist')}?{query}"
+            items.append(Item("warn", "hard-drive", title, text, url, "Review heads"))
     return items
 
 

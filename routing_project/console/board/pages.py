@@ -59,6 +59,7 @@ def board_page(request: HttpRequest, site: AdminSite) -> TemplateResponse:
         provider=slug,
         provider_id=known.get(slug),
         kind=request.GET.get("kind", ""),
+        live=frozenset(target.id for target in found.targets),
     )
     context = {
         "groups": groups,

@@ -47,13 +47,14 @@ ICONS = {
     "budget": "key-round",
     PUBLISH: "upload",
 }
-#: What people should see first when they skim: by the state that an event led to.
+#: What people should see first when they skim: by the state that an event led to, else by its kind.
 TONES = {
-    **dict.fromkeys(("open", "unhealthy", "offline", "disabled", "quarantined", "exceeded"), "bad"),
-    **dict.fromkeys(("half_open", "degraded", "draining", "pending", "warning"), "warn"),
-    **dict.fromkeys(("closed", "healthy", "active", "online", "approved", "lifted"), "ok"),
+    **dict.fromkeys(("open", "unhealthy", "offline", "disabled", "quarantine", "100"), "bad"),
+    **dict.fromkeys(("half_open", "degraded", "draining", "rate_limited", "deregistered", "budget"), "warn"),
+    **dict.fromkeys(("closed", "healthy", "active", "online", "approved", "none"), "ok"),
 }
 PLUS = re.compile(r"(?<=:\d\d) (?=\d\d:?\d\d$)")  # of a zone, as addresses are read
+ENDPOINTS = frozenset({HealthEvent.Kind.OBSERVED.value, HealthEvent.Kind.HEAD.value})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVENT, REVISION = 1, 0  # of one and the same moment, the publish comes first in time
 
@@ -119,6 +120,7 @@ class Scope:
     target_id: UUID | None = None
     target: TargetHealth | None = None  # None too of a target that is gone
     kind: str = ""
+    live: frozenset[str] = frozenset()  # ids of the targets there are now
 
     def query(self, **more: str) -> str:
         given = {"provider": "" if self.target_id else self.provider, "kind": self.kind, **more}
@@ -153,15 +155,23 @@ class Scope:
             place,
             row.kind,
             ICONS.get(row.kind, "activity"),
-            TONES.get(row.after, "quiet"),
+            TONES.get(row.after, TONES.get(row.kind, "quiet")),
             row.get_kind_display(),
             row.subject,
             words.event(row),
             _outcomes(row.detail),
             row.actor,
-            reverse("admin:health_target", args=[row.target_id]) if row.target_id and not self.target_id else "",
+            "" if self.target_id else self._page_of(row),
             self.link_to(row.at),
         )
+
+    def _page_of(self, row: HealthEvent) -> str:
+        """Where there is more of it. Checks and heads speak for an endpoint, which is not a target of its own when its
+        targets name models."""
+        of_endpoint = row.kind in ENDPOINTS and str(row.target_id) not in self.live
+        if row.target_id and not of_endpoint:
+            return reverse("admin:health_target", args=[row.target_id])
+        return f"{reverse('admin:health_board')}?{urlencode({'provider': row.provider})}" if row.provider else ""
 
     def _revision(self, place: Place, row: ConfigRevision) -> Line:
         back = f", back to revision {row.rolled_back_to}" if row.rolled_back_to else ""
