@@ -40,7 +40,9 @@ def live(path: Path) -> Iterator[SharedLiveState]:
 
 
 def _wait_for(barrier: Path) -> None:
+    deadline = time.monotonic() + 60
     while not barrier.exists():
+        assert time.monotonic() < deadline, f"{barrier.name} never came"
         time.sleep(0.001)
 
 
@@ -105,6 +107,7 @@ def _claim_all(path: Path, start: Path, until: float, number: int) -> int:
         state.published(REVISION)
         _wait_for(start)
         granted = [claim for _ in range(50) if (claim := state.claim(A, until)) is not None]
+        start.with_name(f"tried-{number}").touch()
         _wait_for(start.with_name("end"))
         return len(granted)
 
@@ -116,10 +119,8 @@ def test_half_open_slots_over_four_processes_are_exactly_those_configured(
     start = tmp_path / "start"
     with processes(4, _claim_all, path, start, until) as running:
         start.touch()
-        deadline = time.monotonic() + 30
-        while live.in_flight(A.provider.id) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.2)  # anybody too many would have come by now
+        for number in range(4):  # nobody leaves, and gives its slots back, before all have tried
+            _wait_for(tmp_path / f"tried-{number}")
         (tmp_path / "end").touch()
         assert sum(each.result() for each in running) == 3
 
