@@ -63,7 +63,7 @@ HEAD: Final = {
     "heartbeats_stopped": "its heartbeats stopped",
     "reported": "it said so itself",
     "deregistered": "",
-    "offline_too_long": "it was offline for too long",
+    "offline_too_long": "it was offline for seven days",
 }
 #: Actors that are nobody.
 _NOBODY: Final = frozenset({"", "traffic", "probe", "clock", "head"})
