@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from health.models import HealthEvent
-    from health.report import Admin, Circuit, ObservedState, ProviderHealth, Quarantine, TargetHealth
+    from health.report import Admin, Circuit, ProviderHealth, Quarantine, TargetHealth
 
 #: Why a circuit is in its state (``engine.circuit.REASONS``), to follow a colon.
 CIRCUIT: Final = {
@@ -110,7 +110,7 @@ def target(found: TargetHealth, admin: Admin, outcomes: Sequence[str] | None, no
     if found.circuit.state != "closed" or found.circuit.forced:
         said.append(circuit(found.circuit, outcomes or (), now))
     if found.observed.state in {"unhealthy", "degraded"}:
-        said.append(_observed(found.observed, now))
+        said.append(_observed(found, now))
     if not said and found.status == "degraded":
         said.append(_figures(found))
     return " ".join(said) or _well(found, now)
@@ -186,19 +186,20 @@ def _head(found: TargetHealth, now: datetime) -> str:
     return f"Head {head.head_id} is offline: nothing was heard of it {heard}."
 
 
-def _observed(found: ObservedState, now: datetime) -> str:
-    since = f" since {clock(found.since, now)}" if found.since else ""
-    sentence = (
-        f"Found {found.state}{since} by checking {of(_KINDS, found.kind)}"
-        if found.kind
-        else f"Found {found.state}{since}"
-    )
-    if found.error_class:
-        sentence += f": it {words.outcome(found.error_class, None)}"
-    elif found.message:
-        sentence += f": {found.message}"
-    if found.state == "unhealthy" and found.next_check_at is not None:
-        sentence += f"; checked again at {clock(found.next_check_at, now)}"
+def _observed(found: TargetHealth, now: datetime) -> str:
+    observed = found.observed
+    sentence = f"Found {observed.state}"
+    sentence += f" since {clock(observed.since, now)}" if observed.since else ""
+    sentence += f" by checking {of(_KINDS, observed.kind)}" if observed.kind else ""
+    if observed.state == "degraded":
+        p95 = f", p95 {found.p95_ms:.0f} ms" if found.p95_ms is not None else ""
+        sentence += f": success rate {found.success_rate:.0%}{p95}"
+    elif observed.error_class:
+        sentence += f": it {words.outcome(observed.error_class, None)}"
+    elif observed.message:
+        sentence += f": {observed.message}"
+    if observed.state == "unhealthy" and observed.next_check_at is not None:
+        sentence += f"; checked again at {clock(observed.next_check_at, now)}"
     return sentence + "."
 
 

@@ -211,6 +211,17 @@ def test_a_target_that_checks_found_unhealthy_says_what_they_found_and_when_they
     assert site.provider("alpha").why == found.why
 
 
+def test_a_target_that_checks_found_degraded_says_by_what_figures(site: Site) -> None:
+    site.answer("alpha", seconds=0.5)
+    site.fail("alpha")
+    observe(site, "alpha", "degraded")
+    found = site.health("alpha")
+    assert (found.status, found.eligible) == ("degraded", True)
+    assert re.fullmatch(
+        rf"Found degraded since {CLOCK} by checking its list of models: success rate 90%, p95 500 ms\.", found.why
+    )
+
+
 def test_a_check_that_is_asked_for_is_due_now(site: Site) -> None:
     observe(site, "alpha", "healthy")
     Check.objects.update(next_probe_at=datetime(1970, 1, 1, tzinfo=UTC))
