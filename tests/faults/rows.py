@@ -210,6 +210,11 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
     "worker, beat and Redis killed": (
         _KILLED + "test_a_killed_worker_beat_and_redis_come_back_and_no_request_notices",
     ),
+    "worker or beat dead": (
+        _KILLED + "test_a_killed_worker_beat_and_redis_come_back_and_no_request_notices",
+        "faults/test_nobody_probes.py::test_what_probes_said_is_forgotten_by_both_processes_although_nobody_probes",
+        "faults/test_nobody_probes.py::test_a_worker_that_comes_back_asks_everybody_once_whatever_beat_sent_meanwhile",
+    ),
     "SIGTERM": (
         "faults/test_stopping.py::test_twenty_open_streams_and_requests_finish_and_each_has_its_row",
         _PROCESS + "test_readiness_goes_first_and_requests_are_served_during_the_delay",

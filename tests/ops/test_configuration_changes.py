@@ -55,6 +55,7 @@ class Site:
                 "wire": "openai",
                 "base_url": handle.base_url,
                 "network": "loopback",
+                "probe": {"kind": "off"},  # what is counted are requests
                 **more.get(name, {}),
             }
             for name, handle in self.providers.items()

@@ -106,7 +106,7 @@ def test_two_workers_ask_everybody_once_however_often_they_are_told_to(
         wait_until(lambda: Check.objects.exclude(checked_at=None).count() == len(handles), 20, "everybody was asked")
         with beat.connection_for_read() as connection:
             queue = connection.default_channel
-            wait_until(lambda: queue.client.llen("signalbox:celery:celery") == 0, 20, "the queue is empty")
+            wait_until(lambda: queue.client.llen("celery") == 0, 20, "the queue is empty")
     finally:
         beat.close()
         for worker in workers:
