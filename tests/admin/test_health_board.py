@@ -274,6 +274,7 @@ def test_probing_now_is_audited_and_says_when_no_worker_is_there(site: Site, ope
     assert "No worker is at work" in said(response)[0]
     entry = AuditEntry.objects.latest("id")
     assert (entry.action, entry.object_name) == ("provider.probed", "alpha")
+    assert [message.level_tag for message in response.context["messages"]] == ["warning"]
 
 
 # -- timeline --------------------------------------------------------------------------------------------------------

@@ -55,19 +55,11 @@ def test_it_shows_what_happens_without_being_loaded_anew(stack: Stack, desk: Des
     assert "Open" in page.inner_text(".board-needs")
     assert "consecutive failures" in page.inner_text(".board-why")
     mark_page(page)
-    stack.manage("shell", "-c", DRAIN)
+    assert stack.request("POST", "/api/v1/health/beta/state/", {"state": "draining"}).status == 200
     page.locator(".board-group:has-text('Beta') >> text=Draining").first.wait_for()
     page.locator("#events li:has-text('Drained')").first.wait_for()
     assert page.evaluate("window.kept")
     assert desk.problems == []
-
-
-DRAIN = """
-from routes import actions
-from routes.models import Provider
-actor = actions.Actor.command("tests")
-actions.set_admin_state(Provider.objects.get(slug="beta"), "draining", actor=actor)
-"""
 
 
 def test_what_people_do_on_it_stays_while_it_refreshes(stack: Stack, desk: Desk) -> None:

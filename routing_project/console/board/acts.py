@@ -130,8 +130,15 @@ class Wanted(NamedTuple):
     reason: str
 
 
-def perform(name: str, wanted: Wanted, actor: Actor) -> str:
-    """Do it; what came of it in a sentence. Raises ActionError."""
+class Done(NamedTuple):
+    """What came of an act, in a sentence. ``well``: as one would like it."""
+
+    text: str
+    well: bool = True
+
+
+def perform(name: str, wanted: Wanted, actor: Actor) -> Done:
+    """Do it. Raises ActionError."""
     act = _ACTS.get(name)
     if act is None:
         raise Invalid("There is no such act.")
@@ -157,52 +164,54 @@ def until_of(form: Mapping[str, str], now: datetime | None = None) -> datetime |
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
-def _ask(wanted: Wanted, actor: Actor) -> str:
+def _ask(wanted: Wanted, actor: Actor) -> Done:
     actor.require("operate")
     asked = asking.ask(str(wanted.provider.pk), wanted.provider.slug)
     audit.record(
         actor, "provider.probed", category="routing", object_type="provider", object_id=wanted.provider.pk,
         object_name=wanted.provider.slug, reason=wanted.reason,
     )  # fmt: skip
-    return " ".join([asked.message, *(_found(check) for check in asked.checks if asked.done)])
+    found = [_found(check) for check in asked.checks] if asked.done else []
+    return Done(" ".join([asked.message, *found]), asked.done and not any(check.error_class for check in asked.checks))
 
 
 def _found(check: Check) -> str:
     if check.error_class:
-        return f"{check.label} {outcome(check.error_class, None)}{f': {check.message}' if check.message else ''}."
+        told = f" ({check.message.rstrip('.')})" if check.message else ""
+        return f"{check.label} {outcome(check.error_class, None)}{told}."
     took = f" in {check.latency_ms:.0f} ms" if check.latency_ms is not None else ""
     return f"{check.label} answered{took} ({check.kind})."
 
 
-def _set_state(state: str, done: str) -> Callable[[Wanted, Actor], str]:
-    def act(wanted: Wanted, actor: Actor) -> str:
+def _set_state(state: str, done: str) -> Callable[[Wanted, Actor], Done]:
+    def act(wanted: Wanted, actor: Actor) -> Done:
         until = None if state == "active" else wanted.until
         actions.set_admin_state(
             wanted.provider, state, actor=actor, until=until, reason=wanted.reason, target=wanted.target_id
         )
-        return f"{wanted.label} {done}{_until(until)}. {IN_FORCE}"
+        return Done(f"{wanted.label} {done}{_until(until)}. {IN_FORCE}")
 
     return act
 
 
-def _force(state: str) -> Callable[[Wanted, Actor], str]:
-    def act(wanted: Wanted, actor: Actor) -> str:
+def _force(state: str) -> Callable[[Wanted, Actor], Done]:
+    def act(wanted: Wanted, actor: Actor) -> Done:
         target_id = _target(wanted)
         actions.force_circuit(target_id, state, actor=actor, until=wanted.until, reason=wanted.reason)
         until = _until(wanted.until) or " until it is reset"
-        return f"The circuit of {wanted.label} is held {state}{until}. {IN_FORCE}"
+        return Done(f"The circuit of {wanted.label} is held {state}{until}. {IN_FORCE}")
 
     return act
 
 
-def _reset(wanted: Wanted, actor: Actor) -> str:
+def _reset(wanted: Wanted, actor: Actor) -> Done:
     actions.reset_circuit(_target(wanted), actor=actor, reason=wanted.reason)
-    return f"The circuit of {wanted.label} was reset. {IN_FORCE}"
+    return Done(f"The circuit of {wanted.label} was reset. {IN_FORCE}")
 
 
-def _clear_quarantine(wanted: Wanted, actor: Actor) -> str:
+def _clear_quarantine(wanted: Wanted, actor: Actor) -> Done:
     actions.clear_quarantine(wanted.provider, actor=actor, reason=wanted.reason)
-    return f"The quarantines of {wanted.provider.slug} were ended. {IN_FORCE}"
+    return Done(f"The quarantines of {wanted.provider.slug} were ended. {IN_FORCE}")
 
 
 def _target(wanted: Wanted) -> str:
@@ -215,7 +224,7 @@ def _until(until: datetime | None) -> str:
     return f" until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if until else ""
 
 
-_ACTS: dict[str, Callable[[Wanted, Actor], str]] = {
+_ACTS: dict[str, Callable[[Wanted, Actor], Done]] = {
     "probe": _ask,
     "enable": _set_state("active", "takes requests again"),
     "drain": _set_state("draining", "drains"),

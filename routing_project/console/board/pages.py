@@ -109,7 +109,7 @@ def act_page(request: HttpRequest) -> HttpResponse:
     except ActionError as error:
         tell_refusal(request, error)
     else:
-        messages.success(request, done)
+        messages.add_message(request, messages.SUCCESS if done.well else messages.WARNING, done.text)
     return HttpResponseRedirect(back)
 
 

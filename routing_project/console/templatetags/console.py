@@ -267,7 +267,7 @@ def milliseconds(value: float | None) -> str:
         return DASH
     if value >= 60_000:
         minutes, seconds = divmod(round(value / 1000), 60)
-        return f"{minutes}{SPACE}min {seconds}{SPACE}s"
+        return f"{minutes}{SPACE}min {seconds}{SPACE}s" if seconds else f"{minutes}{SPACE}min"
     if value >= 1000:
         return f"{value / 1000:.2f}{SPACE}s"
     if value >= 10 or value == int(value):
