@@ -305,8 +305,8 @@ def test_events_and_publishes_are_in_one_order_newest_first(site: Site, viewer: 
 
 def test_older_pages_leave_nothing_out_and_repeat_nothing(site: Site, viewer: Client) -> None:
     now = timezone.now()
-    for number in range(70):  # always two at one moment
-        happen(now + timedelta(seconds=number // 2), str(number))
+    for number in range(70):  # seven at one moment, so that pages end within one
+        happen(now + timedelta(seconds=number // 7), str(number))
     seen, address = [], BOARD
     while address:
         response = viewer.get(address)
