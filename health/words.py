@@ -63,7 +63,7 @@ HEAD: Final = {
     "heartbeats_stopped": "its heartbeats stopped",
     "reported": "it said so itself",
     "deregistered": "",
-    "offline_too_long": "it was offline for seven days",
+    "offline_too_long": "it was offline for too long",
 }
 #: Actors that are nobody.
 _NOBODY: Final = frozenset({"", "traffic", "probe", "clock", "head"})
@@ -196,8 +196,7 @@ def _observed(found: TargetHealth, now: datetime) -> str:
         sentence += f": success rate {found.success_rate:.0%}{p95}"
     elif observed.error_class:
         sentence += f": it {words.outcome(observed.error_class, None)}"
-    elif observed.message:
-        sentence += f": {observed.message}"
+        sentence += f" ({observed.message})" if observed.message else ""
     if observed.state == "unhealthy" and observed.next_check_at is not None:
         sentence += f"; checked again at {clock(observed.next_check_at, now)}"
     return sentence + "."

@@ -204,7 +204,8 @@ def test_a_target_that_checks_found_unhealthy_says_what_they_found_and_when_they
     assert (found.status, found.circuit.state, found.eligible) == ("unhealthy", "closed", False)
     assert found.next_try == found.observed.next_check_at
     assert re.fullmatch(
-        rf"Found unhealthy since {CLOCK} by checking its list of models: HTTP 503; checked again at {CLOCK}\.",
+        rf"Found unhealthy since {CLOCK} by checking its list of models: it failed with a server error \(HTTP 503\); "
+        rf"checked again at {CLOCK}\.",
         found.why,
     )
     assert site.provider("alpha").last_check == found.observed.checked_at
