@@ -237,7 +237,7 @@ def test_a_flood_gets_429_with_retry_after_before_anything_is_checked(
     client: Any, monkeypatch: pytest.MonkeyPatch, secrets: Callable[..., None]
 ) -> None:
     few = Calls(2, Clock())
-    monkeypatch.setattr(webhooks, "calls", lambda: few)
+    monkeypatch.setattr(webhooks, "calls", lambda _limit: few)
     statuses = [client.post("/webhook/routing-decision", b"{}", content_type="application/json") for _ in range(3)]
     assert [answer.status_code for answer in statuses] == [401, 401, 429]
     assert int(statuses[2].headers["Retry-After"]) > 0
