@@ -24,6 +24,7 @@ _LIMITS: Final = "faults/test_time_limits.py::"
 _CONNECTIONS: Final = "faults/test_connections.py::"
 _RETRY: Final = "faults/test_told_not_to_retry.py::"
 _HALF_OPEN: Final = "faults/test_half_open.py::"
+_FEED = "live_feed/test_feed.py::"
 _HOSTS: Final = "faults/test_two_hosts.py::"
 _CHANGES: Final = "ops/test_configuration_changes.py::"
 _DOWN: Final = "faults/test_providers_down.py::"
@@ -206,6 +207,15 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
     "Redis down, mute": (
         _CONFIGURATION + "test_a_redis_that_is_away_is_named_and_changes_nothing",
         _CONFIGURATION + "test_a_mute_redis_is_as_good_as_none",
+    ),
+    "the live feed while the database is down, and Redis down, mute, flushed, restarted": (
+        "history/test_teller.py::test_the_feed_goes_on_while_the_database_is_away_and_repeats_nothing_when_it_is_back",
+        _FEED + "test_while_redis_is_down_events_are_dropped_counted_and_seen_as_a_gap",
+        _FEED + "test_a_mute_redis_is_asked_once_a_second",
+        _FEED + "test_watchers_hear_again_by_themselves_when_redis_was_restarted",
+        _FEED + "test_watchers_hear_again_by_themselves_when_redis_was_mute",
+        _FEED + "test_a_flushed_feed_goes_on_with_a_gap",
+        "live_feed/test_sockets.py::test_watchers_hear_again_by_themselves_after_redis_was_killed",
     ),
     "worker, beat and Redis killed": (
         _KILLED + "test_a_killed_worker_beat_and_redis_come_back_and_no_request_notices",

@@ -224,6 +224,7 @@ def shipping(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(30)
 
 
+@pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
 def test_the_feed_goes_on_while_the_database_is_away_and_repeats_nothing_when_it_is_back(
     data_dir: Path, redis_url: str

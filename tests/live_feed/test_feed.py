@@ -148,6 +148,7 @@ def test_a_publisher_never_goes_below_what_it_has_seen_even_when_the_clock_has(
 
 
 # -- publishing never hurts --------------------------------------------------------------------------------
+@pytest.mark.faults
 def test_while_redis_is_down_events_are_dropped_counted_and_seen_as_a_gap(
     store: Redis, publisher: Publisher, clock: Clock
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_redis_that_was_restarted_costs_no_event(store: Redis, publisher: Publ
     assert (publisher.published, publisher.dropped) == (2, 0)
 
 
+@pytest.mark.faults
 def test_a_mute_redis_is_asked_once_a_second(store: Redis, publisher: Publisher, clock: Clock) -> None:
     publisher.publish(events(1))
     first = store.numbers()[0]
@@ -309,6 +311,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "TIMEOUT", 0.4)
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("quick")
 async def test_watchers_hear_again_by_themselves_when_redis_was_restarted(
     store: Redis, publisher: Publisher, clock: Clock, reader: Reader
@@ -328,6 +331,7 @@ async def test_watchers_hear_again_by_themselves_when_redis_was_restarted(
         assert await take(watcher, 1) == events(1, after=True)
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("quick")
 async def test_watchers_hear_again_by_themselves_when_redis_was_mute(
     store: Redis, publisher: Publisher, clock: Clock, reader: Reader
@@ -339,6 +343,7 @@ async def test_watchers_hear_again_by_themselves_when_redis_was_mute(
         assert await take(watcher, 1) == events(1)
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("quick")
 async def test_a_flushed_feed_goes_on_with_a_gap(store: Redis, publisher: Publisher, reader: Reader) -> None:
     async with reader.watch() as watcher:

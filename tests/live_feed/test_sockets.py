@@ -229,6 +229,7 @@ def test_a_stopped_console_says_1001_on_sockets_and_ends_streams(console: Consol
         assert socket.ask("ping")["type"] == "ping_response"
 
 
+@pytest.mark.faults
 def test_watchers_hear_again_by_themselves_after_redis_was_killed(console: Console) -> None:
     with console.socket() as socket, console.stream() as stream:
         socket.ask("subscribe")
