@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from routing_project.env import Env
 
 #: How long watchers may take to hear the last word.
-WATCHERS_SECONDS = 2.0
+WATCHERS_SECONDS = 5.0
 
 
 class ConsoleServer(uvicorn.Server):

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+import redis
 import websockets.sync.client
 
 from routing_project.feed.publisher import Publisher
@@ -94,8 +95,19 @@ class Console(Stack):
         assert answer.status == 201, answer.body
         return str(answer.json()["value"])
 
+    @property
+    def redis_url(self) -> str:
+        return f"unix://{self.folder / 'run' / 'redis.sock'}?db=0"
+
+    def redis_answers(self) -> bool:
+        with redis.Redis.from_url(self.redis_url) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
     def publisher(self, feed: str = "routes") -> Publisher:
-        return Publisher(feed, f"unix://{self.folder / 'run' / 'redis.sock'}?db=0")
+        return Publisher(feed, self.redis_url)
 
     def sign_in(self) -> str:
         """The cookies of a new session of the administrator."""
@@ -143,7 +155,7 @@ class Console(Stack):
 
     @contextmanager
     def stream(self, path: str = "/events/routing-decisions", key: str = "read", **headers: str) -> Iterator[Stream]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         names = _named(headers)
         if key:
             names["Authorization"] = f"Bearer {self.keys.get(key, key)}"
@@ -164,6 +176,7 @@ class Console(Stack):
             f"ws://{self.host}{path}",
             additional_headers=names,
             origin=origin,
+            open_timeout=60,
             close_timeout=2,  # type: ignore[arg-type]
         ) as connection:
             yield Socket(connection)
@@ -179,7 +192,7 @@ class Socket:
         self.connection.send(json.dumps({"type": kind, **({} if payload is None else {"payload": payload}), **more}))
 
     def hear(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self.connection.recv(timeout=20))
+        message: dict[str, Any] = json.loads(self.connection.recv(timeout=60))
         return message
 
     def ask(self, kind: str, payload: Any = None, **more: Any) -> dict[str, Any]:
@@ -190,7 +203,7 @@ class Socket:
     def close_code(self) -> int | None:
         """The code of the close that must come next."""
         try:
-            heard = self.connection.recv(timeout=20)
+            heard = self.connection.recv(timeout=60)
         except websockets.exceptions.ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd is not None else None
         raise AssertionError(f"not closed: {heard!r}")

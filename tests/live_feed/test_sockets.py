@@ -9,6 +9,8 @@ from uuid import UUID
 import pytest
 import websockets.sync.client
 
+from tests.gateways import wait_until
+
 if TYPE_CHECKING:
     from tests.live_feed.clients import Console, Socket
 
@@ -237,6 +239,7 @@ def test_watchers_hear_again_by_themselves_after_redis_was_killed(console: Conso
         assert events(socket, 1) == [{"n": 1}]
         assert stream.events(1)[0].document == {"n": 1}
         console.wait_replaced(redis=console.kill("redis"))
+        wait_until(console.redis_answers, 20, "the new Redis answers")
         route = console.chat().headers["x-route-id"]
         heard = socket.hear()
         assert heard["type"] == "gap"
