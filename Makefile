@@ -21,8 +21,8 @@ run: $(VENV)/.runtime ## set up what is missing, then run everything on http://1
 
 # Side by side what only computes; one after another what kills processes or puts load on the machine.
 test: lint ## the whole suite with its own PostgreSQL and Redis, after every static check
-	$(PY) -m pytest -n 2 -m "not slow and not browser"
-	$(PY) -m pytest -m "slow or browser"
+	$(PY) -m pytest -n 2 -m "not slow"
+	$(PY) -m pytest -m slow
 
 test-fast: $(VENV)/.dev ## the suite without slow, thorough and browser tests
 	$(PY) -m pytest -n 2 -m "not slow and not thorough and not browser"
