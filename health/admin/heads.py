@@ -157,6 +157,7 @@ class HeadAdmin(ConsoleModelAdmin):
             request,
             "routes/delete.html",
             f"Remove head {head.head_id}",
+            verb="Remove",
             name=head.head_id,
             version=head.generation,
             consequence="It takes no new requests from now on; what it is answering is finished. If it is still "
