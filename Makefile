@@ -21,11 +21,11 @@ run: $(VENV)/.runtime ## set up what is missing, then run everything on http://1
 
 # Side by side what only computes; one after another what kills processes or puts load on the machine.
 test: lint ## the whole suite with its own PostgreSQL and Redis, after every static check
-	$(PY) -m pytest -n 2 -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
 	$(PY) -m pytest -m slow
 
 test-fast: $(VENV)/.dev ## the suite without slow, thorough and browser tests
-	$(PY) -m pytest -n 2 -m "not slow and not thorough and not browser"
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow and not thorough and not browser"
 
 test-faults: $(VENV)/.dev ## the fault suite: every way providers, clients and processes fail, one test for each
 	$(PY) -m pytest -m faults

@@ -35,8 +35,10 @@ def complaint_of(subject: Subject, live: LiveState, now: datetime, clock: float)
     """The worst of the targets that the check speaks for. A query for each of them that has traffic."""
     slow: Complaint | None = None
     for target in subject.targets:
+        stats = live.stats(target.id)
         p95, samples = _p95(live, target, clock)
-        if samples and live.stats(target.id).success_rate < SUCCESS_RATE:
+        heard = any(stats.means_s(stream, clock).samples for stream in (False, True))
+        if heard and stats.success_rate < SUCCESS_RATE:
             return "failing"
         if p95 is not None and samples >= FEWEST:
             usual = baseline_ms(target.id, now)
