@@ -116,7 +116,7 @@ class _Names:
 
 
 def _event(host: str, line: Happening, ahead: float, names: _Names) -> HealthEvent:
-    detail = dict(line.detail)
+    detail = _storable(dict(line.detail))
     at = line.at + ahead
     for outcome in detail.get("outcomes", ()):
         outcome["at"] = round(at - outcome.pop("ago"), 3)
@@ -146,3 +146,12 @@ def _event(host: str, line: Happening, ahead: float, names: _Names) -> HealthEve
         actor=line.actor[:200],
         origin=f"{host}:{line.number}",
     )
+
+
+def _storable(value: Any) -> Any:
+    """Without NUL, which no JSON column of PostgreSQL holds: a model is called what a client called it."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {key: _storable(inner) for key, inner in value.items()}
+    return [_storable(inner) for inner in value] if isinstance(value, list) else value
