@@ -103,7 +103,8 @@ def _since(began: float) -> float:
 
 
 def _presentable(message: str, credential: Credential | None) -> str:
-    """One line without the credential, cut only after that: half a secret is one too."""
+    """One printable line without the credential, cut only after that: half a secret is one too."""
     if credential is not None and credential.value:
         message = message.replace(credential.value, "***")
-    return str(redact(" ".join(message.split())))[:MAX_MESSAGE]
+    line = "".join(character if character.isprintable() else " " for character in message)
+    return str(redact(" ".join(line.split())))[:MAX_MESSAGE]

@@ -219,6 +219,11 @@ def test_what_a_server_repeats_of_a_credential_is_blotted_out(openai: ProviderHa
     assert unusual[:5] not in repr(found)
 
 
+def test_what_an_upstream_says_is_one_printable_line(openai: ProviderHandle) -> None:
+    openai.fail("status", status=500, message="out of\x00\x1b[31m memory\n\u202e!")
+    assert probe(subject_of(openai)).message == "HTTP 500: out of [31m memory !"
+
+
 def test_nothing_of_a_proxy_s_password_is_told(openai: ProviderHandle) -> None:
     openai.stop()
     found = probe(subject_of(openai, proxy=f"http://bob:hunter22@127.0.0.1:{openai.port}"))
