@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from django.db.models import Case, DateTimeField, F, PositiveBigIntegerField, Q, Value, When
-from django.utils import timezone
 
 from routes.engine.live import Forced
 from routes.models import Provider, TargetOverride
-from routes.overlay import RESETS_TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,17 +72,13 @@ def admin_states(found: Mapping[str, Decision]) -> dict[str, tuple[AdminState, f
     }
 
 
-def circuits(found: Mapping[str, Decision], now: datetime | None = None) -> dict[str, Forced]:
-    """Circuits that people hold, and those they reset not long ago, as a live state is told them."""
-    now = now or timezone.now()
-    told = {}
-    for key, each in found.items():
-        if each.circuit_acted_at is None or (each.forced_until is not None and each.forced_until <= now):
-            continue
-        if each.forced or each.circuit_acted_at > now - RESETS_TOLD:
-            act = cast("Act", each.forced or "reset")
-            told[key] = Forced(act, _epoch(each.forced_until), each.circuit_acted_at.timestamp())
-    return told
+def circuits(found: Mapping[str, Decision]) -> dict[str, Forced]:
+    """What people last did to circuits, as a live state is told it."""
+    return {
+        key: Forced(cast("Act", each.forced or "reset"), _epoch(each.forced_until), each.circuit_acted_at.timestamp())
+        for key, each in found.items()
+        if each.circuit_acted_at is not None
+    }
 
 
 def generations(found: Mapping[str, Decision]) -> dict[str, int]:

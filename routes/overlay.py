@@ -6,7 +6,6 @@ Holds secrets: what it returns goes into ``crypto.seal`` and nowhere else. Must 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 log = get_logger("overlay")
 
 FORMAT = 1
-#: For so long hosts that were away hear of a reset when they come back.
-RESETS_TOLD = timedelta(hours=1)
 
 
 def build(installation: str, version: int) -> dict[str, Any]:
@@ -38,7 +35,7 @@ def build(installation: str, version: int) -> dict[str, Any]:
         "version": version,
         "credentials": _credentials(),
         "admin_states": admin_states(now),
-        "circuits": circuits(now),
+        "circuits": circuits(),
         "cleared": cleared(),
         "heads": {"digest": heads_digest(heads), "entries": heads},
         "keys": [key_document(row) for row in AccessKey.objects.all()],
@@ -82,16 +79,17 @@ def admin_states(now: datetime) -> dict[str, Any]:
     return found
 
 
-def circuits(now: datetime) -> dict[str, Any]:
-    """Circuits that people hold, and those they reset not long ago, by target id. One query."""
-    rows = TargetOverride.objects.exclude(circuit_acted_at=None)
-    found = {}
-    for row in rows.filter(~Q(forced="") | Q(circuit_acted_at__gt=now - RESETS_TOLD)):
-        if row.forced and row.forced_until is not None and row.forced_until <= now:
-            continue
-        act = row.forced or "reset"
-        found[str(row.pk)] = {"act": act, "until": _epoch(row.forced_until), "at": _epoch(row.circuit_acted_at)}
-    return found
+def circuits() -> dict[str, Any]:
+    """What people last did to circuits, by target id: also resets and holds that are over, however long ago, or a host
+    that was away then would go on with what was before. One query."""
+    return {
+        str(row.pk): {
+            "act": row.forced or "reset",
+            "until": _epoch(row.forced_until),
+            "at": _epoch(row.circuit_acted_at),
+        }
+        for row in TargetOverride.objects.exclude(circuit_acted_at=None)
+    }
 
 
 def cleared() -> dict[str, int]:

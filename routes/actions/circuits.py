@@ -5,7 +5,8 @@ The rows say what was done; gateways do it, each host once, as soon as the overl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 from django.db.models import F
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from routes.actions.actor import Actor
 
 COLUMNS = ("forced", "forced_until", "forced_reason", "forced_by", "circuit_acted_at")
+#: Two acts on one circuit are at least so far apart.
+TICK: Final = timedelta(milliseconds=1)
 STATES = (TargetOverride.Forced.OPEN.value, TargetOverride.Forced.CLOSED.value)
 
 
@@ -60,7 +63,9 @@ def _act(
         {"forced": state, "until": until and until.isoformat()},
     )
     row.forced, row.forced_until, row.forced_reason, row.forced_by = state, until, reason, actor.name[:200]
-    row.circuit_acted_at = timezone.now()
+    # Gateways do what is later than the act before, also where that was done by a clock that is ahead.
+    moment = timezone.now()
+    row.circuit_acted_at = max(moment, row.circuit_acted_at + TICK) if row.circuit_acted_at else moment
     row.save(update_fields=COLUMNS)
     audit.record(
         actor,
@@ -105,8 +110,8 @@ def release_circuits(*, actor: Actor, now: datetime | None = None) -> int:
     rows = TargetOverride.objects.select_for_update().filter(forced_until__lte=now or timezone.now()).exclude(forced="")
     for row in rows:
         changes = audit.difference({"forced": row.forced}, {"forced": ""})
-        row.forced, row.forced_until, row.circuit_acted_at = "", None, None
-        row.save(update_fields=["forced", "forced_until", "circuit_acted_at"])
+        row.forced, row.forced_until = "", None
+        row.save(update_fields=["forced", "forced_until"])
         audit.record(
             actor,
             "circuit.released",

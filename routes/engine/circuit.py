@@ -197,6 +197,11 @@ class Circuit:
         """Why it is in its state."""
         return REASONS[int(self.cells[REASON])]
 
+    @property
+    def acted(self) -> float:
+        """When people last did something to it, as Unix time; 0 = never."""
+        return self.cells[ACTED]
+
     def held(self, now: float) -> Act | None:
         """How people hold it."""
         cells = self.cells
@@ -242,23 +247,34 @@ class Circuit:
     # -- by hand -------------------------------------------------------------------------------------------
     def act(self, act: Act, until: float, acted: float, now: float) -> Transition | None:
         """What somebody did at ``acted`` (Unix time): the first process of a host to hear of it does it, once.
-        ``until`` 0 = until it is reset. Resetting a circuit that nothing ever happened to is nothing."""
+        ``until`` 0 = until it is reset. Resetting a circuit that nothing ever happened to is nothing; nor is a hold
+        that is over when it is heard of, but that it ends one before it."""
         cells = self.cells
         if acted <= cells[ACTED]:
             return None
-        cells[ACTED] = acted
-        cells[FORCED] = 0.0
-        if act == "reset":
-            cells[FORCED_UNTIL] = 0.0
-            return self._change(_CLOSED, "reset", now) if cells[PERIOD] else None
         transition = None
-        if act == "open":
-            transition = self._change(_OPEN, "forced_open", now, until or now)
-        elif cells[STATE] != _CLOSED:
-            transition = self._change(_CLOSED, "forced_closed", now)
-        cells[FORCED_UNTIL] = until
-        cells[FORCED] = float(_HELD.index(act))
+        if 0 < until <= now:
+            if cells[FORCED]:
+                cells[FORCED_UNTIL] = until
+                if cells[STATE] == _OPEN:
+                    cells[UNTIL] = until
+        elif act == "reset":
+            cells[FORCED] = cells[FORCED_UNTIL] = 0.0
+            transition = self._change(_CLOSED, "reset", now) if cells[PERIOD] else None
+        else:
+            cells[FORCED] = 0.0
+            if act == "open":
+                transition = self._change(_OPEN, "forced_open", now, until or now)
+            elif cells[STATE] != _CLOSED:
+                transition = self._change(_CLOSED, "forced_closed", now)
+            cells[FORCED_UNTIL] = until
+            cells[FORCED] = float(_HELD.index(act))
+        cells[ACTED] = acted  # last: an act that is cut short is done again
         return transition
+
+    def pass_over(self, acted: float) -> None:
+        """What was done then is void here, and not to be looked at again."""
+        self.cells[ACTED] = max(self.cells[ACTED], acted)
 
     def as_left(self) -> CircuitPeriod:
         """Of its last change. Whoever asks holds the guard."""
@@ -355,9 +371,12 @@ class Circuit:
         self.cells[FORCED] = 0.0
         return self._change(_HALF_OPEN, "probe_success", now)
 
-    def adopt(self, state: CircuitState, since: float, until: float, reopened: int) -> Transition | None:
-        """Another host's word, newer than ours."""
+    def adopt(self, state: CircuitState, since: float, until: float, reopened: int, now: float) -> Transition | None:
+        """Another host's word, newer than ours. Where people hold it closed, a host that does not know yet has nothing
+        to say: it would be left open in here, and take nobody who was sent by what is held."""
         code = float(STATES.index(state))
+        if code != _CLOSED and self.held(now) == "closed":
+            return None
         self.cells[REOPENED] = reopened
         if code == self.cells[STATE]:
             self.cells[UNTIL] = until

@@ -229,7 +229,7 @@ class Exchange:
         for entry in entries:
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 if kind == "circuit":
-                    sharing.take_circuit(wire.read_circuit(entry, ahead))
+                    sharing.take_circuit(wire.read_circuit(entry, ahead), now)
                 elif kind == "quarantine":
                     sharing.take_quarantine(wire.read_quarantine(entry, ahead), now)
                 elif kind == "observed":

@@ -11,7 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from routes import actions, decided, overlay
+from routes.actions import Actor
+from routes.engine.live import Forced
 from routes.engine.provider import target_id
+from routes.models import TargetOverride
 from tests.admin.conftest import ADA
 from tests.control import samples
 from tests.control.conftest import both_databases
@@ -55,13 +58,12 @@ def test_everything_decided_is_read_in_one_query() -> None:
 def test_a_live_state_of_the_console_is_told_what_gateways_are_told() -> None:
     alpha, beta, target = decide()
     actions.update_provider(beta, {"credential": None}, actor=ADA)
-    now = timezone.now()
     found = decided.decisions()
     told = overlay.build("installation", 1)
     states = {key: (each["state"], each["until"]) for key, each in told["admin_states"].items()}
     assert decided.admin_states(found) == states == {str(alpha.pk): ("draining", None), target: ("disabled", None)}
     circuits = {key: (each["act"], each["until"], each["at"]) for key, each in told["circuits"].items()}
-    assert decided.circuits(found, now) == circuits
+    assert decided.circuits(found) == circuits
     credentials = {key: each["generation"] for key, each in told["credentials"].items()}
     keys = credentials.keys() | told["cleared"].keys()
     generations = {key: credentials.get(key, 0) + told["cleared"].get(key, 0) for key in keys}
@@ -70,14 +72,24 @@ def test_a_live_state_of_the_console_is_told_what_gateways_are_told() -> None:
 
 
 @pytest.mark.django_db
-def test_a_circuit_whose_time_has_passed_is_held_no_more_and_a_reset_is_told_for_an_hour() -> None:
+def test_what_was_last_done_to_a_circuit_is_told_for_good_to_hosts_that_were_away() -> None:
     _, _, target = decide()
-    now = timezone.now()
-    actions.force_circuit(target, "closed", until=now + timedelta(minutes=5), actor=ADA)
-    found = decided.decisions()
-    assert decided.circuits(found, now)[target].act == "closed"
-    assert decided.circuits(found, now + timedelta(minutes=6)) == {}
+    until = timezone.now() + timedelta(minutes=5)
+    actions.force_circuit(target, "closed", until=until, actor=ADA)
+    held = decided.circuits(decided.decisions())[target]
+    assert (held.act, held.until) == ("closed", until.timestamp())
+    assert actions.release_circuits(actor=Actor.system("reconcile"), now=until) == 1
+    assert decided.circuits(decided.decisions())[target] == Forced("reset", None, held.at)
     actions.reset_circuit(target, actor=ADA)
-    found = decided.decisions()
-    assert decided.circuits(found, now)[target].act == "reset"
-    assert decided.circuits(found, now + timedelta(hours=2)) == {}
+    reset = decided.circuits(decided.decisions())[target]
+    assert reset.act == "reset"
+    assert reset.at > held.at
+
+
+@pytest.mark.django_db
+def test_an_act_is_later_than_the_one_before_it_although_the_clock_was_set_back() -> None:
+    _, _, target = decide()
+    TargetOverride.objects.filter(pk=target).update(circuit_acted_at=timezone.now() + timedelta(hours=1))
+    before = decided.circuits(decided.decisions())[target].at
+    actions.reset_circuit(target, actor=ADA)
+    assert decided.circuits(decided.decisions())[target].at > before

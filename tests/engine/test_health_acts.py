@@ -14,6 +14,7 @@ from routes.engine.explain import pack_decision, unpack_decision
 from routes.engine.live import Forced
 from routes.engine.snapshot import Heads, Snapshot
 from routes.engine.tables.happenings import KEPT, LINE_SIZE
+from routes.engine.tables.sharing import CircuitNews
 from routes.live.state import SharedLiveState
 from tests.documents import PINNED, document, profile, provider, snapshot, target
 from tests.engine.drive import Bench, why
@@ -103,6 +104,54 @@ def test_resetting_what_was_never_in_trouble_is_nothing() -> None:
     line.live.published(line.snapshot)
     force(line, "a", "reset")
     assert line.live.circuit(line.target("a"), line.now).admitted == 1.0
+
+
+def test_a_hold_that_is_over_when_it_is_heard_of_does_nothing_but_end_the_one_before_it() -> None:
+    line = bench()
+    force(line, "a", "open", -10.0, at=WALL + line.now - 60)
+    assert line.state("a") == "closed"
+    assert line.live.circuit_period(line.target("a").id).since is None
+    force(line, "b", "open", at=WALL + line.now - 50)
+    force(line, "b", "open", -10.0, at=WALL + line.now - 40)
+    assert line.state("b") == "half_open"
+    line.attempt("b")
+    assert noted(line) == [("open", "half_open", "force_ended", "clock")]
+
+
+def test_a_reset_lets_go_of_a_hold_although_the_clock_of_its_host_is_behind() -> None:
+    line = bench()
+    force(line, "a", "open", at=WALL + line.now - 30)
+    force(line, "a", "reset", at=WALL + line.now - 29)
+    assert line.state("a") == "closed"
+
+
+def test_a_reset_that_was_void_stays_so_when_the_clock_is_set_back() -> None:
+    line = bench()
+    line.open("a")
+    force(line, "a", "reset", at=WALL + line.now - 1)
+    target = line.target("a").id
+    line.live.set_forced({target: Forced("reset", None, WALL + line.now - 1)}, line.now, WALL + line.now - 3600)
+    assert line.state("a") == "open"
+
+
+def test_a_reset_makes_no_record_for_a_target_that_is_gone() -> None:
+    line = bench()
+    gone = snapshot([provider("gone")]).profile_list[0].targets[0].id
+    before = len(list(line.live._records.everywhere()))
+    line.live.set_forced({gone: Forced("reset", None, WALL)}, line.now, WALL + line.now)
+    assert len(list(line.live._records.everywhere())) == before
+
+
+def test_a_hold_on_a_closed_circuit_is_not_undone_by_a_host_that_does_not_know_of_it() -> None:
+    line = bench()
+    force(line, "a", "closed", 100.0)
+    line.now += 1
+    news = CircuitNews(line.target("a").id, "open", line.now, line.now + 60, 0)
+    assert line.live.sharing().take_circuit(news, line.now)
+    assert line.claim("a") is not None
+    line.now += 100
+    assert line.live.sharing().take_circuit(news._replace(since=line.now, until=line.now + 60), line.now)
+    assert line.claim("a") is None
 
 
 def test_a_hold_outlives_a_restart_and_a_reboot(tmp_path: Path) -> None:

@@ -643,12 +643,12 @@ def test_only_what_is_new_is_told_and_nothing_echoes() -> None:
         attempt(one, a, "failure")
     (news,) = here.new_circuits()
     assert (news.target_id, news.state) == (a.id, "open")
-    assert there.take_circuit(news)
+    assert there.take_circuit(news, NOW)
     assert two.circuit(a, NOW) == one.circuit(a, NOW)
     assert there.new_circuits() + here.new_circuits() == []
-    assert not there.take_circuit(news), "nothing is news twice"
-    assert not there.take_circuit(news._replace(since=news.since - 5.0, state="closed"))
-    assert there.take_circuit(news._replace(since=news.since + 5.0, until=news.until + 5.0, reopened=1))
+    assert not there.take_circuit(news, NOW), "nothing is news twice"
+    assert not there.take_circuit(news._replace(since=news.since - 5.0, state="closed"), NOW)
+    assert there.take_circuit(news._replace(since=news.since + 5.0, until=news.until + 5.0, reopened=1), NOW)
     assert two.circuit(a, NOW).until == news.until + 5.0
     one.quarantine(b, "m", 60.0, "rate_limited", NOW)
     (row,) = here.new_quarantines()
@@ -688,7 +688,7 @@ def test_what_the_tables_do_not_know_or_is_over_is_not_taken_over() -> None:
     (news,), (row,), (pin,) = here.new_circuits(), here.new_quarantines(), here.new_pins(NOW)
     stranger = LocalLiveState()
     there = stranger.sharing()
-    assert not there.take_circuit(news)
+    assert not there.take_circuit(news, NOW)
     assert not there.take_quarantine(row, NOW)
     assert not there.take_pin(pin, NOW)
     there = two.sharing()
@@ -708,7 +708,7 @@ def test_closing_elsewhere_forgets_the_samples_of_the_bad_time() -> None:
         attempt(one, a, now=due)
     (news,) = here.new_circuits()
     assert (news.state, news.until) == ("closed", 0.0)
-    assert there.take_circuit(news)
+    assert there.take_circuit(news, NOW)
     assert two.stats(a.id).mean_latency_s(False, due) == (None, 0)
     assert two.circuit(a, due).admitted == 0.1, "slow start begins here as well"
 

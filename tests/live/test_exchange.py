@@ -244,14 +244,14 @@ def test_of_two_changes_in_quick_succession_the_later_one_counts_although_both_w
     due = north.circuit(A, now).until
     claim = north.claim(A, due)  # half-open, and told as such
     assert claim is not None
-    assert [hearing.take_circuit(news) for news in telling.new_circuits()] == [True]
+    assert [hearing.take_circuit(news, 0.0) for news in telling.new_circuits()] == [True]
     north.finish(claim, A, Outcome(verdict, None, 0.001), due + 0.004)
 
-    assert [hearing.take_circuit(news) for news in telling.new_circuits()] == [True]
+    assert [hearing.take_circuit(news, 0.0) for news in telling.new_circuits()] == [True]
 
     assert south._records.of(A.id).circuit.state == after
     telling.tell_all()
-    assert [hearing.take_circuit(news) for news in telling.new_circuits()] == [False]  # it is no news
+    assert [hearing.take_circuit(news, 0.0) for news in telling.new_circuits()] == [False]  # it is no news
 
 
 @pytest.mark.slow

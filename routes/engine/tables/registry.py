@@ -127,8 +127,10 @@ class Records:
                 yield record
 
     def find(self, target_id: str) -> TargetRecord | None:
-        """Only if the tables have it already."""
-        return self.of(target_id) if self._targets.find(id_key(target_id)) is not None else None
+        """Only if there is one already."""
+        if target_id in self._known or self._targets.find(id_key(target_id)) is not None:
+            return self.of(target_id)
+        return None
 
     def knows_provider(self, provider_id: str) -> bool:
         return self._providers.find(id_key(provider_id)) is not None

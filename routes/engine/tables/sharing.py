@@ -143,7 +143,7 @@ class Sharing:
                     )
         return found
 
-    def take_circuit(self, news: CircuitNews) -> bool:
+    def take_circuit(self, news: CircuitNews, now: float) -> bool:
         """Whether it was newer than what we knew."""
         record = self._records.find(news.target_id)
         if record is None:
@@ -155,7 +155,7 @@ class Sharing:
             near = SAME if news.state == circuit.state else 0.0
             if since is not None and since >= news.since - near:
                 return False
-            transition = circuit.adopt(news.state, news.since, news.until, news.reopened)
+            transition = circuit.adopt(news.state, news.since, news.until, news.reopened, now)
             self._periods[record.id] = circuit.period
             if transition is not None and news.state == "closed":
                 record.stats.recovered()

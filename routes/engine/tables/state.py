@@ -81,11 +81,16 @@ class TableState:
 
     def set_forced(self, forced: Mapping[str, Forced], now: float, wall: float) -> None:
         for target_id, (act, until, at) in forced.items():
-            record = self._records.of(target_id)
+            # Resets are told for good, of targets that left long ago too: no record is made for them.
+            record = self._records.find(target_id) if act == "reset" else self._records.of(target_id)
+            if record is None or at <= record.circuit.acted:
+                continue
             with record.guard:
                 circuit = record.circuit
-                # A reset is for what had happened by then: a later word of another host is not undone.
-                if act == "reset" and (circuit.since or -inf) > now - (wall - at):
+                # A reset is for what had happened by then: a later word of another host is not undone. What people
+                # hold is let go of by their next act, whatever the clocks of their hosts say.
+                if act == "reset" and circuit.held(now) is None and (circuit.since or -inf) > now - (wall - at):
+                    circuit.pass_over(at)
                     continue
                 transition = circuit.act(act, 0.0 if until is None else now + (until - wall), at, now)
                 if transition is not None and transition.after == "closed":
