@@ -28,6 +28,8 @@ LOOK_BACK: Final = timedelta(hours=1)
 GRACE: Final = timedelta(seconds=10)
 #: A quarantine that is over.
 LIFTED: Final = "none"
+#: Quarantines of a provider that are looked at, to see whether one is in force.
+NEWEST: Final = 100
 
 
 class Change(NamedTuple):
@@ -38,7 +40,7 @@ class Change(NamedTuple):
 
 def listen(*, entry: AuditEntry, **_: Any) -> None:
     """Receiver of ``routes.events.acted``."""
-    if entry.action in _ACTS:
+    if _reading(entry) is not None:
         write(entry)
 
 
@@ -57,14 +59,15 @@ def catch_up(now: datetime | None = None) -> int:
 def write(entry: AuditEntry) -> bool:
     """The line of one entry; False where there is one already, or where nothing changed."""
     provider, target = _subject(entry)
-    change = _ACTS[entry.action](entry)
+    reading = _reading(entry)
+    change = None if reading is None else reading(entry)
     if change is None:
         return False
     event, new = HealthEvent.objects.get_or_create(
         origin=_origin(entry),
         defaults={
             "at": entry.at,
-            "kind": _KINDS[entry.action],
+            "kind": _KINDS.get(entry.action, HealthEvent.Kind.QUARANTINE),
             "provider_id": provider.pk if provider else None,
             "provider": provider.slug if provider else "",
             "target_id": target.pk if target else None,
@@ -79,6 +82,14 @@ def write(entry: AuditEntry) -> bool:
     if new:
         events.tell([event])
     return new
+
+
+def _reading(entry: AuditEntry) -> Callable[[AuditEntry], Change | None] | None:
+    """How an entry is read; None where it is no act on health. Credentials come with other changes too, and are not
+    caught up with: what they do to health, health says itself."""
+    if entry.object_type == "provider" and "credential" in (entry.changes or {}):
+        return _renewed
+    return _ACTS.get(entry.action)
 
 
 def _origin(entry: AuditEntry) -> str:
@@ -134,6 +145,18 @@ def _cleared(entry: AuditEntry) -> Change:
     _collect()
     before = HealthEvent.objects.filter(kind="quarantine", provider_id=entry.object_id).values_list("after", flat=True)
     return Change(before.first() or LIFTED, LIFTED, "cleared")
+
+
+def _renewed(entry: AuditEntry) -> Change | None:
+    """What the old credential was refused for is over, if it was not already."""
+    _collect()
+    told = HealthEvent.objects.filter(kind="quarantine", provider_id=entry.object_id, at__lte=entry.at)
+    for after, detail in told.values_list("after", "detail")[:NEWEST]:
+        if after == LIFTED:
+            return None
+        if detail.get("until", 0.0) > entry.at.timestamp():
+            return Change(after, LIFTED, "credential_changed")
+    return None
 
 
 def _circuit_before(entry: AuditEntry) -> str:

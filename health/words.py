@@ -272,7 +272,8 @@ def _admin_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
 def _quarantine_event(found: HealthEvent, detail: Mapping[str, Any]) -> str:
     whose = f" for model {detail['model']}" if detail.get("model") else ""
     if found.after == "none":
-        return f"Quarantine lifted{whose}{_by(found)}"
+        why = ": its credential was changed" if found.reason == "credential_changed" else ""
+        return f"Quarantine lifted{whose}{_by(found)}{why}"
     return f"Quarantined{whose}{_until(detail)}: {of(QUARANTINE, found.after)}"
 
 

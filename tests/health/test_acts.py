@@ -114,6 +114,19 @@ def test_a_lifted_quarantine(site: Site) -> None:
     assert words.event(event) == "Quarantine lifted by ada (“new key”)."
 
 
+def test_a_new_credential_lifts_what_the_old_one_was_refused_for(site: Site) -> None:
+    admin = actor("admin")
+    for number in (1, 2):  # where nothing is quarantined there is nothing to tell
+        actions.set_credential(site.row("alpha"), f"sk-new-credential-{number}", actor=admin)
+        assert not HealthEvent.objects.exists()
+    site.state.quarantine(site.target("alpha"), "gpt-4o", 60, "rate_limited", time.monotonic())
+    actions.update_provider(site.row("alpha"), {"credential": {"value": "sk-new-credential-3"}}, actor=admin)
+    assert told(line()) == ("quarantine", "alpha", "rate_limited", "none", "credential_changed", admin.name)
+    assert words.event(line()) == f"Quarantine lifted by {admin.name}: its credential was changed."
+    actions.set_credential(site.row("alpha"), None, actor=admin)
+    assert HealthEvent.objects.count() == 2
+
+
 def test_other_actions_are_none_of_healths_business(site: Site) -> None:
     before = HealthEvent.objects.count()
     actions.update_provider(site.row("alpha"), {"weight": 3}, actor=actor("admin"))
