@@ -87,7 +87,7 @@ def write(entry: AuditEntry) -> bool:
 def _reading(entry: AuditEntry) -> Callable[[AuditEntry], Change | None] | None:
     """How an entry is read; None where it is no act on health. Credentials come with other changes too, and are not
     caught up with: what they do to health, health says itself."""
-    if entry.object_type == "provider" and "credential" in (entry.changes or {}):
+    if entry.action in {"provider.credential", "provider.updated"} and "credential" in entry.changes:
         return _renewed
     return _ACTS.get(entry.action)
 

@@ -106,12 +106,12 @@ def _run(env: Env, fd: int, name: str) -> None:
             {key.id: key.limits for key in overlay.keys.values() if key.limits is not None}, now=now, wall=wall
         )
         metrics.revision(config.snapshot.number)
+        metrics.prepare_providers(provider.slug for provider in config.snapshot.providers.values())
         metrics.prepare_targets(
-            {
-                target.id: target.provider.slug
-                for profile in config.snapshot.profiles.values()
-                for target in profile.targets
-            }
+            target.id
+            for profile in config.snapshot.profiles.values()
+            for target in profile.targets
+            if target.head is None
         )
 
     keeper = ConfigKeeper(state, env.revision_path, env.overlay_path, env.effective_redis_url, on_change)

@@ -190,14 +190,19 @@ class Metrics:
         self.cache_hits.prepare((cache,) for cache in CACHES)
         self.cache_misses.prepare((cache,) for cache in CACHES)
 
-    def prepare_targets(self, targets: Mapping[str, str]) -> None:
-        """The same for what a revision names: target id -> provider slug."""
-        for target, provider in targets.items():
+    def prepare_providers(self, slugs: Iterable[str]) -> None:
+        """The same for the providers of a revision."""
+        for provider in slugs:
             self.attempts.prepare([(provider, "ok")])
             self.service_calls.prepare([(provider, "200")])
             self.ttfb.prepare([(provider,)])
             self.tokens.prepare([(provider, direction) for direction in ("input", "output", "cached")])
             self.cost.prepare([(provider,)])
+
+    def prepare_targets(self, targets: Iterable[str]) -> None:
+        """... and for its targets. Not for those on heads: machines come and go by thousands, a series stays for good,
+        so that one begins when there is something to count."""
+        for target in targets:
             self.transitions.prepare([(target, "open", "consecutive_failures"), (target, "closed", "successes")])
 
     def revision(self, number: int) -> None:

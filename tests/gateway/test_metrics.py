@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from routes.gateway.metrics import DURATION_BUCKETS, Metrics
-from tests.documents import document, provider
+from tests.documents import document, head, provider
 from tests.gateways import Gateways, wait_until
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ def test_every_name_is_there_with_0_before_the_first_request(gateway: Gateways) 
         assert value(series, "route_stage_seconds_count", stage=stage) == 0
     assert value(series, "config_revision", process="gateway-1") == 1
     assert ("loop_lag_seconds", (("process", "gateway-1"),)) in series
+
+
+def test_heads_that_come_and_go_leave_no_series_behind(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a", heads=[head("one"), head("two")]), provider("b")]))
+    series = scrape(gateway)
+    assert value(series, "route_attempts_total", provider="a", outcome="ok") == 0
+    assert len({dict(labels)["target"] for name, labels in series if name == "circuit_transitions_total"}) == 1
 
 
 def test_counters_equal_what_was_sent(gateway: Gateways, simulator: Simulator) -> None:
