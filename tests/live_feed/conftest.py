@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,13 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.simulators import ProviderHandle
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All in one process where tests run side by side: a second one would start an installation of its own."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("live_feed"))
 
 
 @pytest.fixture(scope="package")
