@@ -56,7 +56,9 @@ def forget_old(snapshot: Snapshot, state: LiveState, now: datetime, clock: float
     for row in Check.objects.exclude(observed=Check.Observed.UNKNOWN).select_related("provider"):
         subject = plan.get(str(row.pk))
         if subject is not None and row.next_probe_at != claims.NEVER:
-            if row.checked_at is None or row.checked_at < now - timedelta(seconds=subject.lasts):
+            old = row.checked_at is None or row.checked_at < now - timedelta(seconds=subject.lasts)
+            # Also by the clock that no jump moves, which is what decisions go by.
+            if old and all(state.observed(target.id, clock) == "unknown" for target in subject.targets):
                 forgotten += results.forget(row, subject.targets, "stale", state, now, clock)
         elif subject is None:
             left = [target for target in places.get((str(row.provider_id), row.head_id), ()) if target.id not in heard]

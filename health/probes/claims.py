@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ASKED: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Nothing to ask about any more; kept while its results are.
 NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+#: Clocks of hosts may differ. What is due later than that, and than two intervals, was not put there by this schedule.
+FARTHEST: Final = timedelta(minutes=5)
 #: A check that is new is asked within its interval, and within this.
 FIRST_SECONDS: Final = 30.0
 
@@ -57,9 +59,10 @@ def agree(plan: Plan, now: datetime) -> None:
         # Whoever comes second finds that it is done: a moment that was claimed is never set back.
         if ident not in plan and at != NEVER:
             Check.objects.filter(pk=ident).update(next_probe_at=NEVER)
-        elif ident in plan and at == NEVER:
+        elif ident in plan and at > now + timedelta(seconds=2 * plan[ident].pause) + FARTHEST:
+            # New again; or the clock was set back, or its interval was a longer one until now.
             again = _row(plan[ident], now).next_probe_at
-            Check.objects.filter(pk=ident, next_probe_at=NEVER).update(next_probe_at=again)
+            Check.objects.filter(pk=ident, next_probe_at=at).update(next_probe_at=again)
 
 
 def _row(subject: Subject, now: datetime) -> Check:

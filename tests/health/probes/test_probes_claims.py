@@ -127,6 +127,19 @@ def test_a_claim_whose_owner_died_lapses(admin: Actor) -> None:
     assert len(claim(NOON + timedelta(seconds=15))) == 1
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1)])
+def test_neither_a_clock_that_was_set_back_nor_an_interval_that_was_longer_keeps_anybody_waiting(
+    admin: Actor, ahead: timedelta
+) -> None:
+    subject = only(admin)
+    all_due(NOON + ahead)
+    claims.agree(plan(), NOON)
+    assert claim(NOON + timedelta(seconds=30)) != []
+    Check.objects.update(next_probe_at=NOON + timedelta(seconds=subject.pause) + claims.FARTHEST)
+    claims.agree(plan(), NOON)
+    assert claim(NOON + timedelta(seconds=30)) == [], "another host's clock may be ahead"
+
+
 def test_what_left_the_configuration_is_never_due_and_comes_back_with_it(admin: Actor) -> None:
     publish(admin, entry("one"), entry("two"))
     claims.agree(plan(), NOON)

@@ -289,6 +289,13 @@ def test_what_nobody_asked_about_for_three_intervals_is_unknown(line: Line) -> N
     assert events()[-1] == ("unknown", "healthy", "first_check")
 
 
+def test_a_clock_that_jumps_ahead_makes_nothing_stale(line: Line) -> None:
+    line.say(BROKEN, BROKEN, BROKEN)
+    line.now += timedelta(hours=1)
+    assert forget_old(line) == 0
+    assert (line.live_state, line.row.observed) == ("unhealthy", "unhealthy")
+
+
 def test_a_target_that_is_not_probed_any_more_comes_back_at_once(admin: Actor, line: Line) -> None:
     line.say(BROKEN, BROKEN, BROKEN)
     publish(admin, entry(probe={"kind": "off"}))
