@@ -60,13 +60,15 @@ def take(found: Iterable[AlertEvent | Over]) -> None:
 
 # -- the timeline of health ------------------------------------------------------------------------------
 def read_health(event: HealthEvent) -> list[AlertEvent | Over]:
-    """Most events are none that a rule can be about."""
+    """Most events are none that a rule can be about; nor is it that people hold a circuit as it was."""
+    same = event.before == event.after
     match event.kind, event.after:
         case HealthEvent.Kind.CIRCUIT, "open":
-            return [_of_target(event, "circuit_opened")]
+            return [] if same else [_of_target(event, "circuit_opened")]
         case HealthEvent.Kind.CIRCUIT, "closed":
             found = _of_target(event, "circuit_closed")
-            return [found, Over("circuit_opened", found.key, found.at)]
+            over = Over("circuit_opened", found.key, found.at)
+            return [over] if same else [found, over]
         case HealthEvent.Kind.HEAD, after:
             return _of_head(event, after)
         case HealthEvent.Kind.BUDGET, percent if percent.isdecimal():

@@ -48,6 +48,8 @@ def event(kind: str, before: str, after_: str, reason: str = "consecutive_failur
         (event("circuit", "open", "half_open"), []),
         (event("circuit", "half_open", "open"), ["circuit_opened"]),
         (event("circuit", "half_open", "closed"), ["circuit_closed", "over circuit_opened"]),
+        (event("circuit", "closed", "closed", "forced_closed"), ["over circuit_opened"]),
+        (event("circuit", "open", "open", "forced_open"), []),
         (event("head", "", "registered", "registered"), ["over head_offline", "head_registered"]),
         (event("head", "offline", "registered", "registered_again"), ["over head_offline", "head_registered"]),
         (event("head", "online", "offline", "heartbeats_stopped"), ["head_offline"]),
