@@ -37,7 +37,7 @@ def heard(sender: Any, events: Sequence[HealthEvent], **_: Any) -> None:
     """Receiver of ``health.events.happened``."""
     for event in events:
         take(read_health(event))
-    if touched := {event.provider for event in events if event.kind in outages.CAUSES and event.provider}:
+    if touched := {event.provider for event in events if event.provider and outages.concerns(event)}:
         outages.look(touched)
 
 

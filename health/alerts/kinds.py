@@ -47,7 +47,9 @@ class Told(NamedTuple):
 
 
 WORDS: Final[dict[str, Told]] = {
-    "provider_down": Told("Provider down", "every target of a provider is out: circuit open, or found unhealthy"),
+    "provider_down": Told(
+        "Provider down", "every target of a provider is out: circuit open, found unhealthy, or head offline"
+    ),
     "provider_up": Told("Provider up again", "a provider that was down has a working target again"),
     "circuit_opened": Told("Circuit opened", "a target failed so often that it is left alone for a while"),
     "circuit_closed": Told("Circuit closed", "a target that had been left alone takes requests again"),

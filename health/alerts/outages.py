@@ -1,8 +1,8 @@
 """Providers that are down: every target of theirs is out. Found from the host's live state, kept until they are up.
 
-A target is out while its circuit is open or it was found unhealthy; it works when its circuit is closed and it was
-not. In between (half-open) nothing is proven, and what was last said stays. Targets that people set aside are not
-looked at: that is no outage. A few queries for each look; no network.
+A target is out while its circuit is open, it was found unhealthy, or its head is offline; it works when its circuit is
+closed and none of that is so. In between (half-open) nothing is proven, and what was last said stays. Targets that
+people set aside are not looked at: that is no outage. A few queries for each look; no network.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from routes.engine.live import LiveState
     from routes.engine.provider import Provider, Target
 
-#: Events after which a provider may be down or up.
 CAUSES: Final = frozenset({HealthEvent.Kind.CIRCUIT, HealthEvent.Kind.OBSERVED})
+LIVENESS: Final = frozenset({"online", "offline"})
+
+
+def concerns(event: HealthEvent) -> bool:
+    """Whether its provider may be down or up after it. Heads that register are left to the next look at all."""
+    return event.kind in CAUSES or (event.kind == HealthEvent.Kind.HEAD and event.after in LIVENESS)
 
 
 def look(slugs: Collection[str] | None = None, now: datetime | None = None) -> None:
@@ -60,11 +65,13 @@ def look(slugs: Collection[str] | None = None, now: datetime | None = None) -> N
 def _verdict(state: LiveState, targets: Iterable[Target], now: float) -> str | None:
     """``down``, ``up`` or None: nothing is proven."""
     found = []
+    away = state.heads_away(now)
     for target in targets:
         if state.admin_state(target, now) != "active":
             continue
-        circuit, unhealthy = state.circuit(target, now).state, state.observed(target.id, now) == "unhealthy"
-        found.append("down" if unhealthy or circuit == "open" else "up" if circuit == "closed" else None)
+        out = state.observed(target.id, now) == "unhealthy" or away.get(target.id) == "head_offline"
+        circuit = state.circuit(target, now).state
+        found.append("down" if out or circuit == "open" else "up" if circuit == "closed" else None)
     if not found:
         return None
     return "up" if "up" in found else "down" if None not in found else None
@@ -78,7 +85,7 @@ def _went_down(provider: Provider, targets: int, now: datetime) -> None:
     )
     if created:
         how = "Its only target is" if targets == 1 else f"All {targets} targets of it are"
-        text = f"{how} out: the circuit is open, or probes found it unhealthy."
+        text = f"{how} out: the circuit is open, probes found it unhealthy, or its head is offline."
         matching.take(_event("provider_down", provider, text, now))
 
 

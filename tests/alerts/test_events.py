@@ -13,6 +13,9 @@ from django.urls import resolve
 from health import events as timeline
 from health.alerts import events, matching, outages, rates
 from health.alerts.kinds import EVENTS, AlertEvent, Over
+from health.heads import actions as heads
+from health.heads import liveness
+from health.heads.documents import HeadRegistration
 from health.models import Alert, AlertDelivery, HealthEvent, ProviderOutage
 from history import status
 from routes import actions
@@ -226,6 +229,23 @@ def test_an_outage_of_a_provider_that_left_the_configuration_ends_in_silence(fai
     outages.look(now=NOON)
     assert told() == []
     assert not ProviderOutage.objects.exists()
+
+
+@pytest.mark.usefixtures("fail")
+def test_a_provider_is_down_while_all_of_its_heads_are_offline_and_nothing_stands_in_for_them() -> None:
+    rule("all", channel(), events=("provider_down", "provider_up"))
+    beta = str(Provider.objects.get(slug="beta").pk)
+    wanted = {"head_id": "one", "provider": "beta", "endpoint": "https://one.example/v1"}
+    heads.register(HeadRegistration.model_validate(wanted), actor=ADA)
+    heads.approve("one", actor=ADA)
+    outages.look(now=NOON)
+    assert told() == []
+    liveness.forget(beta, "one")
+    outages.look(now=NOON)
+    assert told() == [("provider_down", "beta")]
+    liveness.hear(beta, "one", None, False)
+    outages.look(now=after(minutes=5))
+    assert told() == [("provider_down", "beta"), ("provider_up", "beta")]
 
 
 def test_where_no_gateway_has_ever_run_nobody_is_down(env: Env) -> None:
