@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from django.db.models import Q
+from django.utils.dateparse import parse_datetime
 
 from health.models import HealthEvent
 from routes.engine.provider import head_key
@@ -28,3 +30,15 @@ def of_target(found: TargetHealth) -> QuerySet[HealthEvent]:
         | of_provider & Q(kind=Kind.ADMIN, target_id=None)
         | of_provider & Q(kind=Kind.QUARANTINE) & (Q(detail__model=None) | Q(detail__model__isnull=True))
     )
+
+
+def moment_of(text: str) -> datetime | None:
+    """A time as people write it, in UTC, which it is too where it names no zone; None for anything else, also for one
+    that no database takes in its own zone or holds in ours."""
+    try:
+        found = parse_datetime(text)
+        if found is None:
+            return None
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None

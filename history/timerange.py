@@ -61,7 +61,8 @@ def _parse(name: str, text: str | None) -> datetime | None:
         moment = parse_datetime(text)
         if moment is None and (day := parse_date(text)) is not None:
             moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    except ValueError:
+        moment = moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else moment
+    except (ValueError, OverflowError):
         moment = None
     if moment is None:
         raise BadQuery(name, "must be an ISO 8601 time such as 2026-11-20T08:00:00Z")

@@ -10,7 +10,6 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
 from django.urls import path
-from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST
 
 from health.admin.alert_forms import AlertChannelForm, AlertRuleForm, initial_of_channel, initial_of_rule
@@ -18,6 +17,7 @@ from health.alerts import actions
 from health.alerts.formats import TEST, event_name
 from health.alerts.kinds import MEASURED
 from health.models import Alert, AlertChannel, AlertDelivery, AlertRule, ProviderOutage
+from health.timeline import moment_of
 from routes.actions.errors import ActionError, InUse, StaleVersion
 from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, demand, tell_refusal
 from routes.admin.conflict import conflict_page
@@ -296,13 +296,13 @@ class AlertDeliveryAdmin(ConsoleModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        chosen = {name: request.GET.get(name, "").strip() for name in ("channel", "status")}
+        chosen = {name: request.GET.get(name, "").replace("\x00", "").strip() for name in ("channel", "status")}
         rows = AlertDelivery.objects.all()
         if chosen["channel"]:
             rows = rows.filter(channel_name=chosen["channel"])
         if chosen["status"] in AlertDelivery.Status.values:
             rows = rows.filter(status=chosen["status"])
-        before = _moment(request.GET.get("before", ""))
+        before = moment_of(request.GET.get("before", ""))
         if before is not None:
             rows = rows.filter(created_at__lt=before)
         found = list(rows[: PAGE + 1])
@@ -336,11 +336,3 @@ class AlertDeliveryAdmin(ConsoleModelAdmin):
         raise PermissionDenied
 
     delete_view = add_view  # type: ignore[assignment]
-
-
-def _moment(text: str) -> Any:
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None

@@ -120,7 +120,9 @@ class AuditAdmin(ConsoleModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        chosen = {name: request.GET.get(name, "").strip() for name in ("object_type", "actor", "object")}
+        chosen = {
+            name: request.GET.get(name, "").replace("\x00", "").strip() for name in ("object_type", "actor", "object")
+        }
         rows = AuditEntry.objects.order_by("-id")
         if chosen["object_type"]:
             rows = rows.filter(object_type=chosen["object_type"])
@@ -129,7 +131,7 @@ class AuditAdmin(ConsoleModelAdmin):
         if chosen["object"]:
             rows = rows.filter(Q(object_name__icontains=chosen["object"]) | Q(object_id=chosen["object"]))
         before = request.GET.get("before", "")
-        if before.isdecimal():
+        if before.isascii() and before.isdecimal() and len(before) < 19:
             rows = rows.filter(pk__lt=int(before))
         entries = list(rows[: PAGE + 1])
         query = {name: value for name, value in chosen.items() if value}

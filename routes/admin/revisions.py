@@ -59,7 +59,7 @@ class RevisionAdmin(ConsoleModelAdmin):
             changes, problems = [], [f"{path}: {text}" for path, text in error.errors]
         rows = _rows()
         before = request.GET.get("before", "")
-        if before.isdecimal():
+        if before.isascii() and before.isdecimal() and len(before) < 19:
             rows = rows.filter(number__lt=int(before))
         revisions = list(rows[: PAGE + 1])
         return self.page(

@@ -7,11 +7,13 @@ A page costs one query whatever its place.
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import orjson
-from rest_framework.exceptions import ValidationError
+from django.core import exceptions
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 
@@ -20,7 +22,8 @@ from routes.actions.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django.db.models import Model, QuerySet
+    from django.db.models import Field, Model, QuerySet
+    from rest_framework.pagination import Cursor
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -46,7 +49,22 @@ class CursorPages(CursorPagination):
         if wanted:
             rows = cast("QuerySet[Any]", queryset)
             self.count = rows.count() if wanted == "exact" else self.estimate(rows)
+        self._rows = queryset
         return super().paginate_queryset(queryset, request, view)
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        cursor: Cursor | None = super().decode_cursor(request)
+        if cursor is not None and cursor.position is not None and not _is_value(self._column(), str(cursor.position)):
+            raise NotFound(self.invalid_cursor_message)
+        return cursor
+
+    def _column(self) -> Field[Any, Any]:
+        """What rows are sorted by: a column, or an annotation."""
+        rows: Any = self._rows
+        name = (self.ordering if isinstance(self.ordering, str) else self.ordering[0]).lstrip("-")
+        annotation = rows.query.annotations.get(name)
+        field: Field[Any, Any] = annotation.output_field if annotation else rows.model._meta.get_field(name)
+        return field
 
     def estimate(self, queryset: QuerySet[Model]) -> int:
         """Configuration tables are small: the exact number is as cheap as a guess."""
@@ -78,6 +96,15 @@ class CursorPages(CursorPagination):
                 "count": {"type": "integer", "description": "With `count=exact` or `count=estimate`."},
             },
         }
+
+
+def _is_value(column: Field[Any, Any], text: str) -> bool:
+    """Whether a cursor of ours could name this: a value that such a column has, in the one way in which we write it."""
+    try:
+        value = column.to_python(text)
+        return "\x00" not in text and str(value.astimezone(UTC) if isinstance(value, datetime) else value) == text
+    except (exceptions.ValidationError, ValueError, OverflowError):
+        return False
 
 
 Row = TypeVar("Row")

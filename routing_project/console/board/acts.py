@@ -9,9 +9,9 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from health import asking
+from health.timeline import moment_of
 from routes import actions
 from routes.actions import audit
 from routes.actions.errors import Invalid
@@ -155,13 +155,10 @@ def until_of(form: Mapping[str, str], now: datetime | None = None) -> datetime |
         return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
     if chosen != AT:
         return None
-    try:
-        found = parse_datetime(form.get("until", ""))
-    except ValueError:
-        found = None
+    found = moment_of(form.get("until", ""))
     if found is None:
         raise Invalid("Until when? Give the time, in UTC, like 2026-11-30 18:00.")
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    return found
 
 
 def _ask(wanted: Wanted, actor: Actor) -> Done:

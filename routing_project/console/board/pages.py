@@ -52,13 +52,13 @@ def board_page(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     _may_read(request)
     found = report.read()
     known = dict(Provider.objects.order_by("slug").values_list("slug", "pk"))
-    slug = request.GET.get("provider", "").strip()
+    slug = _asked(request, "provider")
     groups = rows.groups(found, slug)
     scope = timeline.Scope(
         reverse("admin:health_board"),
         provider=slug,
         provider_id=known.get(slug),
-        kind=request.GET.get("kind", ""),
+        kind=_asked(request, "kind"),
         live=frozenset(target.id for target in found.targets),
     )
     context = {
@@ -85,7 +85,7 @@ def target_page(request: HttpRequest, site: AdminSite, target_id: UUID) -> Templ
         provider=slug,
         target_id=target_id,
         target=target,
-        kind=request.GET.get("kind", ""),
+        kind=_asked(request, "kind"),
     )
     row = rows.row_of(target, found.at) if target else None
     context = {
@@ -150,6 +150,11 @@ def _page(
 def _may_read(request: HttpRequest) -> None:
     if not request.user.has_perm(READ):
         raise PermissionDenied
+
+
+def _asked(request: HttpRequest, name: str) -> str:
+    """A parameter of the address, without what no database takes."""
+    return request.GET.get(name, "").replace("\x00", "").strip()
 
 
 def _wanted(request: HttpRequest) -> acts.Wanted:

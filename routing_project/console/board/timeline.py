@@ -16,11 +16,10 @@ from urllib.parse import urlencode
 
 from django.db.models import Q
 from django.urls import reverse
-from django.utils.dateparse import parse_datetime
 
 from health import words
 from health.models import HealthEvent
-from health.timeline import of_target
+from health.timeline import moment_of, of_target
 from routes.engine.words import outcome
 from routes.models import ConfigRevision
 
@@ -279,8 +278,4 @@ def _stamp(at: datetime) -> str:
 
 def _time(text: str) -> datetime | None:
     """A time with a zone; without one it is UTC, as the page's times are."""
-    try:
-        found = parse_datetime(PLUS.sub("+", text))
-    except ValueError:
-        return None
-    return found.replace(tzinfo=UTC) if found and found.tzinfo is None else found
+    return moment_of(PLUS.sub("+", text))
