@@ -1,7 +1,7 @@
 """One shape for every error of the control API: ``{"error": {"code", "message", "fields"}}``.
 
-Whatever a view raises becomes it here: refusals of actions, DRF's own exceptions, Django's 404 and 403. Unknown
-exceptions are not caught: they are bugs, and the console logs them.
+Whatever a view raises becomes it here: refusals of actions, DRF's own exceptions, Django's 404 and 403, a database that
+does not answer (503). Unknown exceptions are not caught: they are bugs, and the console logs them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
@@ -17,6 +18,7 @@ from rest_framework.views import set_rollback
 
 from routes.actions import errors
 from routes.api.parsers import TooLarge
+from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +43,10 @@ CODES: dict[type[exceptions.APIException], str] = {
     exceptions.Throttled: "throttled",
     TooLarge: "too_large",
 }
+#: After how many seconds somebody may ask again whom the database kept from an answer.
+AWAY_SECONDS = 2
+
+log = get_logger(__name__)
 
 
 def document(
@@ -58,6 +64,12 @@ def handler(exception: Exception, context: dict[str, Any]) -> Response | None:
         exception = exceptions.PermissionDenied()
     elif isinstance(exception, RequestDataTooBig):
         exception = TooLarge()
+    if isinstance(exception, (OperationalError, InterfaceError)):
+        # What it says may name the host and its user, which is for the log.
+        log.error("the database does not answer", error=str(exception))
+        told = document("database_unavailable", "the database does not answer; try again in a moment")
+        headers = {"Retry-After": str(AWAY_SECONDS)}
+        return Response(told, status=status.HTTP_503_SERVICE_UNAVAILABLE, headers=headers)
     if isinstance(exception, errors.ActionError):
         set_rollback()
         code = next(code for kind, code in STATUS_OF.items() if isinstance(exception, kind))

@@ -156,6 +156,19 @@ def test_a_heartbeat_over_rest_costs_no_query_and_needs_no_database(api: Api) ->
         assert (unknown.status, unknown.headers["Retry-After"]) == (503, "10")
 
 
+def test_while_the_database_is_away_everything_else_says_so_in_the_shape_of_the_api(api: Api, secret: str) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OperationalError('connection to server at "db.internal", user "signalbox" failed')
+
+    with connection.execute_wrapper(refuse):
+        answers = [api.get(path) for path in ("health/", "circuits/", "health/events/", "alerts/", "providers/")]
+        answers.append(hook({"route_type": "inference"}, path="/webhook/routing-decision"))
+    for answer in answers:
+        assert (answer.status, answer.error["code"]) == (503, "database_unavailable")
+        assert answer.headers["Retry-After"] == "2"
+        assert "db.internal" not in str(answer.body)
+
+
 def test_a_revoked_key_keeps_no_head_alive(api: Api) -> None:
     from routes import actions
     from routes.models import AccessKey
@@ -180,10 +193,10 @@ def secret(env: Env, monkeypatch: pytest.MonkeyPatch) -> str:
     return SECRET
 
 
-def hook(document: Any, *, at: float = 0.0, secret: str = SECRET) -> Answer:
+def hook(document: Any, *, at: float = 0.0, secret: str = SECRET, path: str = "/webhook/head-status") -> Answer:
     body, timestamp = json.dumps(document).encode(), str(int(time.time() + at))
     headers = {"X-Signalbox-Timestamp": timestamp, "X-Signalbox-Signature": webhooks.sign(secret, timestamp, body)}
-    answer = Client().post("/webhook/head-status", body, content_type="application/json", headers=headers)
+    answer = Client().post(path, body, content_type="application/json", headers=headers)
     return Answer(answer.status_code, answer.json(), answer.headers)
 
 
