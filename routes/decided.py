@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from django.db.models import Case, DateTimeField, F, PositiveBigIntegerField, Q, Value, When
+from django.db.models import DateTimeField, F, PositiveBigIntegerField, Q, Value
 
 from routes.engine.live import Forced
 from routes.models import Provider, TargetOverride
@@ -59,7 +59,7 @@ def decisions() -> Decisions:
             Value(""),
             Value(""),
             _NEVER,
-            F("quarantines_cleared") + Case(When(credential=None, then=_NO), default=F("credential_generation")),
+            F("quarantines_cleared") + F("credential_generation"),
         )
     )
     return {str(row[0]): Decision(*row) for row in of_targets.union(of_providers, all=True)}

@@ -93,9 +93,15 @@ def circuits() -> dict[str, Any]:
 
 
 def cleared() -> dict[str, int]:
-    """How often quarantines were lifted by hand, by provider id. One query."""
-    rows = Provider.with_deleted.exclude(quarantines_cleared=0).values_list("pk", "quarantines_cleared")
-    return {str(pk): number for pk, number in rows}
+    """How often quarantines were made void beside by the credential that is there, by provider id: by hand, and by
+    credentials where there is none now. What gateways count, this and the credential's generation, must only ever grow,
+    or a quarantine of before would be in force again. One query."""
+    rows = Provider.with_deleted.exclude(quarantines_cleared=0, credential_generation=0)
+    found = {
+        str(row.pk): row.quarantines_cleared + (row.credential_generation if row.credential is None else 0)
+        for row in rows.only("quarantines_cleared", "credential_generation", "credential")
+    }
+    return {key: number for key, number in found.items() if number}
 
 
 def key_document(row: AccessKey) -> dict[str, Any]:
