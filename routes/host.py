@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from routes.engine.tables.state import TableState
 
 
-def copied(now: float) -> LiveState:
-    """A fork of the host's state, told what people decided. One query and a copy of the tables."""
+def copied(snapshot: Snapshot, now: float) -> LiveState:
+    """A fork of the host's state, told the revision that is asked about (or who is in trouble there would not be looked
+    for) and what people decided. One query and a copy of the tables."""
     fork = _fork()
+    fork.published(snapshot)
     tell(fork, now)
     return fork
 

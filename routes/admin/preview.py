@@ -12,11 +12,11 @@ from uuid import UUID, uuid5
 
 from django.utils import timezone
 
-from routes import document, draft
+from routes import document, draft, ports
 from routes.compile import compile_configuration
 from routes.engine import pipeline, words
 from routes.engine.facts import Facts
-from routes.engine.snapshot import Snapshot
+from routes.engine.snapshot import Heads, Snapshot
 from routes.engine.types import RouteRequest
 from routes.explain.draws import EvenRandom
 from routes.models import Policy, PriceTable
@@ -72,8 +72,8 @@ def configuration(profiles: Sequence[dict[str, Any]], providers: Iterable[Provid
 
 
 def snapshot(wanted: Configuration, providers: Iterable[Provider], profile_id: UUID = NEW) -> Snapshot:
-    """The document as gateways would load it. Its first profile has the given id; the others are previews beside
-    it. Raises DocumentError."""
+    """The document as gateways would load it, with the heads of now. Its first profile has the given id; the others are
+    previews beside it. One query. Raises DocumentError."""
     slugs = [profile.slug for profile in wanted.profiles]
     ids = {slug: str(uuid5(profile_id, slug) if place else profile_id) for place, slug in enumerate(slugs)}
     compiled = compile_configuration(
@@ -84,7 +84,7 @@ def snapshot(wanted: Configuration, providers: Iterable[Provider], profile_id: U
         provider_ids={provider.slug: str(provider.id) for provider in providers},
         profile_ids=ids,
     )
-    return Snapshot.from_document(compiled)
+    return Snapshot.from_document(compiled, Heads.of(ports.heads()))
 
 
 def draw(snapshot: Snapshot, profile: Profile, operation: str, model: str, host: LiveState, now: float) -> Draws:

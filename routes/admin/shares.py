@@ -78,7 +78,7 @@ def effective_shares(
     wanted: str = "",
     profile_id: UUID = preview.NEW,
 ) -> Shares:
-    """Shares of requests that no rule takes, for a profile as the document writes it, saved or not. One query.
+    """Shares of requests that no rule takes, for a profile as the document writes it, saved or not. Two queries.
 
     ``wanted`` is the ``key`` of the probe to ask for; unknown or empty = the first.
     """
@@ -93,7 +93,7 @@ def effective_shares(
     profile = snapshot.profiles[tree["slug"]]
     probes, chosen = _probe(profile, used, wanted)
     now = time.monotonic()
-    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", copied(now), now)
+    draws = preview.draw(snapshot, profile, chosen.operation, chosen.model or "any", copied(snapshot, now), now)
     return Shares(_rows(profile.base, draws), probes, chosen, _note(profile.base, draws))
 
 
@@ -105,7 +105,7 @@ def rule_shares(
     wanted: str = "",
     profile_id: UUID = preview.NEW,
 ) -> list[Shares]:
-    """For each rule the shares of requests that it takes, whatever its condition. One query.
+    """For each rule the shares of requests that it takes, whatever its condition. Two queries.
 
     ``tree`` is the rules' profile. Requests that go on to the profile's own targets are in the note.
     """
@@ -123,7 +123,7 @@ def rule_shares(
         return [Shares([unknown] * len(rule["targets"]), note=note) for rule in rules]
     probes, chosen = _probe(snapshot.profiles[tree["slug"]], used, wanted)
     now = time.monotonic()
-    host = copied(now)
+    host = copied(snapshot, now)
     return [
         _rule_shares(snapshot, snapshot.profiles[f"{PREVIEW}{place}"], probes, chosen, host, now)
         for place in range(len(rules))

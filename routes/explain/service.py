@@ -63,7 +63,7 @@ def _imagined(wanted: ExplainRequest) -> dict[str, Any]:
     wall = time.time() if at is None else at.timestamp()
     now = time.monotonic()
     troubles = _troubles(wanted, chosen.snapshot)
-    live = _with_troubles(host.copied(now), troubles, profile)
+    live = _with_troubles(host.copied(chosen.snapshot, now), troubles, profile)
     request = reading.question(live, now, wall)
     decision = decide(chosen.snapshot, profile, request, live, now, Random(), dry=True)
     rules: list[dict[str, Any]] = []
