@@ -21,7 +21,7 @@ from routes.gateway import intake
 from routes.gateway.console_sockets import relay_socket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from routes.gateway.state import GatewayState
 
@@ -101,17 +101,25 @@ class ConsoleRelay:
         cycle = scope["signalbox"]
         cycle.attach(None)
         headers = self.forwarded_headers(scope)
+        # The console puts bodies on disk before it asks who sends them.
+        upload = _Upload(receive, self.state.settings.max_body_bytes)
         has_body = "content-length" in headers or any(name == b"transfer-encoding" for name, _ in scope["headers"])
+        if int(headers.get("content-length", 0)) > upload.limit:
+            await self._too_large(scope, send, upload.limit)
+            return
         headers.popall("expect", None)  # answered by our own edge
         try:
             response = await self.session.request(
                 scope["method"],
                 _url(scope),
                 headers=headers,
-                data=_upload(receive) if has_body else None,
+                data=upload if has_body else None,
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if upload.too_large:
+                await self._too_large(scope, send, upload.limit)
+                return
             logger.warning("the console did not answer: %s", type(error).__name__)
             await self._down(scope, send)
             return
@@ -152,17 +160,13 @@ class ConsoleRelay:
             ).encode()
             kind = b"text/html; charset=utf-8"
         else:
-            body = orjson.dumps({"error": {"code": "console_unavailable", "message": DOWN, "fields": {}}})
+            body = _error("console_unavailable", DOWN)
             kind = b"application/json"
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", b"%d" % len(body)),
-            (b"retry-after", b"2"),
-            (b"cache-control", b"no-store"),
-        ]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        body = b"" if scope["method"] == "HEAD" else body
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await _say(scope, send, 503, kind, body, [(b"retry-after", b"2")])
+
+    async def _too_large(self, scope: Any, send: Any, limit: int) -> None:
+        body = _error("too_large", f"the request body is larger than {limit // (1024 * 1024)} MB")
+        await _say(scope, send, 413, b"application/json", body)
 
     # -- WebSocket ---------------------------------------------------------------------------------------
     async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
@@ -177,15 +181,46 @@ def _url(scope: Any) -> URL:
     return URL(f"http://console{target}", encoded=True)
 
 
-async def _upload(receive: Any) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise aiohttp.ClientPayloadError("the client's body ended early")
-        if message["body"]:
-            yield message["body"]
-        if not message["more_body"]:
-            return
+def _error(code: str, message: str) -> bytes:
+    """An error in the shape of the control API's."""
+    return orjson.dumps({"error": {"code": code, "message": message, "fields": {}}})
+
+
+async def _say(
+    scope: Any, send: Any, status: int, kind: bytes, body: bytes, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body, "more_body": False})
+
+
+class _Upload:
+    """The client's body, piece by piece, and broken off where it is longer than ``limit``."""
+
+    def __init__(self, receive: Any, limit: int) -> None:
+        self._receive = receive
+        self.limit = limit
+        self.too_large = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise aiohttp.ClientPayloadError("the client's body ended early")
+            size += len(message["body"])
+            if size > self.limit:
+                self.too_large = True
+                raise aiohttp.ClientPayloadError("the client's body is too large")
+            if message["body"]:
+                yield message["body"]
+            if not message["more_body"]:
+                return
 
 
 async def _or_closing(content: aiohttp.StreamReader, closing: asyncio.Future[Any]) -> bytes:

@@ -103,6 +103,27 @@ def test_a_request_body_streams_up_before_it_is_complete(gateway: Gateways, cons
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"Content-Length: 99999999999999\r\n\r\nabc", id="announced"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n" + 40 * (b"8000\r\n%b\r\n" % bytes(0x8000)), id="in pieces"),
+    ],
+)
+def test_a_body_over_the_limit_never_fills_the_consoles_disk(
+    body: bytes, start_gateways: Callable[..., Gateways]
+) -> None:
+    gateway = start_gateways(SIGNALBOX_MAX_BODY_MB="1")
+    with running_console(gateway.data / "run" / "console.sock") as console:
+        with gateway.connect() as connection:
+            connection.sendall(b"POST /upload HTTP/1.1\r\nHost: a\r\n" + body)
+            answer = connection.recv(4000)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_large"
+        assert sum(map(len, console.uploads)) <= 1024 * 1024
+        assert gateway.get("/admin/").status == 200
+
+
 def test_a_client_that_leaves_mid_upload_is_a_disconnect_for_the_console(gateway: Gateways, console: Console) -> None:
     with gateway.connect() as connection:
         connection.sendall(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
