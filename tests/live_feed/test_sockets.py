@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from tests.live_feed.clients import Console, Socket
 
 SUBSCRIBED = {"success": True, "message": "subscribed"}
-BOTH = pytest.mark.parametrize("path", ["/ws/live", "/ws/routing-decisions/"])
+PATHS = ["/ws/live", "/ws/routing-decisions/"]
+BOTH = pytest.mark.parametrize("path", PATHS)
+EVERY = pytest.mark.parametrize("path", [*PATHS, "/ws/head-management"])
 
 
 def events(socket: Socket, count: int) -> list[Any]:
@@ -63,6 +65,19 @@ def test_a_signed_out_session_loses_its_socket(console: Console) -> None:
         assert socket.close_code() == 4401
 
 
+def test_a_key_that_may_no_longer_read_goes_on_with_its_own_routes_only(console: Console) -> None:
+    path, body = "/api/v1/access-keys/", {"name": "less by and by", "scopes": ["route", "read"], "profile": "default"}
+    value = console.request("POST", path, body).json()["value"]
+    with console.socket("/ws/routing-decisions", key=value) as socket:
+        assert socket.ask("subscribe")["payload"] == SUBSCRIBED  # to everybody's
+        assert console.request("PATCH", f"{path}less%20by%20and%20by/", {"scopes": ["route"]}).status == 200
+        assert socket.close_code() == 1013
+    with console.socket("/ws/routing-decisions", key=value) as socket:
+        assert socket.ask("subscribe")["payload"] == SUBSCRIBED
+        console.publisher().publish([{"access_key": "another"}, {"access_key": "less by and by"}])
+        assert events(socket, 1) == [{"access_key": "less by and by"}]
+
+
 def test_an_unknown_socket_is_closed_with_4404(console: Console) -> None:
     with console.socket("/ws/nothing") as socket:
         assert socket.close_code() == 4404
@@ -78,7 +93,7 @@ def test_an_answer_carries_the_id_of_its_question(console: Console, path: str) -
         assert "id" not in socket.ask("subscribe")
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize(
     "text",
     [

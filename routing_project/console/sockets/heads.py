@@ -16,12 +16,12 @@ from health.heads.documents import HeadRegistration, HeadStatus, HeadsWanted, Na
 from health.heads.errors import HeadsError
 from health.heads.service import desk
 from health.heads.store import wanted_rows
-from routes.actions.errors import Conflict, Invalid, Missing
+from routes.actions.errors import Conflict, Missing
 from routes.api.resources import parse_tree
 from routing_project.console.sockets.access import in_thread
 from routing_project.console.sockets.base import Socket, handles
+from routing_project.console.sockets.live import filter_of
 from routing_project.feed.names import HEADS
-from routing_project.feed.where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,12 +62,7 @@ class HeadSocket(Socket):
 
     @handles("subscribe")
     async def subscribe(self, payload: dict[str, Any]) -> Any:
-        if unknown := payload.keys() - {"filter"}:
-            raise Invalid.from_errors([(name, "is not a field of a subscription") for name in sorted(unknown)])
-        given = payload.get("filter") or {}
-        if not isinstance(given, dict):
-            raise Invalid.from_errors([("filter", "must be an object of fields and the values they must have")])
-        await self.follow(HEADS, "heads", Where.parse(given, FIELDS))
+        await self.follow(HEADS, "heads", filter_of(payload, FIELDS))
         return {"success": True, "message": "subscribed"}
 
     async def _answer(self, message: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from routes.actions.errors import Conflict, Invalid
 from routing_project.console.sockets.base import Socket, handles
 from routing_project.feed.names import ROUTES
-from routing_project.feed.where import Where
+from routing_project.feed.where import ROUTE_FIELDS, Where
 
 if TYPE_CHECKING:
     from routing_project.feed.watcher import Watcher
@@ -46,11 +46,11 @@ class LiveSocket(Socket):
         return self._watcher
 
 
-def filter_of(payload: dict[str, Any]) -> Where:
-    """The ``filter`` of a subscription to routes. Raises Invalid and BadFilter."""
+def filter_of(payload: dict[str, Any], fields: tuple[str, ...] = ROUTE_FIELDS) -> Where:
+    """The ``filter`` of a subscription; ``fields`` may be filtered by. Raises Invalid and BadFilter."""
     given = payload.get("filter")
     if given is not None and not isinstance(given, dict):
         raise Invalid.from_errors([("filter", "must be an object of fields and the values they must have")])
     if unknown := payload.keys() - {"filter"}:
         raise Invalid.from_errors([(name, "is not a field of a subscription") for name in sorted(unknown)])
-    return Where.parse(given or {})
+    return Where.parse(given or {}, fields)

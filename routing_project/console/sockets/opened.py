@@ -1,8 +1,8 @@
 """What is open in this process: counted by kind, looked at again every second, ended when it may not be open any more.
 
-A key that is revoked, a session that is signed out, a role that is taken away end the connections that live by them,
-in about two seconds. While the database is away nothing is ended: nobody can have changed anything in it. One task per
-process, started with the first connection, over with the last.
+A key that is revoked, a session that is signed out, a scope or role that is taken away end the connections that live by
+them, in about two seconds. While the database is away nothing is ended: nobody can have changed anything in it. One
+task per process, started with the first connection, over with the last.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RECHECK_SECONDS: Final = 1.0
 KINDS: Final = ("sse", "websocket")
+#: Whoever comes back is told what it may now.
+CHANGED: Final = Refused(409, "changed", "what this key or person may do has changed: connect again")
 
 log = get_logger(__name__)
 
@@ -96,7 +98,10 @@ class Opened:
                     connection.refuse(refusal)
             else:
                 for connection in group:
-                    connection.visitor = connection.visitor.seen_again(visitor)
+                    if visitor.scopes >= connection.visitor.scopes and visitor.name == connection.visitor.name:
+                        connection.visitor = connection.visitor.seen_again(visitor)
+                    else:  # what it follows was chosen by what it was
+                        connection.refuse(CHANGED)
 
 
 class Hold:
