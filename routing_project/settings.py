@@ -78,6 +78,8 @@ SQLITE_OPTIONS = {
     "timeout": 5,
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
 }
+# A host that answers nothing at all is one that is away: without these libpq waits for minutes, in a thread each.
+POSTGRES_OPTIONS = {"connect_timeout": 5, "tcp_user_timeout": 20_000}
 if ENV.database_url:
     DATABASES: dict[str, Any] = {
         "default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
@@ -92,6 +94,8 @@ else:
     }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    DATABASES["default"]["OPTIONS"] = {**POSTGRES_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}
 
 CHANNEL_LAYERS = {
     "default": {

@@ -99,13 +99,15 @@ class HeadDesk:
     def _in_order(self, head: KnownHead, said: HeadStatus) -> None:
         if said.timestamp is None:
             return
+        # A clock that ran ahead and was set right must not keep its head out until the old time comes.
+        latest = time.time() + liveness.ttl()
         with self._lock:
             generation, newest = self._stamps.get(head.head_id, (0, 0.0))
             if generation == head.generation and said.timestamp < newest:
                 raise OutOfOrder
             if len(self._stamps) >= 2 * actions.MAX_HEADS:  # of heads that are gone
                 self._stamps = {name: stamp for name, stamp in self._stamps.items() if name in known().heads}
-            self._stamps[head.head_id] = (head.generation, said.timestamp)
+            self._stamps[head.head_id] = (head.generation, min(said.timestamp, latest))
 
     def _notice(self, head: KnownHead, actor: Actor) -> None:
         """Tell at once that it is back or drains. Where the database cannot be asked, ``health.heads`` tells later."""

@@ -108,6 +108,14 @@ def test_an_update_older_than_one_that_was_taken_is_refused(host: SharedLiveStat
     beat(timestamp=10)  # of the new generation, whose clock may be another one
 
 
+def test_a_clock_that_ran_ahead_keeps_its_head_out_for_no_longer_than_it_takes_to_be_offline() -> None:
+    register()
+    beat(timestamp="2126-01-01")
+    with pytest.raises(OutOfOrder):
+        beat(timestamp=time.time())
+    beat(timestamp=time.time() + 16)  # as if it were so much later
+
+
 def test_who_may_not_operate_keeps_nothing_alive() -> None:
     register()
     with pytest.raises(Forbidden):
