@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from routes import decided, live, ports
 from routes.engine.limits import UNUSED, KeyLimits, begins
@@ -46,16 +47,16 @@ def told(snapshot: Snapshot, now: float, decisions: Decisions | None = None) -> 
     return state
 
 
-_published: tuple[int, tuple[int, str] | None] = (0, None)
+#: What each view of a live state was told last: installation and number of a revision, and its heads.
+_published: WeakKeyDictionary[LiveState, tuple[str, int, str]] = WeakKeyDictionary()
 
 
 def publish(state: LiveState, snapshot: Snapshot) -> None:
     """Tell a process's view of the live state which targets there are, when that is news to it."""
-    global _published
-    known = (id(state), (snapshot.number, snapshot.heads_digest))
-    if known != _published:
+    known = (snapshot.installation, snapshot.number, snapshot.heads_digest)
+    if _published.get(state) != known:
         state.published(snapshot)
-        _published = known
+        _published[state] = known
 
 
 def tell(state: LiveState, now: float, decisions: Decisions | None = None) -> None:

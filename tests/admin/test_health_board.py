@@ -497,7 +497,7 @@ def many(slugs: Mapping[str, str], profiles: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_pages_need_few_queries_and_no_more_with_200_providers_and_100_profiles(site: Site, operator: Client) -> None:
     def queries(address: str) -> int:
         operator.get(address)

@@ -43,7 +43,7 @@ def queries_of(client: Client, addresses: list[str]) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_page_needs_few_queries_and_no_more_when_there_is_much(viewer: Client, site: Site) -> None:
     addresses = pages(site)
     before = queries_of(viewer, addresses)

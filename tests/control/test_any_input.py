@@ -18,7 +18,7 @@ from tests.control.conftest import actor
 from tests.control.samples import document, rule, whole_document
 from tests.control.test_document import json_values
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.thorough, pytest.mark.django_db(transaction=True)]
 EXAMPLES = 15
 
 words = st.sampled_from(
