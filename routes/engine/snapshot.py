@@ -17,7 +17,7 @@ from routes.engine.provider import NO_HEADS, Head, Heads, ModelMap, Provider, Ta
 from routes.engine.settings import Policy, build
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic import BaseModel
 
@@ -61,6 +61,7 @@ class Snapshot:
         "profiles",
         "providers",
         "published_at",
+        "regions",
         "translates",
         "unnamed",
     )
@@ -98,6 +99,8 @@ class Snapshot:
             if provider.slug in self.providers:
                 raise SnapshotError(f"providers[{index}].slug", f"{provider.slug!r} is taken")
             self.providers[provider.slug] = provider
+        #: every region that is named: of providers and their heads, and in the policy
+        self.regions = frozenset(filter(None, self._regions()))
         self.profiles: dict[str, Profile] = {}
         for index, entry in enumerate(document["profiles"]):
             profile = Profile(self, entry, f"profiles[{index}]", index)
@@ -122,6 +125,13 @@ class Snapshot:
             raise SnapshotError("", f"missing field {error.args[0]!r}") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise SnapshotError("", f"malformed: {error}") from error
+
+    def _regions(self) -> Iterator[str | None]:
+        yield from self.policy.region_priority
+        yield from self.policy.geo.values()
+        for provider in self.providers.values():
+            yield provider.region
+            yield from (head.region for head in provider.heads)
 
     def choice(self, strategy: Strategy, params: BaseModel) -> Choice:
         """The strategy to rank with where ``strategy`` is written: policy replaces one whose family is off."""

@@ -194,18 +194,9 @@ class ConfigKeeper:
         snapshot = self._snapshot
         if snapshot is None:
             return
-        config = Config(snapshot, self._overlay, _regions(snapshot))
+        config = Config(snapshot, self._overlay, snapshot.regions)
         self.on_change(config)
         self.state.config = config
-
-
-def _regions(snapshot: Snapshot) -> frozenset[str]:
-    """Every region the revision names: of providers and their heads, and in the policy."""
-    policy = snapshot.policy
-    found = {*policy.region_priority, *policy.geo.values()}
-    for provider in snapshot.providers.values():
-        found.update(region for region in (provider.region, *(head.region for head in provider.heads)) if region)
-    return frozenset(found)
 
 
 def _newer(installation: str, version: int, held_installation: str, held_version: int, *, local: bool) -> bool:

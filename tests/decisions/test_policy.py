@@ -15,6 +15,7 @@ from history.render import detail
 from routes import actions, ports
 from routes.engine.provider import head_key
 from routes.models import ConfigRevision, Provider
+from routing_project.console.decisions import service
 from tests import mmdb
 from tests.control import samples
 from tests.control.api import Api
@@ -255,6 +256,19 @@ def test_capacity_threshold_is_the_load_above_which_nothing_more_is_taken(desk: 
     change(api, capacity_threshold=40)
 
     assert desk.decide(region="eu-west")["head_id"] == "east"
+
+
+def test_regions_of_heads_and_of_the_policy_are_labels_and_what_clients_make_up_is_none(
+    desk: Desk, api: Api, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Any] = []
+    monkeypatch.setattr(service, "count_decision", lambda *labels: counted.append(labels[2]))
+    fleet.publish("hybrid")
+    fleet.hear(east=1, west=5)
+    change(api, region_priority=["ap-south"])
+    for region in ("eu-west", "ap-south", "made-up"):
+        desk.decide(region=region)
+    assert counted == ["eu-west", "ap-south", None]
 
 
 @pytest.mark.thorough

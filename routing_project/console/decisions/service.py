@@ -132,9 +132,7 @@ class Decisions:
         count_decision(
             decision.strategy if place is not None else "none",
             wanted.model_type if wanted.model_type in model_types else "other",
-            request.region
-            if any(request.region == provider.region for provider in snapshot.providers.values())
-            else None,
+            request.region if request.region in snapshot.regions else None,
         )
         return _answer(route, decision, place)
 
