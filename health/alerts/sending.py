@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 #: Seconds for everything: name, connection, request, answer.
 TIMEOUT: Final = 10
-#: Of an answer that refuses.
-ERROR_BYTES: Final = 300
+#: Of an answer that refuses: bytes, and seconds to read them in. So many that what is shown of it, a line of 300
+#: characters, never holds the first half of a secret whose second half was not read.
+ERROR_BYTES: Final = 64 * 1024
+ERROR_SECONDS: Final = 3
 #: Statuses after which it may work later.
 RETRIED: Final = frozenset({408, 409, 421, 423, 425, 429})
 #: Parts of a URL that are shorter tell nobody anything, and are in every other text.
@@ -110,7 +112,7 @@ async def _post(delivery_id: str, channel: AlertChannel, message: formats.Messag
         ):
             if 200 <= answer.status < 300:
                 return Outcome(True, http_status=answer.status)
-            said = _clean((await answer.content.read(ERROR_BYTES)).decode("utf-8", "replace"), secrets)
+            said = _clean((await _read(answer.content)).decode("utf-8", "replace"), secrets)
             return _refused(answer.status, said, answer.headers.get("Retry-After", ""))
     except TimeoutError:
         return Outcome(False, f"no answer within {TIMEOUT} s")
@@ -122,6 +124,17 @@ async def _post(delivery_id: str, channel: AlertChannel, message: formats.Messag
         return _not_connected(error.os_error, channel.network)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Outcome(False, f"the connection broke, or what came over it is no answer: {type(error).__name__}")
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """What a receiver says; nothing where it breaks off, because half a secret is one too."""
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            return await content.readexactly(ERROR_BYTES)
+    except asyncio.IncompleteReadError as shorter:
+        return shorter.partial
+    except (TimeoutError, aiohttp.ClientError):
+        return b""
 
 
 def signature(secret: bytes, body: bytes, now: int) -> dict[str, str]:

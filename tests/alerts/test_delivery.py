@@ -187,6 +187,15 @@ def test_what_a_receiver_repeats_of_url_and_secret_is_not_kept(receiver: HttpRec
     assert row().error.isprintable()
 
 
+@pytest.mark.parametrize("before", [*range(275, 300, 6), 64 * 1024 - 40])
+def test_not_even_half_of_a_secret_is_kept_where_an_answer_is_cut(receiver: HttpReceiver, before: int) -> None:
+    receiver.answers = [(500, {}, b"x" * before + SECRET.encode() * 3)]
+    told(url=receiver.url)
+    deliver()
+    assert row().error.startswith("HTTP 500: xxx")
+    assert SECRET[:4] not in row().error
+
+
 def test_a_channel_whose_url_cannot_be_opened_fails_with_a_hint(receiver: HttpReceiver) -> None:
     made = told(url=receiver.url)
     AlertChannel.objects.filter(pk=made.pk).update(url=b"sbx1 damaged beyond repair, and long enough")
