@@ -19,6 +19,7 @@ from yarl import URL
 
 from routes.gateway import intake
 from routes.gateway.console_sockets import relay_socket
+from routes.gateway.stalled import Stalled, send_or_cut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -124,14 +125,16 @@ class ConsoleRelay:
             await self._down(scope, send)
             return
         try:
-            await self._answer(response, send)
+            await self._answer(response, scope, send)
+        except Stalled:
+            logger.info("a client took nothing of an answer of the console's and was cut off")
         except (aiohttp.ClientError, OSError) as error:
             # Returning before the last body message closes the connection: the client sees a cut answer.
             logger.warning("the console broke off an answer: %s", type(error).__name__)
         finally:
             response.close() if not response.content.at_eof() else response.release()
 
-    async def _answer(self, response: aiohttp.ClientResponse, send: Any) -> None:
+    async def _answer(self, response: aiohttp.ClientResponse, scope: Any, send: Any) -> None:
         headers = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]
         headers = [header for header in headers if header[0] != b"date"]  # our edge has its own
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -145,11 +148,11 @@ class ConsoleRelay:
                 chunk = await (_or_closing(content, closing) if closing is not None else content.readany())
                 if not chunk:
                     break
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send_or_cut(scope, send, {"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
             if closing is not None:
                 closing.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send_or_cut(scope, send, {"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _down(self, scope: Any, send: Any) -> None:
         accept = intake.index_headers(scope["headers"]).get(b"accept", b"")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
+from routes.gateway.stalled import send_or_cut
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,7 +55,7 @@ async def relay_socket(
         return
     try:
         await send({"type": "websocket.accept", "subprotocol": console.protocol})
-        downstream = asyncio.create_task(_console_to_client(console, send))
+        downstream = asyncio.create_task(_console_to_client(console, scope, send))
         upstream = asyncio.create_task(_client_to_console(receive, console))
         await _both(downstream, upstream)
     finally:
@@ -72,20 +74,23 @@ async def _both(*directions: asyncio.Task[None]) -> None:
                 logger.info("a relayed WebSocket ended early: %s", type(outcome).__name__)
 
 
-async def _console_to_client(console: aiohttp.ClientWebSocketResponse, send: Any) -> None:
+async def _console_to_client(console: aiohttp.ClientWebSocketResponse, scope: Any, send: Any) -> None:
     while True:
         message = await console.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
-            await send({"type": "websocket.send", "text": message.data})
+            await send_or_cut(scope, send, {"type": "websocket.send", "text": message.data})
         elif message.type is aiohttp.WSMsgType.BINARY:
-            await send({"type": "websocket.send", "bytes": message.data})
-        elif message.type is aiohttp.WSMsgType.CLOSE:
-            code = message.data or 1000
-            await send({"type": "websocket.close", "code": 1000 if code in _UNSENT else code, "reason": message.extra})
+            await send_or_cut(scope, send, {"type": "websocket.send", "bytes": message.data})
+        else:
+            await send_or_cut(scope, send, {"type": "websocket.close", **_ending(message)})
             return
-        else:  # the console died without a close frame
-            await send({"type": "websocket.close", "code": SERVICE_RESTART, "reason": "the console went away"})
-            return
+
+
+def _ending(message: aiohttp.WSMessage) -> dict[str, Any]:
+    if message.type is not aiohttp.WSMsgType.CLOSE:  # the console died without a close frame
+        return {"code": SERVICE_RESTART, "reason": "the console went away"}
+    code = message.data or 1000
+    return {"code": 1000 if code in _UNSENT else code, "reason": message.extra}
 
 
 async def _client_to_console(receive: Any, console: aiohttp.ClientWebSocketResponse) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 import websockets.sync.client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from routes.gateway import stalled
 from tests.documents import document, provider
 from tests.gateway.console import Console, running_console
 from tests.gateways import KEY, Gateways, wait_until
@@ -272,3 +275,19 @@ def test_watchers_end_cleanly_at_once_when_the_gateway_stops(start_gateways: Cal
         assert response.read() == b""  # a whole last chunk: http.client would raise otherwise
         assert gateway.processes[0].wait(15) == 0  # below the drain time
         connection.close()
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stalled, "STALLED_SECONDS", 0.05)
+    room = asyncio.Event()
+    connection = Mock()
+
+    async def send(_message: Any) -> None:
+        await room.wait()
+
+    with pytest.raises(stalled.Stalled):
+        await stalled.send_or_cut({"signalbox": connection}, send, {"type": "websocket.send", "text": "x"})
+    connection.transport.abort.assert_called_once_with()
+    room.set()
+    await stalled.send_or_cut({"signalbox": connection}, send, {"type": "websocket.send", "text": "x"})
+    connection.transport.abort.assert_called_once_with()
