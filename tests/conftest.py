@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,24 +11,13 @@ from tests import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # Without a deadline: a time is never an assertion, and the machine may be busy. The same examples in every run, so
 # that a red suite means a change; `pytest --hypothesis-profile=explore` looks for new ones.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("signalbox", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("signalbox")
-
-
-#: Folders whose tests share one installation.
-ONE_INSTALLATION = {Path(__file__).parent / "live_feed"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (``--dist loadgroup``) a file stays in one process, so that what its tests share is made once."""
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(str(folder if folder in ONE_INSTALLATION else item.path)))
 
 
 @pytest.fixture(scope="session")

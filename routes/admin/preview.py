@@ -10,16 +10,17 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid5
 
+from django.db.models import Count
 from django.utils import timezone
 
 from routes import document, draft, ports
 from routes.compile import compile_configuration
 from routes.engine import pipeline, words
 from routes.engine.facts import Facts
-from routes.engine.snapshot import Heads, Snapshot
+from routes.engine.snapshot import NO_HEADS, Heads, Snapshot
 from routes.engine.types import RouteRequest
 from routes.explain.draws import EvenRandom
-from routes.models import Policy, PriceTable
+from routes.models import Policy, PriceTable, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from routes.document import Configuration
     from routes.engine.live import LiveState
     from routes.engine.profile import Profile
-    from routes.models import Provider
 
 DRAWS = 1000
 #: A profile without an id of its own yet.
@@ -71,9 +71,14 @@ def configuration(profiles: Sequence[dict[str, Any]], providers: Iterable[Provid
     )
 
 
-def snapshot(wanted: Configuration, providers: Iterable[Provider], profile_id: UUID = NEW) -> Snapshot:
+def all_providers() -> list[Provider]:
+    """All of them by slug, each with the number of its heads (``Provider.heads`` is the other end of health's key)."""
+    return list(Provider.objects.annotate(head_count=Count("heads")).order_by("slug"))
+
+
+def snapshot(wanted: Configuration, providers: Sequence[Provider], profile_id: UUID = NEW) -> Snapshot:
     """The document as gateways would load it, with the heads of now. Its first profile has the given id; the others are
-    previews beside it. One query. Raises DocumentError."""
+    previews beside it. One query where a provider has heads. Raises DocumentError."""
     slugs = [profile.slug for profile in wanted.profiles]
     ids = {slug: str(uuid5(profile_id, slug) if place else profile_id) for place, slug in enumerate(slugs)}
     compiled = compile_configuration(
@@ -84,7 +89,8 @@ def snapshot(wanted: Configuration, providers: Iterable[Provider], profile_id: U
         provider_ids={provider.slug: str(provider.id) for provider in providers},
         profile_ids=ids,
     )
-    return Snapshot.from_document(compiled, Heads.of(ports.heads()))
+    registered = any(getattr(provider, "head_count", True) for provider in providers)
+    return Snapshot.from_document(compiled, Heads.of(ports.heads()) if registered else NO_HEADS)
 
 
 def draw(snapshot: Snapshot, profile: Profile, operation: str, model: str, host: LiveState, now: float) -> Draws:

@@ -20,7 +20,7 @@ from routes.admin.forms.profile import ProfileForm, initial_of
 from routes.admin.forms.strategies import word
 from routes.admin.forms.targets import TargetForm, initial_targets, target_rows
 from routes.admin.policy import note_of_strategies
-from routes.admin.preview import NEW, Sections, sections
+from routes.admin.preview import NEW, Sections, all_providers, sections
 from routes.admin.rule_cards import cards
 from routes.admin.saving import saved
 from routes.admin.shares import Share, Shares, effective_shares, rule_shares
@@ -91,7 +91,7 @@ class ProfileAdmin(ConsoleModelAdmin):
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         actor = demand(request, ADMIN)
-        providers = list(Provider.objects.order_by("slug"))
+        providers = all_providers()
         if request.method != "POST":
             form = ProfileForm(initial=defaults())
             first = [{"provider": providers[0].slug, "tier": 0}] if len(providers) == 1 else []
@@ -113,7 +113,7 @@ class ProfileAdmin(ConsoleModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         profile: Profile = self.find(unquote(object_id))
-        providers = list(Provider.objects.order_by("slug"))
+        providers = all_providers()
         read_only = not request.user.has_perm(ADMIN)
         if request.method != "POST":
             form = ProfileForm(initial=_initial(profile), read_only=read_only)
@@ -183,7 +183,7 @@ class ProfileAdmin(ConsoleModelAdmin):
         """Shares for the form as it stands in the browser, as JSON by row prefix. Saves nothing."""
         if not request.user.has_perm(READ):
             raise PermissionDenied
-        providers = list(Provider.objects.order_by("slug"))
+        providers = all_providers()
         form, targets = ProfileForm(request.POST), target_rows(providers, request)
         form.fields["slug"].required = form.fields["name"].required = False
         form.is_valid(), targets.is_valid()
@@ -204,7 +204,7 @@ class ProfileAdmin(ConsoleModelAdmin):
         profile: Profile = self.find(str(pk))
         tree = draft.profile_tree(profile)
         probe = request.GET.get("probe", "")
-        providers = list(Provider.objects.order_by("slug"))
+        providers = all_providers()
         shares = rule_shares(tree, tree["rules"], providers, sections(), probe, profile.pk)
         return JsonResponse(
             {

@@ -23,7 +23,7 @@ from routes.admin.conflict import conflict_page
 from routes.admin.forms.rule import RuleForm, initial_of
 from routes.admin.forms.targets import OF_RULE, TargetForm, initial_targets, target_rows
 from routes.admin.policy import note_of_strategies
-from routes.admin.preview import Sections, sections
+from routes.admin.preview import Sections, all_providers, sections
 from routes.admin.saving import saved
 from routes.admin.shares import Share, Shares, rule_shares
 from routes.models import Profile, Provider, Rule
@@ -292,7 +292,7 @@ def _desk(profile_id: str, rule_id: str = "") -> Desk:
     if profile is None:
         raise Http404("A rule belongs to a profile; there is none of that id.")
     rule = next((row for row in profile.rules.all() if str(row.pk) == rule_id), None)
-    return Desk(profile, list(Provider.objects.order_by("slug")), sections(), rule)
+    return Desk(profile, all_providers(), sections(), rule)
 
 
 def _profile_url(profile: Profile) -> str:

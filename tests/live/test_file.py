@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from routes import live
 from routes.engine.circuit import OWNERS
 from routes.engine.local_live import LocalLiveState
 from routes.engine.tables.layout import Layout
@@ -266,7 +267,8 @@ def test_leaving_twice_is_leaving_once(path: Path) -> None:
     live.file.stop_leading()
 
 
-def test_the_console_opens_the_hosts_state_once_and_a_child_opens_its_own() -> None:
+def test_the_console_opens_the_hosts_state_once_and_a_child_opens_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_opened", None)
     get_env().make_folders()
     mine = current()
     assert isinstance(mine, SharedLiveState)

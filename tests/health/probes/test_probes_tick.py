@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,11 @@ def test_the_task_for_circuits_forgets_what_is_old(
     tasks.tend_circuits()
     assert Check.objects.get().observed == "healthy"
     Check.objects.update(checked_at=timezone.now() - timedelta(seconds=91))
+    tasks.tend_circuits()
+    assert Check.objects.get().observed == "healthy", "only the wall clock moved"
+    for subject in plan().values():
+        for target in subject.targets:
+            gateway.set_observed(target.id, "healthy", time.monotonic())
     tasks.tend_circuits()
     assert Check.objects.get().observed == "unknown"
 
