@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.simulators import ProviderHandle
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 ADMIN_PASSWORD = "an admin's password"
 _OURS = ("SIGNALBOX_", "REDIS_URL", "DATABASE_URL", "DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR")
 

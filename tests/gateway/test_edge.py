@@ -241,7 +241,7 @@ def test_a_body_that_breaks_the_framing_is_refused_and_recorded(gateway: Gateway
     assert (row.status, row.http_status) == ("rejected", 400)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_slow_headers_get_408(gateway: Gateways) -> None:
     with gateway.connect() as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ")
@@ -249,7 +249,7 @@ def test_slow_headers_get_408(gateway: Gateways) -> None:
     assert (status, code(body)) == (408, "request_timeout")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_slow_body_gets_408_and_a_row_and_may_be_retried(gateway: Gateways) -> None:
     with gateway.connect() as connection:
         connection.settimeout(40)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.stack import Stack
 
 #: The whole installation is stopped and started again.
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.thorough]
 
 OPENS = {"failure_threshold": 1, "recovery_timeout": 300, "slow_start": 0}
 TRIED_SOON = {**OPENS, "recovery_timeout": 1, "recovery_timeout_max": 1, "half_open_max_calls": 2}

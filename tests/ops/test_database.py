@@ -38,7 +38,7 @@ def tried(data_dir: Path, query: str = "") -> subprocess.CompletedProcess[str]:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("query", ["", "?connect_timeout=2"])
 def test_a_database_that_answers_nothing_is_away_and_not_waited_for(data_dir: Path, query: str) -> None:
     done = tried(data_dir, query)

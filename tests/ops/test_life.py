@@ -33,7 +33,7 @@ def printed(stack: Stack, pattern: str) -> str:
     return found[0].group(1)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_first_start_ends_in_a_curl_that_works_a_second_keeps_everything_and_signals_end_both(tmp_path: Path) -> None:
     with Stack(tmp_path, demo=True, SIGNALBOX_ADMIN_PASSWORD="") as stack:
         password = printed(stack, r"Password\s+(\S+)\s+\(shown once\)")
@@ -68,7 +68,7 @@ def end_and_look(stack: Stack, number: signal.Signals) -> None:
     assert [line for line in stack.lines if "child killed" in line] == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killing_serve_leaves_no_process_behind(tmp_path: Path) -> None:
     with Stack(tmp_path, workers=2, demo=True) as stack:
         pids = stack.pids()
@@ -77,7 +77,7 @@ def test_killing_serve_leaves_no_process_behind(tmp_path: Path) -> None:
         wait_until(lambda: not any(alive(pid) for pid in pids.values()), 10, "everything is gone")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_installations_run_side_by_side(tmp_path: Path) -> None:
     with Stack(tmp_path / "one", demo=True) as one, Stack(tmp_path / "two", demo=True) as two:
         assert one.chat().status == 200
@@ -88,7 +88,7 @@ def test_two_installations_run_side_by_side(tmp_path: Path) -> None:
         assert two.chat().status == 200
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_failed_start_says_why_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     with Stack(tmp_path / "one") as running:
         other = Stack(tmp_path / "two", SIGNALBOX_PORT=str(running.port))
@@ -116,7 +116,7 @@ def refusal(stack: Stack) -> str:
 
 
 @pytest.mark.faults
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_on_sigterm_a_stream_is_finished_first_and_a_second_signal_ends_it_now(
     tmp_path: Path, simulator: Simulator
 ) -> None:
@@ -146,7 +146,7 @@ def test_on_sigterm_a_stream_is_finished_first_and_a_second_signal_ends_it_now(
 
 
 @pytest.mark.faults
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_without_its_database_it_serves_what_was_published_and_tells_of_it_later(
     tmp_path: Path, simulator: Simulator, postgres_url: str
 ) -> None:
@@ -168,7 +168,7 @@ def test_without_its_database_it_serves_what_was_published_and_tells_of_it_later
         assert stack.route(answer.headers["x-route-id"])["status"] == "routed"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_locked_database_is_one_clear_line(tmp_path: Path) -> None:
     with Stack(tmp_path) as stack:
         assert stack.stop() == 0
