@@ -4,6 +4,7 @@ said, what is counted and given back, whatever ends a request."""
 from __future__ import annotations
 
 import itertools
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -361,10 +362,10 @@ def test_what_a_killed_process_had_under_way_is_free_again(
     key = Limited(gateway, concurrency=12)
     only.behave(latency=60)
     held: list[socket.socket] = []
-    for other in gateway.processes:  # while one stands still, the other one takes what comes
+    for count, other in zip((6, 12), gateway.processes, strict=True):  # one stands still, the other takes what comes
         other.send_signal(signal.SIGSTOP)
         held += [lab.open(CHAT) for _ in range(6)]
-        wait_until(lambda: key.usage().in_flight == len(held))
+        wait_until(lambda count=count: key.usage().in_flight == count)
         other.send_signal(signal.SIGCONT)
     assert lab.chat().status == 429
     gateway.kill(0)
