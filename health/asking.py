@@ -16,6 +16,7 @@ from health.models import Check
 from health.probes import claims
 from health.probes.plan import plan_of
 from routes import host
+from routes.actions import audit
 from routes.actions.errors import Conflict
 from routes.snapshots import live_snapshot
 from routing_project.env import get_env
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from health.probes.plan import Subject
+    from routes.actions.actor import Actor
     from routes.engine.snapshot import Snapshot
+    from routes.models import Provider
 
 #: How long somebody waits for the answers, and how often it is looked for them.
 PATIENCE_SECONDS: Final = 6.0
@@ -42,17 +45,28 @@ class Asked(NamedTuple):
     checks: Sequence[Check]
 
 
-def ask(provider_id: str, slug: str) -> Asked:
-    """Raises Conflict where there is nothing to ask. A dozen queries, and one each time it looks."""
+def ask(provider: Provider, *, actor: Actor, reason: str = "") -> Asked:
+    """Audited. Raises Forbidden, and Conflict where there is nothing to ask. A dozen queries, and one each time it
+    looks."""
+    actor.require("operate")
     snapshot = live_snapshot()
     plan = plan_of(snapshot) if snapshot is not None else {}
-    subjects = {ident: subject for ident, subject in plan.items() if subject.provider.id == provider_id}
+    subjects = {ident: subject for ident, subject in plan.items() if subject.provider.id == str(provider.pk)}
     if snapshot is None or not subjects:
-        raise Conflict(f"provider '{slug}' has no probes: they are off, or it is not in the live revision")
+        raise Conflict(f"provider '{provider.slug}' has no probes: they are off, or it is not in the live revision")
     began = timezone.now()
     claims.agree(plan, began)
     rows = Check.objects.filter(pk__in=subjects).order_by("label")
     claims.ask_now(subjects)
+    audit.record(
+        actor,
+        "provider.probed",
+        category="routing",
+        object_type="provider",
+        object_id=provider.pk,
+        object_name=provider.slug,
+        reason=reason,
+    )
     silent = _silence()
     if silent is not None:
         return Asked(False, f"No worker is at work ({silent}); the checks are made as soon as one is back.", list(rows))

@@ -1,7 +1,8 @@
-"""What people decided about providers, targets and circuits, for whoever looks at health: read in one query.
+"""What people decided about providers, targets and circuits: read in one query, for whoever looks at health and for the
+overlay that gateways are told.
 
-Pages look every few seconds, so the two tables that say it come as one. What gateways are told is ``overlay``'s
-business, which holds secrets too. Reads only; must not import actions, history or health.
+Pages look every few seconds, so the two tables that say it come as one. Reads only; must not import actions, history or
+health.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def circuits(found: Mapping[str, Decision]) -> dict[str, Forced]:
 
 
 def generations(found: Mapping[str, Decision]) -> dict[str, int]:
+    """How often the quarantines of providers were made void, as a live state is told it. It only ever grows, also when
+    a credential is removed, or a quarantine of before would be in force again."""
     return {key: each.generation for key, each in found.items() if each.generation}
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Q
 from django.utils import timezone
 
-from routes import crypto, draft, ports
-from routes.engine.provider import heads_digest
-from routes.models import AccessKey, ConfigRevision, Provider, TargetOverride
+from routes import crypto, decided, draft, ports
+from routes.models import AccessKey, ConfigRevision, Provider
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
+
+    from routes.decided import Decision
 
 log = get_logger("overlay")
 
@@ -26,18 +27,18 @@ FORMAT = 1
 
 def build(installation: str, version: int) -> dict[str, Any]:
     """Read ``version`` before calling: newer rows under an older number are delivered again, never lost.
-    Seven queries."""
-    now = timezone.now()
-    heads = list(ports.heads())
+    Five queries."""
+    found = decided.decisions()
     return {
         "format": FORMAT,
         "installation": installation,
         "version": version,
         "credentials": _credentials(),
-        "admin_states": admin_states(now),
-        "circuits": circuits(),
-        "cleared": cleared(),
-        "heads": {"digest": heads_digest(heads), "entries": heads},
+        "admin_states": _admin_states(found, timezone.now()),
+        # Resets and holds that are over too, or a host that was away would go on with what was before.
+        "circuits": {key: forced._asdict() for key, forced in decided.circuits(found).items()},
+        "generations": decided.generations(found),
+        "heads": list(ports.heads()),
         "keys": [key_document(row) for row in AccessKey.objects.all()],
     }
 
@@ -64,44 +65,13 @@ def _live_slugs() -> set[str]:
     return {provider["slug"] for provider in revision.document["providers"]} if revision else set()
 
 
-def admin_states(now: datetime) -> dict[str, Any]:
-    """Those in force that are not active, by id of a provider or target. Two queries."""
-    found = {}
-    for rows in (Provider.with_deleted.all(), TargetOverride.objects.all()):
-        for row in rows.exclude(admin_state=Provider.AdminState.ACTIVE).filter(
-            Q(admin_until=None) | Q(admin_until__gt=now)
-        ):
-            found[str(row.pk)] = {
-                "state": row.admin_state,
-                "until": _epoch(row.admin_until),
-                "reason": row.admin_reason,
-            }
-    return found
-
-
-def circuits() -> dict[str, Any]:
-    """What people last did to circuits, by target id: also resets and holds that are over, however long ago, or a host
-    that was away then would go on with what was before. One query."""
+def _admin_states(found: Mapping[str, Decision], now: datetime) -> dict[str, Any]:
+    """Those in force that are not active, by id of a provider or target."""
     return {
-        str(row.pk): {
-            "act": row.forced or "reset",
-            "until": _epoch(row.forced_until),
-            "at": _epoch(row.circuit_acted_at),
-        }
-        for row in TargetOverride.objects.exclude(circuit_acted_at=None)
+        key: {"state": each.admin_state, "until": _epoch(each.admin_until), "reason": each.admin_reason}
+        for key, each in found.items()
+        if each.admin_state != "active" and (each.admin_until is None or each.admin_until > now)
     }
-
-
-def cleared() -> dict[str, int]:
-    """How often quarantines were made void beside by the credential that is there, by provider id: by hand, and by
-    credentials where there is none now. What gateways count, this and the credential's generation, must only ever grow,
-    or a quarantine of before would be in force again. One query."""
-    rows = Provider.with_deleted.exclude(quarantines_cleared=0, credential_generation=0)
-    found = {
-        str(row.pk): row.quarantines_cleared + (row.credential_generation if row.credential is None else 0)
-        for row in rows.only("quarantines_cleared", "credential_generation", "credential")
-    }
-    return {key: number for key, number in found.items() if number}
 
 
 def key_document(row: AccessKey) -> dict[str, Any]:

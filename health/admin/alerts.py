@@ -19,7 +19,7 @@ from health.alerts.kinds import MEASURED
 from health.models import Alert, AlertChannel, AlertDelivery, AlertRule, ProviderOutage
 from health.timeline import moment_of
 from routes.actions.errors import ActionError, InUse, StaleVersion
-from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, LogAdmin, demand, tell_refusal
 from routes.admin.conflict import conflict_page
 
 if TYPE_CHECKING:
@@ -279,19 +279,10 @@ DELIVERIES = "/admin/health/alertdelivery/"
 
 
 @admin.register(AlertDelivery)
-class AlertDeliveryAdmin(ConsoleModelAdmin):
+class AlertDeliveryAdmin(LogAdmin):
     """The delivery log, read-only: filters in the address, newest first."""
 
     word = "delivery"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
@@ -329,10 +320,3 @@ class AlertDeliveryAdmin(ConsoleModelAdmin):
             raise PermissionDenied
         self.find(unquote(object_id))
         return HttpResponseRedirect(DELIVERIES)
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        raise PermissionDenied
-
-    delete_view = add_view  # type: ignore[assignment]

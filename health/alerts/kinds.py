@@ -34,7 +34,6 @@ Severity = Literal["info", "warning", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 ChannelKind = Literal["webhook", "slack", "discord", "email"]
-CHANNEL_KINDS: Final[tuple[ChannelKind, ...]] = get_args(ChannelKind)
 #: Kinds that are told by a POST to a URL.
 BY_URL: Final = frozenset({"webhook", "slack", "discord"})
 

@@ -15,11 +15,11 @@ from rest_framework.views import APIView
 
 from health import asking
 from health.api import documents
-from health.api.schema import json_body, reference
 from health.api.views import find_provider, find_target
 from routes import actions
 from routes.api.auth import actor_of
 from routes.api.configuration import ProviderViewSet, admin_state
+from routes.api.openapi import json_body, reference
 from routes.api.permissions import OperateScope
 from routes.api.resources import parse_body
 from routes.document.acts import AdminStateRequest, ForceRequest, ReasonRequest
@@ -75,7 +75,7 @@ class ProbeView(ActView):
     )
     def post(self, request: Request, provider: str) -> Response:
         row = self.provider(provider)
-        asked = asking.ask(str(row.pk), row.slug)
+        asked = asking.ask(row, actor=actor_of(request))
         return Response(
             {
                 "provider": row.slug,

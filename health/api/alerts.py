@@ -22,10 +22,11 @@ from health.api.alerts_schema import FILTERS
 from health.models import AlertChannel, AlertDelivery, AlertRule
 from routes.actions.errors import Invalid
 from routes.api.auth import actor_of
+from routes.api.openapi import reference
 from routes.api.pagination import CursorPages
 from routes.api.permissions import OperateScope, ReadScope
 from routes.api.resources import ByName, ResourceViewSet, meta
-from routes.api.schema import describes, reference
+from routes.api.schema import describes
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

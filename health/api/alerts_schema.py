@@ -14,9 +14,9 @@ from pydantic.json_schema import models_json_schema
 from health.alerts.document import AlertChannel, AlertRule
 from health.alerts.kinds import EVENTS, SEVERITIES
 from health.models import AlertDelivery
-from routes.api.schema import META, NUMBER, OPTIONAL, PAGE_PARAMETERS, TEMPLATE, TEXT, TIME, reference
+from routes.api.openapi import MAYBE_TEXT, MAYBE_TIME, NUMBER, TEMPLATE, TEXT, TIME, object_of, reference
+from routes.api.schema import META, PAGE_PARAMETERS
 
-MAYBE_TIME: Final = {"anyOf": [TIME, {"type": "null"}]}
 FILTERS: Final = [
     OpenApiParameter("channel", str, description="Only messages to this channel: its name or id."),
     OpenApiParameter("status", str, enum=AlertDelivery.Status.values, description="Only messages in this state."),
@@ -48,7 +48,7 @@ def components() -> dict[str, Any]:
         "event": {"enum": list(EVENTS)},
         "severity": severity,
         "subject": TEXT,
-        "provider": {**OPTIONAL, "description": "Slug, where the event is about a provider."},
+        "provider": {**MAYBE_TEXT, "description": "Slug, where the event is about a provider."},
         "title": TEXT,
         "text": TEXT,
         "first_at": TIME,
@@ -56,15 +56,15 @@ def components() -> dict[str, Any]:
         "over_at": {**MAYBE_TIME, "description": "When the opposite happened, or the figure fell below its threshold."},
         "count": {**NUMBER, "description": "How often it has happened, told or only counted."},
     }
-    found["Alert"] = _object(alert)
-    found["AlertDelivery"] = _object(
+    found["Alert"] = object_of(alert)
+    found["AlertDelivery"] = object_of(
         {
             "id": {**TEXT, "format": "uuid", "description": "Also the header `X-Signalbox-Delivery` of every attempt."},
             "channel": TEXT,
             "event": {"enum": [*EVENTS, "test"]},
             "title": TEXT,
             "severity": severity,
-            "rule": OPTIONAL,
+            "rule": MAYBE_TEXT,
             "alert": {"type": ["integer", "null"], "description": "Null for a test."},
             "status": {"enum": AlertDelivery.Status.values},
             "attempts": NUMBER,
@@ -75,22 +75,18 @@ def components() -> dict[str, Any]:
             "ended_at": MAYBE_TIME,
         }
     )
-    switches = _object({"total": NUMBER, "enabled": NUMBER})
+    switches = object_of({"total": NUMBER, "enabled": NUMBER})
     counts = ("pending", "sent_24h", "failed_24h", "suppressed_24h")
-    found["AlertOverview"] = _object(
+    found["AlertOverview"] = object_of(
         {
             "rules": switches,
             "channels": switches,
-            "deliveries": _object(dict.fromkeys(counts, NUMBER)),
-            "providers_down": {"type": "array", "items": _object({"provider": TEXT, "since": TIME})},
+            "deliveries": object_of(dict.fromkeys(counts, NUMBER)),
+            "providers_down": {"type": "array", "items": object_of({"provider": TEXT, "since": TIME})},
             "alerts": {"type": "array", "items": reference("Alert"), "description": "The last 20, newest first."},
         }
     )
     return found
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:

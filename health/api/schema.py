@@ -12,22 +12,25 @@ from drf_spectacular.utils import OpenApiParameter
 from pydantic.json_schema import models_json_schema
 
 from health.models import Check, HealthEvent
+from routes.api.openapi import (
+    FIGURE,
+    FLAG,
+    LINK,
+    MAYBE_FIGURE,
+    MAYBE_NUMBER,
+    MAYBE_TEXT,
+    MAYBE_TIME,
+    MAYBE_UUID,
+    NUMBER,
+    TEMPLATE,
+    TEXT,
+    TIME,
+    UUID,
+    reference,
+)
 from routes.api.schema import ADMIN_STATE
 from routes.document.acts import AdminStateRequest, ForceRequest, ReasonRequest
 
-TEMPLATE: Final = "#/components/schemas/{model}"
-TEXT: Final = {"type": "string"}
-MAYBE_TEXT: Final = {"type": ["string", "null"]}
-NUMBER: Final = {"type": "integer"}
-MAYBE_NUMBER: Final = {"type": ["integer", "null"]}
-FIGURE: Final = {"type": "number"}
-MAYBE_FIGURE: Final = {"type": ["number", "null"]}
-FLAG: Final = {"type": "boolean"}
-UUID: Final = {"type": "string", "format": "uuid"}
-MAYBE_UUID: Final = {"type": ["string", "null"], "format": "uuid"}
-TIME: Final = {"type": "string", "format": "date-time"}
-MAYBE_TIME: Final = {"type": ["string", "null"], "format": "date-time"}
-LINK: Final = {"type": ["string", "null"], "format": "uri"}
 STATUS: Final = {"enum": Check.Observed.values}
 CIRCUIT_STATE: Final = {"enum": ["closed", "open", "half_open"]}
 STATE: Final[dict[str, Any]] = {"enum": ["active", "draining", "disabled"]}
@@ -160,18 +163,8 @@ _EVENT: Final = {
 }
 
 
-def reference(name: str) -> dict[str, Any]:
-    return {"$ref": TEMPLATE.format(model=name)}
-
-
 def page_of(name: str) -> dict[str, Any]:
     return reference(f"{name}Page")
-
-
-def json_body(name: str, example: Any, required: bool = True) -> dict[str, Any]:
-    """A request body in JSON; ``required`` False: it may be left out."""
-    schema = {**reference(name), "examples": [example]}
-    return {"application/json": schema if required else {**schema, "default": {}}}
 
 
 def components() -> dict[str, Any]:

@@ -17,9 +17,10 @@ from rest_framework.views import APIView
 
 from health import report, timeline
 from health.api import documents
-from health.api.schema import EVENT_PARAMETERS, page_of, reference
+from health.api.schema import EVENT_PARAMETERS, page_of
 from health.models import HealthEvent
 from routes.actions.errors import Invalid
+from routes.api.openapi import reference
 from routes.api.pagination import CursorPages, page_of_list
 from routes.api.permissions import ReadScope
 from routes.api.schema import PAGE_PARAMETERS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -67,9 +68,11 @@ class HeadMetadata(Strict):
 
 
 def _small(value: HeadMetadata) -> HeadMetadata:
+    tree = value.model_dump()
     try:
-        size = len(orjson.dumps(value.model_dump()))
-    except TypeError:  # a whole number that no JSON reader takes
+        json.dumps(tree, allow_nan=False)  # orjson would write 1e400 as null
+        size = len(orjson.dumps(tree))
+    except (TypeError, ValueError):  # or it is a whole number that no JSON reader takes
         raise ValueError("holds what JSON cannot") from None
     if size > METADATA_BYTES:
         raise ValueError(f"is larger than {METADATA_BYTES // 1024} KiB")

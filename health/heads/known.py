@@ -78,6 +78,5 @@ def known() -> Known:
 def _read(path: Path) -> Known:
     document = orjson.loads(unseal(path.read_bytes(), "overlay"))
     keys = [AccessKey.from_document(entry) for entry in document["keys"]]
-    entries = (document.get("heads") or {}).get("entries") or ()
-    heads = [KnownHead.from_document(entry) for entry in entries]
+    heads = [KnownHead.from_document(entry) for entry in document.get("heads", ())]
     return Known({key.digest.hex(): key for key in keys}, {head.head_id: head for head in heads})

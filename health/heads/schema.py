@@ -8,14 +8,9 @@ from drf_spectacular.utils import OpenApiParameter
 from pydantic.json_schema import models_json_schema
 
 from health.heads.documents import HeadRegistration, HeadStatus
+from routes.api.openapi import MAYBE_FIGURE, MAYBE_TEXT, NUMBER, TEMPLATE, TEXT, TIME, object_of, reference
 from routes.api.schema import PAGE_PARAMETERS
 
-TEMPLATE: Final = "#/components/schemas/{model}"
-TEXT: Final = {"type": "string"}
-MAYBE_TEXT: Final = {"type": ["string", "null"]}
-MAYBE_NUMBER: Final = {"type": ["number", "null"]}
-TIME: Final = {"type": "string", "format": "date-time"}
-NUMBER: Final = {"type": "integer"}
 LIVE_STATUS: Final = {"enum": ["active", "draining", "offline"]}
 
 #: Said for the view whose own class recognises the same keys as everywhere.
@@ -41,18 +36,10 @@ REGISTRATION_EXAMPLE: Final = {
 STATUS_EXAMPLE: Final = {"status": "active", "load": 12, "generation": 3}
 
 
-def reference(name: str) -> dict[str, Any]:
-    return {"$ref": TEMPLATE.format(model=name)}
-
-
-def json_body(name: str, example: Any) -> dict[str, Any]:
-    return {"application/json": {**reference(name), "examples": [example]}}
-
-
 def components() -> dict[str, Any]:
     _, tree = models_json_schema([(HeadRegistration, "validation"), (HeadStatus, "validation")], ref_template=TEMPLATE)
     found: dict[str, Any] = tree["$defs"]
-    found["HeadAnswer"] = _object(
+    found["HeadAnswer"] = object_of(
         {
             "head_id": TEXT,
             "generation": NUMBER,
@@ -61,8 +48,8 @@ def components() -> dict[str, Any]:
             "approved": {"type": "boolean", "description": "False: takes no traffic before somebody approves it."},
         }
     )
-    report = _object({"at": TIME, "load": {"type": "number"}})
-    found["Head"] = _object(
+    report = object_of({"at": TIME, "load": {"type": "number"}})
+    found["Head"] = object_of(
         {
             "head_id": TEXT,
             "provider": TEXT,
@@ -70,14 +57,14 @@ def components() -> dict[str, Any]:
             "region": MAYBE_TEXT,
             "model_type": TEXT,
             "version": TEXT,
-            "capacity": {**MAYBE_NUMBER, "description": "Requests at once; null = not known, 100 = load in percent."},
+            "capacity": {**MAYBE_FIGURE, "description": "Requests at once; null = not known, 100 = load in percent."},
             "metadata": {"type": "object", "additionalProperties": True},
             "generation": NUMBER,
             "approved": {"type": "boolean"},
             "liveness": {"enum": ["online", "offline"]},
             "reported_status": {"enum": ["active", "draining"]},
             "status": {**LIVE_STATUS, "description": "`offline` when it is not online, else what it reported."},
-            "load": {**MAYBE_NUMBER, "description": "As last reported."},
+            "load": {**MAYBE_FIGURE, "description": "As last reported."},
             "load_history": {"type": "array", "items": report, "description": "The last 10 reports, oldest first."},
             "last_seen": TIME,
             "registered_at": TIME,
@@ -85,13 +72,9 @@ def components() -> dict[str, Any]:
     )
     link = {"type": ["string", "null"], "format": "uri"}
     page = {"results": {"type": "array", "items": reference("Head")}, "next": link, "previous": link}
-    found["HeadPage"] = _object(page)
+    found["HeadPage"] = object_of(page)
     found["HeadPage"]["properties"]["count"] = {**NUMBER, "description": "With `count=exact` or `count=estimate`."}
     return found
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from health.heads.service import REST_SECONDS, desk
 from health.heads.store import wanted_rows
 from routes.api import errors
 from routes.api.auth import BrowserAuthentication, actor_of
+from routes.api.openapi import json_body, reference
 from routes.api.pagination import CursorPages
 from routes.api.permissions import OperateScope
 from routes.api.resources import parse_body, parse_tree
@@ -59,7 +60,7 @@ class HeadListView(HeadsView):
         operation_id="heads_list",
         tags=["heads"],
         parameters=schema.LIST_PARAMETERS,
-        responses={200: schema.reference("HeadPage")},
+        responses={200: reference("HeadPage")},
         description="Registered heads by `head_id`, approved or not, online or not.",
     )
     def get(self, request: Request) -> Response:
@@ -70,8 +71,8 @@ class HeadListView(HeadsView):
     @extend_schema(
         operation_id="heads_register",
         tags=["heads"],
-        request=schema.json_body("HeadRegistration", schema.REGISTRATION_EXAMPLE),
-        responses={201: schema.reference("HeadAnswer"), 200: schema.reference("HeadAnswer")},
+        request=json_body("HeadRegistration", schema.REGISTRATION_EXAMPLE),
+        responses={201: reference("HeadAnswer"), 200: reference("HeadAnswer")},
         description="Register a head, or register it again (200): what was said before is replaced, and a new "
         "generation begins. Takes traffic at once if its address is inside the provider's published `head_networks`, "
         "else after somebody approved it. Must be heard of again within `ttl` seconds.",
@@ -86,7 +87,7 @@ class HeadView(HeadsView):
         operation_id="heads_retrieve",
         tags=["heads"],
         parameters=[schema.HEAD_ID],
-        responses={200: schema.reference("Head")},
+        responses={200: reference("Head")},
         description="One head: what it registered as, and how it is now.",
     )
     def get(self, request: Request, head_id: str) -> Response:
@@ -113,8 +114,8 @@ class HeadStatusView(HeadsView):
         auth=schema.AUTH,
         tags=["heads"],
         parameters=[schema.HEAD_ID],
-        request=schema.json_body("HeadStatus", schema.STATUS_EXAMPLE),
-        responses={200: schema.reference("HeadAnswer")},
+        request=json_body("HeadStatus", schema.STATUS_EXAMPLE),
+        responses={200: reference("HeadAnswer")},
         description="A heartbeat: alive for another `ttl` seconds, under this load. `draining` = no new sessions. A "
         "`generation` that is not the current one gives 409, an unknown head 404: register.",
     )
@@ -128,7 +129,7 @@ class ApproveView(HeadsView):
         tags=["heads"],
         parameters=[schema.HEAD_ID],
         request=None,
-        responses={200: schema.reference("Head")},
+        responses={200: reference("Head")},
         description="Let a head whose address is outside the provider's `head_networks` take traffic.",
     )
     def post(self, request: Request, head_id: str) -> Response:

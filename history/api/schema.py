@@ -13,17 +13,21 @@ from history.filters import FIELDS, NUMBERS
 from history.models import RouteStatus, RouteType
 from history.rows import ROW_FIELDS
 from history.search import MAX_LIMIT, ORDERS
+from routes.api.openapi import (
+    FLAG,
+    LINK,
+    MAYBE_NUMBER,
+    MAYBE_TEXT,
+    MAYBE_TIME,
+    MAYBE_UUID,
+    NUMBER,
+    TEXT,
+    TIME,
+    UUID,
+    object_of,
+    reference,
+)
 
-TEXT: Final = {"type": "string"}
-MAYBE_TEXT: Final = {"type": ["string", "null"]}
-NUMBER: Final = {"type": "integer"}
-MAYBE_NUMBER: Final = {"type": ["integer", "null"]}
-FLAG: Final = {"type": "boolean"}
-TIME: Final = {"type": "string", "format": "date-time"}
-MAYBE_TIME: Final = {"type": ["string", "null"], "format": "date-time"}
-UUID: Final = {"type": "string", "format": "uuid"}
-MAYBE_UUID: Final = {"type": ["string", "null"], "format": "uuid"}
-LINK: Final = {"type": ["string", "null"], "format": "uri"}
 OBJECT: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}
 
 _REQUIRED_NUMBERS: Final = frozenset({"selection_us", "attempt_count", "revision"})
@@ -41,10 +45,6 @@ _SPECIAL: Final[dict[str, dict[str, Any]]] = {
     "status": {"type": "string", "enum": RouteStatus.values},
     "route_type": {"type": "string", "enum": RouteType.values},
 }
-
-
-def reference(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _filters() -> list[OpenApiParameter]:
@@ -127,10 +127,10 @@ def components() -> dict[str, Any]:
     scanned = {"scanned_to": {**TIME, "description": "How far back this page looked, when it stopped early."}}
     counted = {"count": {**MAYBE_NUMBER, "description": "With `count=exact` or `count=estimate`."}}
     return {
-        "HistoryRow": _object(row),
-        "HistoryAttempt": _object(attempt),
-        "HistoryMetric": _object(metric),
-        "HistoryDetail": _object(
+        "HistoryRow": object_of(row),
+        "HistoryAttempt": object_of(attempt),
+        "HistoryMetric": object_of(metric),
+        "HistoryDetail": object_of(
             {
                 **row,
                 "usage_estimated": FLAG,
@@ -142,9 +142,9 @@ def components() -> dict[str, Any]:
                 "explanation": _list(TEXT),
             }
         ),
-        "HistoryPage": _object(page, optional={**counted, **scanned}),
-        "HistoryFailureGroup": _object(group),
-        "HistoryFailures": _object(
+        "HistoryPage": object_of(page, optional={**counted, **scanned}),
+        "HistoryFailureGroup": object_of(group),
+        "HistoryFailures": object_of(
             {
                 "from": MAYBE_TIME,
                 "to": MAYBE_TIME,
@@ -160,10 +160,6 @@ def components() -> dict[str, Any]:
 
 def _list(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
-
-
-def _object(properties: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": {**properties, **(optional or {})}}
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from history.models import RouteHistory
 from history.search import DEFAULT_LIMIT, MAX_LIMIT
 from history.timerange import TimeRange
 from routes.api import errors
+from routes.api.openapi import reference
 from routes.api.permissions import ReadScope
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class HistoryListView(HistoryView):
         operation_id="history_list",
         tags=["history"],
         parameters=schema.LIST_PARAMETERS,
-        responses={200: schema.reference("HistoryPage")},
+        responses={200: reference("HistoryPage")},
         description="Routes, newest first. Filters that no index narrows cover the last 24 hours, unless `from` says "
         "otherwise.",
     )
@@ -106,7 +107,7 @@ class HistoryDetailView(HistoryView):
     @extend_schema(
         operation_id="history_retrieve",
         tags=["history"],
-        responses={200: schema.reference("HistoryDetail")},
+        responses={200: reference("HistoryDetail")},
         description="One route: what was asked, every candidate and why, every attempt, and the story in words.",
     )
     def get(self, request: Request, route: str) -> Response:
@@ -126,7 +127,7 @@ class HistoryFailuresView(HistoryView):
         operation_id="history_failures",
         tags=["history"],
         parameters=schema.FAILURE_PARAMETERS,
-        responses={200: schema.reference("HistoryFailures")},
+        responses={200: reference("HistoryFailures")},
         description="Failed, timed out, rejected and interrupted routes (the last 24 hours unless `from` is given), "
         "grouped by cause and provider.",
     )

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from routes.actions import _rows, audit, overlay
 from routes.actions.errors import Invalid
-from routes.actions.targets import REASON_LENGTH, override_of, reason_errors
+from routes.actions.targets import override_of, reason_errors
 from routes.models import Provider, TargetOverride
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from routes.actions.actor import Actor
     from routes.engine.types import AdminState
-
-__all__ = ["REASON_LENGTH", "expire_admin_states", "set_admin_state"]
 
 COLUMNS = ("admin_state", "admin_until", "admin_reason", "admin_by")
 

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from routes.actions import _rows, audit, overlay
@@ -89,8 +88,8 @@ def clear_quarantine(provider: Provider, *, actor: Actor, reason: str = "") -> P
     if errors := reason_errors(reason):
         raise Invalid.from_errors(errors)
     row = _rows.lock(Provider.objects, provider.pk, f"provider {provider.slug}", None)
-    Provider.objects.filter(pk=row.pk).update(quarantines_cleared=F("quarantines_cleared") + 1)
-    row.refresh_from_db(fields=["quarantines_cleared"])
+    row.quarantines_cleared += 1
+    row.save(update_fields=["quarantines_cleared"])
     audit.record(
         actor,
         "quarantine.cleared",

@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404, HttpResponseRedirect
 
-from routes.admin.base import ConsoleModelAdmin
+from routes.admin.base import LogAdmin
 from routes.admin.words import said
 from routes.models import AuditEntry
 
@@ -105,17 +105,8 @@ def _short(field: str, value: Any) -> str:
 
 
 @admin.register(AuditEntry)
-class AuditAdmin(ConsoleModelAdmin):
+class AuditAdmin(LogAdmin):
     word = "audit entry"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
@@ -156,10 +147,3 @@ class AuditAdmin(ConsoleModelAdmin):
         if entry is None:
             raise Http404
         return HttpResponseRedirect(f"{self.url('changelist')}?object={entry.object_id}")
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        raise PermissionDenied
-
-    delete_view = add_view  # type: ignore[assignment]

@@ -96,6 +96,26 @@ class ConsoleModelAdmin(BaseAdmin):
         return redirect(f"{reverse('admin:routes_auditentry_changelist')}?object={object_id}")
 
 
+class LogAdmin(ConsoleModelAdmin):
+    """Of rows that are written by what happens, and only ever read by people."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        raise PermissionDenied
+
+    delete_view = add_view  # type: ignore[assignment]
+
+
 def demand(request: HttpRequest, permission: str) -> Actor:
     """The acting person, or 403. Actions check the same again."""
     if not request.user.has_perm(permission):

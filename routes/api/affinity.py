@@ -17,10 +17,11 @@ from rest_framework.views import APIView
 from routes import actions, live
 from routes.actions.errors import Invalid
 from routes.api.auth import actor_of
+from routes.api.openapi import reference
 from routes.api.pagination import page_of_list
 from routes.api.permissions import OperateScope
 from routes.api.rules import find_profile
-from routes.api.schema import PAGE_PARAMETERS, reference
+from routes.api.schema import PAGE_PARAMETERS
 from routes.snapshots import live_snapshot
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from rest_framework.views import APIView
 
 from routes import explain
 from routes.api.explain_schema import EXAMPLES
+from routes.api.openapi import json_body, reference
 from routes.api.permissions import ReadScope
 from routes.api.resources import body_of
-from routes.api.schema import json_body, reference
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

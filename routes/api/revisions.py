@@ -14,10 +14,11 @@ from rest_framework.viewsets import ViewSet
 from routes import actions, diff, draft, lint
 from routes.actions.errors import Invalid
 from routes.api.auth import actor_of
+from routes.api.openapi import json_body, reference
 from routes.api.pagination import CursorPages
 from routes.api.permissions import AdminScope
 from routes.api.resources import parse_body
-from routes.api.schema import PAGE_PARAMETERS, json_body, reference
+from routes.api.schema import PAGE_PARAMETERS
 from routes.document import Configuration, DocumentError
 from routes.document.acts import PublishRequest
 from routes.models import ConfigRevision

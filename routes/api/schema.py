@@ -16,12 +16,12 @@ from pydantic.json_schema import models_json_schema
 
 from routes import document
 from routes.api import explain_schema
+from routes.api.openapi import MAYBE_TEXT, NUMBER, TEMPLATE, TEXT, TIME, json_body, object_of, reference
 from routes.document.acts import PublishRequest
 from routes.document.condition import add_conditions
 from routes.document.provider import PriceSection
 from routes.explain.documents import ExplainRequest
 
-TEMPLATE = "#/components/schemas/{model}"
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` that was read; another version gives 412."
 )
@@ -30,19 +30,15 @@ PAGE_PARAMETERS = [
     OpenApiParameter("limit", int, description="Rows a page, 1 to 1000; 50 by default."),
     OpenApiParameter("count", str, enum=["exact", "estimate"], description="Also count the rows."),
 ]
-TEXT = {"type": "string"}
-NUMBER = {"type": "integer"}
-TIME = {"type": "string", "format": "date-time"}
 META = {
     "id": {**TEXT, "readOnly": True},
     "version": {**NUMBER, "readOnly": True, "description": "Also the `ETag`."},
     "created_at": {**TIME, "readOnly": True},
     "updated_at": {**TIME, "readOnly": True},
 }
-OPTIONAL = {"type": ["string", "null"]}
 PIN = {
     **dict.fromkeys(("profile", "target", "provider", "session"), TEXT),
-    "model": {**OPTIONAL, "description": "As configured; null = what the client asks for."},
+    "model": {**MAYBE_TEXT, "description": "As configured; null = what the client asks for."},
     "kind": {"enum": ["session", "response"]},
     "pinned_at": TIME,
     "expires_at": TIME,
@@ -107,16 +103,6 @@ EXTRA: dict[str, dict[str, Any]] = {
     "Policy": {},
     "Prices": {},
 }
-
-
-def reference(name: str) -> dict[str, Any]:
-    return {"$ref": TEMPLATE.format(model=name)}
-
-
-def json_body(name: str, required: bool = True) -> dict[str, Any]:
-    """A request body in JSON; ``required`` False: it may be left out."""
-    schema = reference(name)
-    return {"application/json": schema if required else {**schema, "default": {}}}
 
 
 def describes(name: str, noun: str, new: str = "", within: OpenApiParameter | None = None) -> dict[str, Any]:
@@ -187,22 +173,22 @@ def components() -> dict[str, Any]:
         "created_at": TIME,
         "rolled_back_to": {"type": ["integer", "null"]},
     }
-    found["Revision"] = _object(revision)
-    finding = _object({"code": TEXT, "path": TEXT, "message": TEXT})
+    found["Revision"] = object_of(revision)
+    finding = object_of({"code": TEXT, "path": TEXT, "message": TEXT})
     findings = {"type": "array", "items": finding, "description": "What is probably not meant; nothing is refused."}
-    found["PublishedRevision"] = _object({**revision, "findings": findings})
-    found["Pin"] = _object(PIN)
-    found["PinPage"] = _object(
-        {"results": {"type": "array", "items": reference("Pin")}, "next": OPTIONAL, "previous": OPTIONAL}
+    found["PublishedRevision"] = object_of({**revision, "findings": findings})
+    found["Pin"] = object_of(PIN)
+    found["PinPage"] = object_of(
+        {"results": {"type": "array", "items": reference("Pin")}, "next": MAYBE_TEXT, "previous": MAYBE_TEXT}
     )
-    found["Dropped"] = _object({"deleted": NUMBER})
-    found["RevisionDetail"] = _object({**revision, "document": {"type": "object"}})
+    found["Dropped"] = object_of({"deleted": NUMBER})
+    found["RevisionDetail"] = object_of({**revision, "document": {"type": "object"}})
     change = {"path": TEXT, "sentence": TEXT, "before": {}, "after": {}}
-    found["RevisionDiff"] = _object(
+    found["RevisionDiff"] = object_of(
         {
             "from": NUMBER,
             "to": {"anyOf": [NUMBER, {"const": "draft"}]},
-            "changes": {"type": "array", "items": _object(change)},
+            "changes": {"type": "array", "items": object_of(change)},
         }
     )
     found |= explain_schema.components()
@@ -211,14 +197,10 @@ def components() -> dict[str, Any]:
         "message": TEXT,
         "fields": {"type": "object", "additionalProperties": {"type": "array", "items": TEXT}},
     }
-    listed = _object(error)
+    listed = object_of(error)
     listed["properties"] = {**error, "used_by": {"type": "array", "items": TEXT, "description": "With 409."}}
-    found["Error"] = _object({"error": listed})
+    found["Error"] = object_of({"error": listed})
     return found
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from rest_framework.views import APIView
 
 from routes import actions, draft
 from routes.api.auth import actor_of
+from routes.api.openapi import json_body, reference
 from routes.api.permissions import AdminScope
 from routes.api.resources import changes_of, etag, expected_version, meta
-from routes.api.schema import IF_MATCH, json_body, reference
+from routes.api.schema import IF_MATCH
 from routes.models import Policy, PriceTable
 
 if TYPE_CHECKING:

@@ -237,12 +237,11 @@ class Circuit:
         cells = self.cells
         if cells[STATE] != _OPEN or now < cells[UNTIL] or (not cells[SHARE] and now < cells[SHARE_UNTIL]):
             return None
-        if not cells[FORCED]:
-            return self._change(_HALF_OPEN, "recovery_timeout", now)
-        if self.held(now) is not None:
+        if cells[FORCED] and self.held(now) is not None:
             return None
+        reason = "force_ended" if self.reason == "forced_open" else "recovery_timeout"
         cells[FORCED] = 0.0
-        return self._change(_HALF_OPEN, "force_ended", now)
+        return self._change(_HALF_OPEN, reason, now)
 
     # -- by hand -------------------------------------------------------------------------------------------
     def act(self, act: Act, until: float, acted: float, now: float) -> Transition | None:

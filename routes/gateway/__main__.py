@@ -97,7 +97,7 @@ def _run(env: Env, fd: int, name: str) -> None:
     def on_change(config: Config) -> None:
         overlay, now, wall = config.overlay, state.clock(), time.time()
         live.published(config.snapshot)
-        live.set_credentials(overlay.generations())
+        live.set_credentials(overlay.generations)
         live.set_admin_states(
             {key: (each.state, each.until) for key, each in overlay.admin_states.items()}, now=now, wall=wall
         )

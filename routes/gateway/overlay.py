@@ -52,15 +52,8 @@ class Overlay:
     credentials: Mapping[str, Credential]
     admin_states: Mapping[str, AdminSetting]  # by id of a provider or target
     circuits: Mapping[str, Forced]  # by target id
-    cleared: Mapping[str, int]  # how often people lifted a provider's quarantines
+    generations: Mapping[str, int]  # by provider id: another number means that its quarantines are void
     heads: Heads
-
-    def generations(self) -> dict[str, int]:
-        """By provider id: another number means that its quarantines are void. Both parts only ever grow."""
-        found = dict(self.cleared)
-        for provider, credential in self.credentials.items():
-            found[provider] = found.get(provider, 0) + credential.generation
-        return found
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Overlay:
@@ -84,8 +77,10 @@ class Overlay:
                 target: Forced(entry["act"], entry["until"], entry["at"])
                 for target, entry in document.get("circuits", {}).items()
             },
-            cleared=document.get("cleared", {}),
-            heads=Heads.of(document["heads"]["entries"]) if "heads" in document else NO_HEADS,
+            # An overlay of the release before has those of credentials alone.
+            generations=document.get("generations")
+            or {provider: entry["generation"] for provider, entry in document["credentials"].items()},
+            heads=Heads.of(document.get("heads", ())),
         )
 
     def __repr__(self) -> str:

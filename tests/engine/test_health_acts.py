@@ -83,6 +83,9 @@ def test_a_circuit_held_closed_stays_closed_whatever_fails_and_counts_again_afte
     assert line.state("a") == "closed"
     line.attempt("a", "failure")
     assert line.state("a") == "open"
+    line.now += 80
+    line.live.move_on(line.now)
+    assert noted(line)[-1] == ("open", "half_open", "recovery_timeout", "clock"), "traffic opened it, not the hold"
 
 
 def test_a_reset_lets_go_and_closes_and_an_act_is_done_once() -> None:

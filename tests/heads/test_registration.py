@@ -143,6 +143,7 @@ def test_another_providers_credential_needs_another_approval(host: SharedLiveSta
         ({"capacity": -1}, "capacity"),
         ({"metadata": {"capabilities": ["a", "a"]}}, "metadata.capabilities"),
         ({"metadata": {"notes": "x" * 9000}}, "metadata"),
+        ({"metadata": {"load": float("inf")}}, "metadata"),
         ({"surprise": 1}, "surprise"),
     ],
 )

@@ -13,6 +13,7 @@ from django.utils import timezone
 from health import asking, events
 from health.models import Check, HealthEvent
 from routes import actions, live
+from routes.models import AuditEntry
 from tests.control.api import Answer, Api
 from tests.control.conftest import actor
 from tests.control.samples import provider
@@ -342,6 +343,7 @@ def test_without_a_worker_the_wish_is_kept_and_the_answer_says_so(site: Site) ->
     )
     assert [check["label"] for check in answer.body["checks"]] == ["alpha"]
     assert Check.objects.get(label="alpha").next_probe_at < timezone.now() - timedelta(days=1), "it is first in line"
+    assert AuditEntry.objects.filter(action="provider.probed", object_name="alpha").count() == 1
 
 
 def test_with_a_worker_it_waits_for_the_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from django.utils import timezone
 from health import asking
 from health.timeline import moment_of
 from routes import actions
-from routes.actions import audit
 from routes.actions.errors import Invalid
 from routes.engine.words import outcome
 
@@ -162,12 +161,7 @@ def until_of(form: Mapping[str, str], now: datetime | None = None) -> datetime |
 
 
 def _ask(wanted: Wanted, actor: Actor) -> Done:
-    actor.require("operate")
-    asked = asking.ask(str(wanted.provider.pk), wanted.provider.slug)
-    audit.record(
-        actor, "provider.probed", category="routing", object_type="provider", object_id=wanted.provider.pk,
-        object_name=wanted.provider.slug, reason=wanted.reason,
-    )  # fmt: skip
+    asked = asking.ask(wanted.provider, actor=actor, reason=wanted.reason)
     found = [_found(check) for check in asked.checks] if asked.done else []
     return Done(" ".join([asked.message, *found]), asked.done and not any(check.error_class for check in asked.checks))
 

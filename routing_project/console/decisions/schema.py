@@ -6,12 +6,9 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
+from routes.api.openapi import MAYBE_TEXT, TEMPLATE, TEXT, UUID, object_of
 from routing_project.console.decisions.documents import DecisionRequest, OutcomeReport
 
-TEMPLATE: Final = "#/components/schemas/{model}"
-TEXT: Final = {"type": "string"}
-MAYBE_TEXT: Final = {"type": ["string", "null"]}
-UUID: Final = {"type": "string", "format": "uuid"}
 LIST_OF_TEXT: Final = {"type": "array", "items": TEXT}
 SCORE: Final = {"type": ["number", "string", "null"]}
 
@@ -32,14 +29,6 @@ OUTCOME_EXAMPLE: Final = {
 }
 
 
-def reference(name: str) -> dict[str, Any]:
-    return {"$ref": TEMPLATE.format(model=name)}
-
-
-def json_body(name: str, example: Any) -> dict[str, Any]:
-    return {"application/json": {**reference(name), "examples": [example]}}
-
-
 def components() -> dict[str, Any]:
     _, tree = models_json_schema(
         [(DecisionRequest, "validation"), (OutcomeReport, "validation")], ref_template=TEMPLATE
@@ -47,7 +36,7 @@ def components() -> dict[str, Any]:
     found: dict[str, Any] = tree["$defs"]
     place = {"target": UUID, "provider": TEXT, "model": TEXT, "endpoint": TEXT, "head_id": TEXT, "score": SCORE}
     out = {"target": UUID, "provider": TEXT, "stage": TEXT, "code": TEXT, "reason": TEXT}
-    found["Decision"] = _object(
+    found["Decision"] = object_of(
         {
             "id": UUID,
             "status": {"enum": ["decided", "rejected"]},
@@ -64,17 +53,13 @@ def components() -> dict[str, Any]:
             "matched_rule_index": {"type": "integer"},
             "degraded": {"type": "boolean"},
             "revision": {"type": "integer"},
-            "metadata": _object({"model": TEXT, "region": MAYBE_TEXT}),
-            "ranking": {"type": "array", "items": _object({**place, "reason": TEXT})},
-            "excluded": {"type": "array", "items": _object(out)},
+            "metadata": object_of({"model": TEXT, "region": MAYBE_TEXT}),
+            "ranking": {"type": "array", "items": object_of({**place, "reason": TEXT})},
+            "excluded": {"type": "array", "items": object_of(out)},
         }
     )
-    found["DecisionOutcome"] = _object({"id": UUID, "status": TEXT})
+    found["DecisionOutcome"] = object_of({"id": UUID, "status": TEXT})
     return found
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from history.errors import HistoryError, JournalFull, RouteNotFound, StatusConfl
 from routes import live
 from routes.api import errors
 from routes.api.auth import scopes_of
+from routes.api.openapi import json_body, reference
 from routes.api.resources import parse_body
 from routes.models import AccessKey
 from routing_project.console.decisions import schema
@@ -75,8 +76,8 @@ class DecisionListView(DecisionView):
     @extend_schema(
         operation_id="decisions_create",
         tags=["decisions"],
-        request=schema.json_body("DecisionRequest", schema.REQUEST_EXAMPLE),
-        responses={201: schema.reference("Decision")},
+        request=json_body("DecisionRequest", schema.REQUEST_EXAMPLE),
+        responses={201: reference("Decision")},
         description="Choose a target and record the decision; the caller sends the request itself. What is chosen "
         "counts as in flight until its outcome is reported or the profile's total time-out is over. Nothing available "
         "is an ordinary answer: `status` is `rejected`, `strategy_used` is `none`.",
@@ -102,8 +103,8 @@ class DecisionOutcomeView(DecisionView):
     @extend_schema(
         operation_id="decisions_report",
         tags=["decisions"],
-        request=schema.json_body("OutcomeReport", schema.OUTCOME_EXAMPLE),
-        responses={200: schema.reference("DecisionOutcome")},
+        request=json_body("OutcomeReport", schema.OUTCOME_EXAMPLE),
+        responses={200: reference("DecisionOutcome")},
         description="Report what became of a decision. The same report again changes nothing; another status than the "
         "one recorded gives 409.",
     )

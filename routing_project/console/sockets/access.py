@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 #: What a Refused means as the close code of a WebSocket; anything else is "try again later".
 CLOSE_CODES: Final = {400: 4403, 401: 4401, 403: 4403}
-CLOSE_UNAUTHENTICATED: Final = 4401
-CLOSE_FORBIDDEN: Final = 4403
 CLOSE_TRY_LATER: Final = 1013
 
 
