@@ -22,11 +22,11 @@ run: $(VENV)/.runtime ## set up what is missing, then run everything on http://1
 # Side by side what computes or waits (three on two cores, because much of it waits; a file in one process, because its
 # tests share what they start); one after another what loads the machine.
 test: lint ## the whole suite with its own PostgreSQL and Redis, after every static check
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "browser or not slow"
+	$(PY) -m pytest -n 3 --dist loadfile -m "browser or not slow"
 	$(PY) -m pytest -m "slow and not browser"
 
 test-fast: $(VENV)/.dev ## the suite without slow, thorough and browser tests
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not thorough and not browser"
+	$(PY) -m pytest -n 3 --dist loadfile -m "not slow and not thorough and not browser"
 
 test-faults: $(VENV)/.dev ## the fault suite: every way providers, clients and processes fail, one test for each
 	$(PY) -m pytest -m faults
