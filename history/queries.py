@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db.models import Count, F, FloatField, Func, IntegerField, Max, Q, Sum
+from django.db.models import Count, Func, IntegerField, Max, Q, Sum
 
 from history.models import FAILURE_STATUSES, RouteAttempt, RouteHistory, RouteStatus
 from history.timerange import TimeRange
 from routes.ports import ProviderTraffic, RuleTraffic, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -109,14 +109,15 @@ class Minute(NamedTuple):
     failures: int
 
 
-def _rows(span: TimeRange, alias: str) -> Any:
+def rows_of(span: TimeRange, alias: str) -> Any:
+    """The rows of a range, in no order."""
     return RouteHistory.objects.using(alias).filter(span.q()).order_by()
 
 
 def traffic(span: TimeRange, alias: str = DEFAULT_ALIAS) -> Traffic:
     """The figures of a range. Percentiles are over requests that were answered by a provider, without WebSockets."""
     columns = ("provider", "status", "recovered", "latency_ms", "http_status")
-    groups = _rows(span, alias).values_list(*columns).annotate(n=Count("id"))
+    groups = rows_of(span, alias).values_list(*columns).annotate(n=Count("id"))
     latency = Distribution()
     providers: dict[str, int] = defaultdict(int)
     requests = failures = recovered = 0
@@ -149,7 +150,7 @@ def any_route(alias: str = DEFAULT_ALIAS) -> bool:
 
 def last_failures(now: datetime | None = None, limit: int = 10, alias: str = DEFAULT_ALIAS) -> list[RouteHistory]:
     """The newest failures of the last 24 hours."""
-    rows = _rows(TimeRange.last(now=now), alias).filter(failure_condition()).order_by("-id")
+    rows = rows_of(TimeRange.last(now=now), alias).filter(failure_condition()).order_by("-id")
     return list(rows.defer("routing_decision", "source_info", "target_info")[:limit])
 
 
@@ -160,12 +161,12 @@ def failure_condition() -> Q:
 
 def per_bucket(span: TimeRange, seconds: int = 60, alias: str = DEFAULT_ALIAS) -> list[Minute]:
     """Requests and failures per ``seconds``, oldest first; buckets without requests are left out."""
-    rows = _rows(span, alias).annotate(bucket=_bucket(seconds)).values_list("bucket")
+    rows = rows_of(span, alias).annotate(bucket=bucket(seconds)).values_list("bucket")
     groups = rows.annotate(n=Count("id"), bad=Count("id", filter=failure_condition())).order_by("bucket")
     return [Minute(int(at), requests, failures) for at, requests, failures in groups]
 
 
-def _bucket(seconds: int) -> CombinedExpression:
+def bucket(seconds: int) -> CombinedExpression:
     """Start of the stretch of ``seconds`` a row was created in, in Unix seconds."""
     return EpochSeconds("created_at") - EpochSeconds("created_at") % seconds
 
@@ -177,7 +178,7 @@ def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic
     the route.
     """
     span = TimeRange.last(hours=1)
-    rows = _rows(span, alias).filter(status=RouteStatus.ROUTED).exclude(provider="")
+    rows = rows_of(span, alias).filter(status=RouteStatus.ROUTED).exclude(provider="")
     attempts = RouteAttempt.objects.using(alias).filter(span.q(), error_class__isnull=False).order_by()
     answered = dict(rows.values_list("provider").annotate(n=Count("id")))
     failed = dict(attempts.values_list("provider").annotate(n=Count("id")))
@@ -190,7 +191,7 @@ def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic
 def rule_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[tuple[str, str], RuleTraffic]:
     """What ``routes.ports`` asks for: matches of the last 24 hours by (profile, rule). One query, answered by the
     index ``history_rule`` alone; its cost grows with the requests of a day that matched a rule."""
-    rows = _rows(TimeRange.last(), alias).filter(rule__isnull=False).values_list("profile", "rule")
+    rows = rows_of(TimeRange.last(), alias).filter(rule__isnull=False).values_list("profile", "rule")
     groups = rows.annotate(n=Count("id"), last=Max("created_at"))
     return {(profile, rule): RuleTraffic(matched, last) for profile, rule, matched, last in groups}
 
@@ -198,14 +199,14 @@ def rule_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[tuple[str, str], RuleTra
 def spent(access_key: UUID, since: datetime, alias: str = DEFAULT_ALIAS) -> int:
     """What ``routes.ports`` asks for: what a key has spent since then, in millionths of a dollar. One query over
     the key's rows of that time that have a cost, answered by the index ``history_spent`` alone."""
-    rows = _rows(TimeRange(since), alias).filter(access_key_id=access_key, cost_micro_usd__isnull=False)
+    rows = rows_of(TimeRange(since), alias).filter(access_key_id=access_key, cost_micro_usd__isnull=False)
     return int(rows.aggregate(sum=Sum("cost_micro_usd"))["sum"] or 0)
 
 
 def tally(start: datetime, end: datetime, alias: str = DEFAULT_ALIAS) -> Tally:
     """What ``routes.ports`` asks for: requests, failovers and refusals for want of a target. One query over the rows of
     that time; decisions that others carry out are no requests of ours."""
-    rows = _rows(TimeRange(start, end), alias).exclude(status=RouteStatus.DECIDED)
+    rows = rows_of(TimeRange(start, end), alias).exclude(status=RouteStatus.DECIDED)
     found = rows.aggregate(
         requests=Count("id"),
         failed_over=Count("id", filter=Q(attempt_count__gt=1)),
@@ -237,86 +238,3 @@ def circuit_openings(span: TimeRange, alias: str = DEFAULT_ALIAS) -> list[Openin
                 last.setdefault((provider, model), at)
     ordered = sorted(counts, key=lambda name: (-counts[name], name))
     return [Opening(*name, counts[name], last[name]) for name in ordered]
-
-
-# -- statistics --------------------------------------------------------------------------------------
-
-GROUPINGS: Final = ("profile", "provider", "model", "strategy", "status", "rule", "error_code", "hour", "day")
-_BUCKETS: Final = {"hour": 3600, "day": 86400}
-_COUNTED: Final = ("count", *RouteStatus.values, "recovered")
-
-
-def statistics(span: TimeRange, group_by: str | None = None, alias: str = DEFAULT_ALIAS) -> dict[str, Any]:
-    """Totals and groups of a range: counts per status, failure rate, latencies, tokens, cost, share. Two queries."""
-    if group_by is not None and group_by not in GROUPINGS:
-        raise ValueError(f"group_by must be one of {', '.join(GROUPINGS)}")
-    rows = _rows(span, alias)
-    if group_by in _BUCKETS:
-        rows = rows.annotate(key=_bucket(_BUCKETS[group_by]))
-    elif group_by is not None:
-        rows = rows.annotate(key=F(group_by))
-    keys = ("key",) if group_by else ()
-    groups: dict[Any, _Group] = defaultdict(_Group)
-    totals = _Group()
-    sums = rows.values(*keys, "status", "recovered").annotate(
-        n=Count("id"),
-        input_sum=Sum("input_tokens"),
-        output_sum=Sum("output_tokens"),
-        cost_sum=Sum("cost_micro_usd", output_field=FloatField()),
-    )
-    for entry in sums:
-        for group in (totals, groups[entry.get("key")]):
-            group.add(entry)
-    for column in ("latency_ms", "ttfb_ms"):
-        timed = rows.exclude(status=RouteStatus.DECIDED).filter(**{f"{column}__isnull": False})
-        if column == "latency_ms":
-            timed = timed.exclude(http_status=SWITCHING_PROTOCOLS)
-        for entry in timed.values(*keys, column).annotate(n=Count("id")):
-            for group in (totals, groups[entry.get("key")]):
-                group.times[column].add(entry[column], entry["n"])
-    count = totals.counts["count"]
-    return {
-        "from": span.start,
-        "to": span.end,
-        "group_by": group_by,
-        "totals": totals.render(count),
-        "groups": [{"key": key, **groups[key].render(count)} for key in _ordered(groups)] if group_by else [],
-    }
-
-
-class _Group:
-    def __init__(self) -> None:
-        self.counts = dict.fromkeys(_COUNTED, 0)
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.cost_micro_usd = 0.0
-        self.times = {"latency_ms": Distribution(), "ttfb_ms": Distribution()}
-
-    def add(self, entry: Mapping[str, Any]) -> None:
-        number = entry["n"]
-        self.counts["count"] += number
-        self.counts[entry["status"]] += number
-        if entry["recovered"]:
-            self.counts["recovered"] += number
-        self.input_tokens += entry["input_sum"] or 0
-        self.output_tokens += entry["output_sum"] or 0
-        self.cost_micro_usd += entry["cost_sum"] or 0.0
-
-    def render(self, everything: int) -> dict[str, Any]:
-        count = self.counts["count"]
-        failures = sum(self.counts[status] for status in FAILURES)
-        rendered: dict[str, Any] = {**self.counts, "failure_rate": failures / count if count else 0.0}
-        for name, distribution in self.times.items():
-            p50, p95, p99 = distribution.percentiles(0.5, 0.95, 0.99)
-            rendered[name] = {"avg": distribution.mean, "p50": p50, "p95": p95, "p99": p99}
-        return {
-            **rendered,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost_usd": self.cost_micro_usd / 1e6,
-            "share": count / everything if everything else 0.0,
-        }
-
-
-def _ordered(keys: Iterable[Any]) -> list[Any]:
-    return sorted(keys, key=lambda key: (key is None, key if key is not None else 0))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asgiref.sync import sync_to_async
 
-from history import failures, queries
+from history import failures
 from history.errors import JournalFull, RouteNotFound, StatusConflict
 from history.filters import NOTHING, Filters
 from history.ids import new_id
@@ -23,6 +23,7 @@ from history.journal import JournalWriter
 from history.models import RouteHistory, RouteStatus
 from history.records import Attempt, Finished, Update
 from history.search import DEFAULT_LIMIT, ORDERS, Page, search
+from history.statistics import statistics
 from history.timerange import TimeRange
 from routing_project.env import get_env
 
@@ -242,9 +243,14 @@ class RouteHistoryRepository:
         rows = RouteHistory.objects.using(self._alias).filter(session_id=session_id).order_by("-id")[:limit]
         return [row async for row in rows][::-1]
 
-    async def get_route_statistics(self, time_range: TimeRange, group_by: str | None = None) -> dict[str, Any]:
-        """Counts, failure rate, latencies, tokens and cost of a range (see ``queries.statistics``)."""
-        return await sync_to_async(queries.statistics)(time_range, group_by, self._alias)
+    async def get_route_statistics(
+        self,
+        time_range: TimeRange,
+        group_by: str | None = None,
+        filter: Filters = NOTHING,  # noqa: A002 - as in ``search``
+    ) -> dict[str, Any]:
+        """Counts, failure rate, latencies, tokens and cost of a range (see ``history.statistics``)."""
+        return await sync_to_async(statistics)(time_range, group_by, filter, self._alias)
 
     async def get_failed_routes(
         self, time_range: TimeRange, *, include_recovered: bool = False, limit: int = DEFAULT_LIMIT

@@ -15,6 +15,7 @@ from history.filters import from_parameters
 from history.ids import new_id
 from history.models import FAILURE_STATUSES
 from history.queries import Distribution
+from history.statistics import GROUPINGS, statistics
 from history.timerange import TimeRange
 from routes import ports
 from tests.history import rows, samples
@@ -65,11 +66,11 @@ def test_traffic_adds_up(alias: str) -> None:
 
 def test_how_long_websockets_were_open_is_no_latency(alias: str) -> None:
     a_busy_hour(alias)
-    before = queries.statistics(HOUR, None, alias)["totals"]
+    before = statistics(HOUR, None, alias=alias)["totals"]
     hours = samples.finished(at(NOON + minutes(40), 4000), http_status=101, latency_us=3_600_000_000)
     rows.store(hours, alias=alias)
 
-    after = queries.statistics(HOUR, None, alias)["totals"]
+    after = statistics(HOUR, None, alias=alias)["totals"]
     traffic = queries.traffic(HOUR, alias)
 
     assert (after["count"], after["latency_ms"]) == (before["count"] + 1, before["latency_ms"])
@@ -81,7 +82,7 @@ def test_nothing_is_not_an_error(alias: str) -> None:
     assert traffic == (0, 0, 0, None, None, [])
     assert traffic.failure_rate == 0
     assert not queries.any_route(alias)
-    assert queries.statistics(HOUR, None, alias)["totals"]["count"] == 0
+    assert statistics(HOUR, None, alias=alias)["totals"]["count"] == 0
 
 
 def test_requests_per_minute_count_every_request_once(alias: str) -> None:
@@ -125,7 +126,7 @@ def test_percentiles_are_those_of_the_sorted_values() -> None:
 
 def test_statistics_agree_with_counting_by_hand(alias: str) -> None:
     a_busy_hour(alias)
-    whole = queries.statistics(HOUR, "provider", alias)
+    whole = statistics(HOUR, "provider", alias=alias)
     totals = whole["totals"]
     assert {name: totals[name] for name in ("count", "routed", "failed", "rejected", "cancelled", "recovered")} == {
         "count": 110,
@@ -181,10 +182,10 @@ def test_what_a_key_has_spent_is_answered_by_its_index(alias: str) -> None:
         assert "Index Only Scan using history_spent" in plan or "Bitmap Index Scan on history_spent" in plan, plan
 
 
-@pytest.mark.parametrize("group_by", queries.GROUPINGS)
+@pytest.mark.parametrize("group_by", GROUPINGS)
 def test_groups_of_every_kind_add_up_to_the_total(alias: str, group_by: str) -> None:
     a_busy_hour(alias)
-    found = queries.statistics(HOUR, group_by, alias)
+    found = statistics(HOUR, group_by, alias=alias)
     assert sum(group["count"] for group in found["groups"]) == found["totals"]["count"] == 110
     assert sum(sum(group[s] for s in FAILURE_STATUSES) for group in found["groups"]) == 8
 
