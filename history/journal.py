@@ -23,7 +23,7 @@ import zlib
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from history.records import encode, scrub
+from history.records import Started, encode, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,8 @@ class JournalWriter:
     it lets go of it and opens its own with its first record.
 
     ``max_bytes`` bounds the whole folder, all writers together. Each counts the segments of other living writers as
-    full, so that together they stay below it; two that rotate in the same instant may exceed it by one segment.
+    full, so that together they stay below it; two that rotate in the same instant may exceed it by one segment, and
+    ends that are owed (see ``append``) by two segments for each writer: a route is kept whole, or not at all.
     """
 
     def __init__(self, folder: Path, max_bytes: int, *, segment_bytes: int | None = None) -> None:
@@ -95,6 +96,7 @@ class JournalWriter:
         self.segment_bytes = segment_bytes or min(SEGMENT_MAX, max(SEGMENT_MIN, max_bytes // 32))
         self.dropped_by_reason: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
         self.appended = 0
+        self._owed_bytes = 0  # of the segment, beyond its limit
         self._lock = threading.Lock()
         self._fd = -1
         self._size = 0
@@ -106,11 +108,13 @@ class JournalWriter:
 
     @property
     def dropped(self) -> int:
-        """Records lost because the journal or the disk was full; every one is counted exactly once."""
+        """Routes and updates lost because the journal or the disk was full; every one is counted exactly once. A
+        beginning that was not kept is no loss: the end says everything it said."""
         return sum(self.dropped_by_reason.values())
 
-    def append(self, record: Record) -> bool:
-        """Write one record; False (and counted in ``dropped``) when it could not be kept."""
+    def append(self, record: Record, *, owed: bool = False) -> bool:
+        """Write one record; False (and counted in ``dropped``) when it could not be kept. ``owed``: the end of a route
+        whose beginning was kept, which has room in reserve: else it would be told as interrupted."""
         try:
             payload = encode(record)
         except (UnicodeEncodeError, OverflowError):  # a lone surrogate or a number no column holds, from outside
@@ -119,13 +123,16 @@ class JournalWriter:
         data = _pack_header(MARKER, size, _crc32(payload, size)) + payload
         size += HEADER_SIZE
         with self._lock:
-            if self._size + size > self._limit and not self._make_room(size):
-                return False
-            try:
-                written = os.write(self._fd, data)
-            except OSError:
-                written = 0
-            if written != size and not self._complete(data, written):
+            refusal = self._make_room(size, owed) if self._size + size > self._limit else ""
+            if not refusal:
+                try:
+                    written = os.write(self._fd, data)
+                except OSError:
+                    written = 0
+                if written != size and not self._complete(data, written):
+                    refusal = "disk"
+            if refusal:
+                self.dropped_by_reason[refusal] += not isinstance(record, Started)
                 return False
             self._size += size
             self.appended += 1
@@ -153,18 +160,17 @@ class JournalWriter:
             pass
         if written == len(data):
             return True
-        self.dropped_by_reason["disk"] += 1
         try:
             os.ftruncate(self._fd, self._size)
         except OSError:
             self._limit = 0  # the next record goes to a new segment; the reader skips the half frame of this one
         return False
 
-    def _make_room(self, size: int) -> bool:
-        """Rotate to a new segment if the folder's cap and the disk allow it."""
+    def _make_room(self, size: int, owed: bool) -> str:
+        """Rotate to a new segment if the folder's cap and the disk allow it, or let what is owed grow this one. Why
+        not; empty when there is room now."""
         if size > READ_SIZE:
-            self.dropped_by_reason["oversize"] += 1
-            return False
+            return "oversize"
         now = time.monotonic()
         if now >= self._retry_at:
             self._refusal = "journal_full"
@@ -172,12 +178,15 @@ class JournalWriter:
                 if self._folder_bytes() + max(size, self.segment_bytes) <= self.max_bytes:
                     self._open_next()
                     self._limit = max(size, self.segment_bytes)
-                    return True
+                    return ""
             except OSError:
                 self._refusal = "disk"
             self._retry_at = now + RETRY_SECONDS
-        self.dropped_by_reason[self._refusal] += 1
-        return False
+        if owed and self._fd >= 0 and self._owed_bytes + size <= 2 * self.segment_bytes:
+            self._owed_bytes += size
+            self._limit = self._size + size
+            return ""
+        return self._refusal
 
     def _folder_bytes(self) -> int:
         """What the folder holds, the newest segment of every other living writer taken as full. One scan."""
@@ -218,7 +227,7 @@ class JournalWriter:
             temporary.unlink(missing_ok=True)
             raise
         self._let_go()  # only now: there was no moment in which this writer held no lock
-        self._fd, self._name, self._size = descriptor, name, 0
+        self._fd, self._name, self._size, self._owed_bytes = descriptor, name, 0, 0
 
     def _let_go(self) -> None:
         if self._fd >= 0:

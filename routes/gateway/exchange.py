@@ -72,6 +72,7 @@ class Exchange:
     decision: Decision | None = None
     selection_us: int = 0
     started_written: bool = False
+    announced: bool = False  # and the journal has it, so that it is owed the end
     #: place of the ranking that answered, or was tried last; set before each attempt
     place: Ranked | None = None
     attempts: list[Attempt] = field(default_factory=list)

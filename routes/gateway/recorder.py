@@ -52,7 +52,7 @@ class Recorder:
         self.metrics.overhead.add((), now - exchange.received)
         key, profile, decision = exchange.key, exchange.profile, exchange.decision
         target = ranked.target
-        self.journal.append(
+        exchange.announced = self.journal.append(
             Started(
                 id=exchange.id,
                 profile_id=self._bytes(profile.id) if profile is not None else None,
@@ -145,7 +145,8 @@ class Recorder:
                 revision=snapshot.number if snapshot is not None else 0,
                 metrics=exchange.metrics,
                 decision=pack_decision(decision) if decision is not None else None,
-            )
+            ),
+            owed=exchange.announced,
         )
         if exchange.admission is not None:
             exchange.admission.end(exchange, cost)

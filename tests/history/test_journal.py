@@ -259,6 +259,34 @@ def test_a_full_journal_drops_the_newest_and_counts_each_one(tmp_path: Path, mon
     assert writer.append(samples.finished())
 
 
+@pytest.mark.faults
+def test_a_full_journal_keeps_the_ends_of_what_it_began_and_nothing_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "RETRY_SECONDS", 0.0)
+    writer = JournalWriter(tmp_path, 40_000, segment_bytes=4_000)
+    begun = [samples.route() for _ in range(400)]
+    announced = [writer.append(samples.started(route)) for route in begun]
+    assert 10 < announced.count(True) < 390
+    assert writer.dropped == 0  # nothing is lost yet: an end tells all that its beginning told
+    running = [route for route, kept in zip(begun, announced, strict=True) if kept][-6:]
+    ended = [writer.append(samples.finished(route), owed=route in running) for route in begun]
+
+    records = read_all(tmp_path)
+    assert {record.id for record in records if isinstance(record, Finished)} == set(running)
+    assert ended.count(True) == 6
+    assert writer.dropped_by_reason == {"journal_full": 394, "disk": 0, "oversize": 0}
+
+
+def test_what_is_owed_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "RETRY_SECONDS", 0.0)
+    writer = JournalWriter(tmp_path, 20_000, segment_bytes=4_000)
+    kept = [writer.append(samples.finished(), owed=True) for _ in range(200)]
+    total = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert total <= 20_000 + 2 * 4_000
+    assert writer.dropped == kept.count(False) > 100
+
+
 def test_together_writers_stay_below_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "RETRY_SECONDS", 0.0)
     writers = [JournalWriter(tmp_path, 100_000, segment_bytes=8_000) for _ in range(4)]
