@@ -210,7 +210,7 @@ def outage(scale: float) -> list[Promise]:
         Promise("outage: requests without their row", "0", f"{len(missing)}", not missing),
         Promise("outage: rows", f"{len(seen)}", f"{len(rows)}", len(rows) == len(seen)),
         Promise("outage: the shipper is back after", "", f"{waited:.1f} s"),
-        Promise("outage: drained under load", "≥ 1,000 rows/s", f"{speed:,.0f} rows/s, {drained:g} rows", speed >= 1000),
+        Promise("outage: drained under load", "≥ 1,000 rows/s", f"{speed:,.0f} rows/s of {drained:g}", speed >= 1000),
     ]  # fmt: skip
 
 

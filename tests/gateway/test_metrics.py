@@ -219,3 +219,24 @@ def test_a_websocket_counts_as_101_and_takes_as_long_as_its_handshake(gateway: G
     series = wait_for(gateway, "http_requests_total", 1, status="101", **svc)
     assert total(series, "http_request_duration_seconds_count", **svc) == 1
     assert total(series, "http_request_duration_seconds_sum", **svc) < 1
+
+
+@pytest.mark.faults
+def test_a_journal_that_is_full_costs_no_answer_and_every_lost_route_is_counted_once(
+    start_gateways: Callable[..., Gateways], simulator: Simulator
+) -> None:
+    """Nobody ships. Two processes share a megabyte; long names fill it soon."""
+    gateway = start_gateways(2, SIGNALBOX_JOURNAL_MAX_MB="1")
+    gateway.publish(document([provider("a", base_url=simulator.add("a").base_url, network="loopback")]))
+    sent = 600
+    for _ in range(sent):
+        assert gateway.chat("m" * 250).status == 200
+
+    kept = {record.id for record in gateway.finished()}
+    assert {record.id for record in gateway.started()} <= kept  # what has begun there, ends there
+    assert len(kept) < sent
+    wait_for(gateway, "journal_dropped_total", sent - len(kept))
+
+    for segment in list((gateway.data / "journal").glob("*.seg")):
+        segment.unlink()  # the shipper has caught up
+    wait_until(lambda: gateway.chat().status == 200 and gateway.finished())

@@ -69,13 +69,16 @@ class Host:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.exchange.run())
+        self.task = asyncio.create_task(self.exchange.run())
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task  # an error of its own comes out here
+            await self.stop()
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task  # an error of its own comes out here
 
 
 async def until(true: Callable[[], bool], seconds: float = 8.0) -> None:
@@ -330,6 +333,7 @@ def test_one_process_of_a_host_leads_and_another_takes_over(hosts: tuple[Host, H
             await until(lambda: "exchange" in second.degraded)
             one.live.file.exchange_down = False
             await until(lambda: not second.degraded)
+            await one.stop()
             one.live.close()
             await until(lambda: second.exchange._hosts != [])
             two.open()
