@@ -13,7 +13,7 @@ import os
 import time
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse
@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from health.heads.metrics import HeadCollector
+from history import status
 from history.status import unshipped_bytes
 from routes.gateway.metrics import DURATION_BUCKETS, METHODS
 from routing_project.env import get_env
@@ -80,14 +81,30 @@ class ConnectionCollector(Collector):
 
 
 class JournalCollector(Collector):
-    """How much history is still on its way to the database."""
+    """How much history is still on its way to the database, and what the shipper has done since it started."""
+
+    COUNTERS: Final = {
+        "shipped": "Rows that the shipper has put into the database.",
+        "interrupted": "Requests whose process died before they ended.",
+        "torn": "Damaged pieces of the journal that were skipped.",
+        "unreadable": "Records that were set aside, because they cannot be read or stored.",
+        "conflicts": "Reported outcomes that came after another one.",
+        "abandoned": "Reported outcomes of routes that never came.",
+        "told": "Routes that were told to the live feed.",
+        "untold": "Routes that were not told to the live feed, because Redis was away.",
+    }
 
     def __init__(self, env: Env) -> None:
         self.folder = env.journal_dir
 
     def collect(self) -> Iterable[Metric]:
         help_text = "Bytes of history in the journal that are not in the database yet."
-        return [GaugeMetricFamily("journal_depth", help_text, value=unshipped_bytes(self.folder))]
+        yield GaugeMetricFamily("journal_depth", help_text, value=unshipped_bytes(self.folder))
+        report = status.read(self.folder) or status.ShipperStatus()
+        taken = report.database == "up"
+        yield GaugeMetricFamily("journal_database_up", "Whether the database takes history (1 or 0).", value=taken)
+        for name, words in self.COUNTERS.items():
+            yield CounterMetricFamily(f"journal_{name}", words, value=getattr(report, name))
 
 
 class ProcessCollector(Collector):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.test import Client, RequestFactory
 
+from history import status
 from routing_project.asgi import application
 from routing_project.console import metrics
 from routing_project.console.watchers import EndWatchers
@@ -202,6 +203,17 @@ def test_every_supervised_process_shows_cpu_and_memory_and_the_cpu_of_the_dead_c
     assert float(lines['process_cpu_seconds_total{process="worker"}']) == 5
     assert float(lines['process_resident_memory_bytes{process="gateway-1"}']) > 1_000_000
     assert 'process_resident_memory_bytes{process="worker"}' not in lines
+
+
+def test_what_the_shipper_reports_is_on_metrics_and_all_of_it_is_there_before_its_first_report(
+    env: Callable[..., Env],
+) -> None:
+    folder = env().journal_dir
+    assert "journal_shipped_total 0.0\n" in scrape().content.decode()
+    status.write(folder, status.ShipperStatus(database="down", backlog_bytes=4711, shipped=12, interrupted=3, torn=1))
+    lines = scrape().content.decode().splitlines()
+    told = ("journal_depth 4711.0", "journal_database_up 0.0", "journal_shipped_total 12.0")
+    assert {*told, "journal_interrupted_total 3.0", "journal_torn_total 1.0", "journal_untold_total 0.0"} <= {*lines}
 
 
 @pytest.mark.django_db
