@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RESET_PATIENCE = 5.0  # seconds that a slow reader may take for what comes before a reset
 MAX_BODY = 256 * 1024 * 1024
 GONE_INTERVAL = 0.05  # seconds between looks for a peer that left while nothing is read
+TURN = 256 * 1024  # bytes that a connection may write before others get their turn
 _TCP_ESTABLISHED = 1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -105,6 +106,8 @@ class Connection(asyncio.Protocol):
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._write_paused = False
+        self._written = 0
+        self._rest: asyncio.Handle | None = None
         self._half_read: Request | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -152,6 +155,8 @@ class Connection(asyncio.Protocol):
         self._note_disconnect()
         self._over = True
         self._cancel_timer()
+        if self._rest is not None:
+            self._rest.cancel()
         self._pieces = iter(())
         self._waiting.clear()
         if self._session is not None:
@@ -163,11 +168,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
-        if self._session is not None:
-            self._session.pump()
-        elif self._script is not None and self._timer is None:
-            self._due = max(self._due, self._loop.time())
-            self._advance()
+        self._due = max(self._due, self._loop.time())
+        self._go_on()
 
     # -- httptools ---------------------------------------------------------------------------
     def on_message_begin(self) -> None:
@@ -223,8 +225,28 @@ class Connection(asyncio.Protocol):
         self._due = self._loop.time()
         self._advance()
 
+    @property
+    def congested(self) -> bool:
+        """Whether nothing more may be written now; `_go_on` comes once it may. (For a Link too.)
+
+        A closing transport never says pause: it drops what it is given, and `connection_lost` comes with the loop's
+        next turn, which a body without end would never let it have.
+        """
+        return self._write_paused or self._rest is not None or self.transport.is_closing()
+
+    def _go_on(self) -> None:
+        if self._session is not None:
+            self._session.pump()
+        elif self._script is not None and self._timer is None:
+            self._advance()
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._written = 0
+        self._go_on()
+
     def _advance(self) -> None:
-        while not self._write_paused and not self._over:
+        while not self.congested and not self._over:
             piece = next(self._pieces, None)
             if piece is None:
                 self._end()
@@ -247,6 +269,10 @@ class Connection(asyncio.Protocol):
         if record is not None:
             record.bytes_sent += len(piece.data)
             record.events_sent += piece.events
+        self._written += len(piece.data)
+        if self._written >= TURN and self._rest is None:
+            # The kernel takes what a quick peer reads as fast as it is written, so the transport need never say pause.
+            self._rest = self._loop.call_soon(self._rested)
 
     def _end(self) -> None:
         script = self._script
@@ -288,10 +314,6 @@ class Connection(asyncio.Protocol):
         held, self._held = self._held, b""
         if held:
             self.data_received(held)
-
-    @property
-    def congested(self) -> bool:
-        return self._write_paused
 
     def write(self, data: bytes) -> None:
         if not self._over:
