@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.gateways import wait_until
 from tests.simulators import Simulator
 from tests.stack import ADMIN_PASSWORD, Stack, document
 
@@ -49,6 +50,12 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield chromium
         chromium.close()
+
+
+def wait_in(page: Page, expression: str, argument: Any = None) -> None:
+    """Until JavaScript is true on the page. Asked from here: Playwright's own waiting evaluates text inside the page,
+    which our content security policy forbids."""
+    wait_until(lambda: page.evaluate(expression, argument), 20, expression)
 
 
 class Desk:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.admin.browsing import SCREENS, browser, desk
+from tests.admin.browsing import SCREENS, browser, desk, wait_in
 from tests.simulators import Simulator
 from tests.stack import Stack, document
 
@@ -74,7 +74,7 @@ def test_what_people_do_on_it_stays_while_it_refreshes(stack: Stack, desk: Desk)
     folded.locator("> summary").first.click()
     field.focus()
     before = page.inner_text(".board-sum time")
-    page.wait_for_function("before => document.querySelector('.board-sum time').innerText !== before", arg=before)
+    wait_in(page, "before => document.querySelector('.board-sum time').innerText !== before", before)
     page.keyboard.type("swers")
     assert field.input_value() == "wrong answers"
     assert page.evaluate("document.activeElement.name") == "reason"
@@ -95,7 +95,7 @@ def test_refreshing_can_be_paused(desk: Desk) -> None:
     page.clock.fast_forward(20_000)
     assert asked == []
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('.refresh [role=status]').textContent === ''")
+    wait_in(page, "document.querySelector('.refresh [role=status]').textContent === ''")
     assert asked != []
 
 

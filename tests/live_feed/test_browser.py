@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.admin.browsing import CHROMIUM, browser
+from tests.admin.browsing import CHROMIUM, browser, wait_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -38,9 +38,9 @@ def test_a_signed_in_browser_hears_of_routes_over_stream_and_socket(console: Con
     page = context.new_page()
     page.goto(f"{console.url}/admin/")
     page.evaluate(LISTEN)
-    page.wait_for_function("window.heard.some(([from, message]) => message.type === 'subscribe_response')")
+    wait_in(page, "window.heard.some(([from, message]) => message.type === 'subscribe_response')")
     console.publisher().publish([{"id": "from the feed"}])
-    page.wait_for_function("window.heard.length === 3")
+    wait_in(page, "window.heard.length === 3")
     heard: Any = page.evaluate("window.heard")
     context.close()
     assert ["stream", {"id": "from the feed"}] in heard
