@@ -7,9 +7,12 @@ class HistoryConfig(AppConfig):
     name = "history"
 
     def ready(self) -> None:
+        from django.db.backends.signals import connection_created
+
         from history import status
         from history.queries import provider_traffic, rule_traffic, spent, tally
         from history.recorded import recent_routes, recorded_route
+        from history.rollups.fields import register_functions
         from routes.ports import (
             provide_journal_backlog,
             provide_recent_routes,
@@ -21,6 +24,7 @@ class HistoryConfig(AppConfig):
         )
         from routing_project.env import get_env
 
+        connection_created.connect(register_functions, dispatch_uid="history.rollups")
         provide_traffic(provider_traffic)
         provide_rule_traffic(rule_traffic)
         provide_recorded_routes(recorded_route)

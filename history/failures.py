@@ -1,24 +1,31 @@
-"""The failures report: what went wrong in a time range, grouped by cause and provider. Read only, five queries."""
+"""The failures report: what went wrong in a time range, grouped by cause and provider. Read only, some ten queries.
+
+Counts come from sums for whole hours and days, from rows for the rest (``history.rollups``); routes to look at from rows.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass, replace
+from heapq import nlargest
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
-from django.db.models import Count, F, Max, Min, Q, Window
+from django.db.models import Count, F, Max, Min, Q, Sum, Window
 from django.db.models.functions import RowNumber
 
 from history.filters import NOTHING, Filters
-from history.models import RouteAttempt, RouteHistory
+from history.models import RouteHistory
 from history.queries import failure_condition
+from history.rollups import reading
+from history.rollups.fields import SAMPLES, Joined
+from history.rollups.plan import TRIES, Plan, from_rows, make
+from history.rollups.sums import FAILURES, FULL
 from history.search import DEFAULT_LIMIT, Page, search, time_limit
 from history.timerange import TimeRange
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
-    from uuid import UUID
-
-SAMPLES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +68,24 @@ def report(
     if include_recovered:
         wanted |= Q(recovered=True)
     page = search(Filters(wanted & filters.condition, True, False), span, limit=limit, cursor=cursor, alias=alias)
-    rows = RouteHistory.objects.using(alias).filter(span.q(), filters.condition).order_by()
-    with time_limit(alias):
-        failed = _groups(rows.filter(failure_condition()), "error_code", "provider", "id")
-        saved = _groups(_first_failures(rows.filter(recovered=True), span, alias), "error_class", "provider", "history")
+    for _ in range(TRIES):
+        plan = _plan(span, filters.condition, alias)
+        with time_limit(alias):
+            failed, saved = _read(plan, filters.condition, alias)
+        if plan.holds(alias):
+            break
     groups = []
     for key in failed.keys() | (saved.keys() if include_recovered else set()):
-        here, there = failed.get(key), saved.get(key)
-        parts = [part for part in (here, there if include_recovered else None) if part is not None]
-        samples = sorted({sample for part in parts for sample in part.samples}, reverse=True)[:SAMPLES]
-        groups.append(
-            Group(
-                error_code=key[0],
-                provider=key[1],
-                count=sum(part.number for part in parts),
-                recovered=there.number if there else 0,
-                first_seen=min(part.first for part in parts),
-                last_seen=max(part.last for part in parts),
-                sample_ids=samples,
-            )
-        )
+        there = saved.get(key)
+        both = _Part.together(failed.get(key), there if include_recovered else None)
+        if both.number:
+            recovered = there.number if there else 0
+            groups.append(Group(*key, both.number, recovered, both.first, both.last, both.samples))
     groups.sort(key=lambda group: (-group.count, group.error_code or "", group.provider))
-    total = sum(part.number for part in failed.values())
-    return Report(span, total, sum(part.number for part in saved.values()), groups, page)
+    present = _present({sample for group in groups for sample in group.sample_ids}, alias)
+    groups = [replace(group, sample_ids=[each for each in group.sample_ids if each in present]) for group in groups]
+    total, recovered = (sum(part.number for part in parts.values()) for parts in (failed, saved))
+    return Report(plan.span, total, recovered, groups, page)
 
 
 class _Part(NamedTuple):
@@ -92,19 +94,71 @@ class _Part(NamedTuple):
     last: datetime
     samples: list[UUID]
 
+    @classmethod
+    def together(cls, *parts: _Part | None) -> _Part:
+        """At least one is there."""
+        found = [part for part in parts if part is not None]
+        return cls(
+            sum(part.number for part in found),
+            min(part.first for part in found),
+            max(part.last for part in found),
+            sorted({sample for part in found for sample in part.samples}, reverse=True)[:SAMPLES],
+        )
 
-def _first_failures(recovered: Any, span: TimeRange, alias: str) -> Any:
-    attempts = RouteAttempt.objects.using(alias).filter(span.q(), ordinal=1, history__in=recovered.values("id"))
-    return attempts.order_by()
+
+_Parts = dict[tuple["str | None", str], _Part]
 
 
-def _groups(rows: Any, code: str, provider: str, identifier: str) -> dict[tuple[str | None, str], _Part]:
-    at = "started_at" if code == "error_class" else "created_at"
-    counted = rows.values_list(code, provider).annotate(n=Count("id"), first=Min(at), last=Max(at))
-    found = {(row[0], row[1]): _Part(row[2], row[3], row[4], []) for row in counted}
-    if found:
-        place = Window(RowNumber(), partition_by=[F(code), F(provider)], order_by=F(identifier).desc())
-        newest = rows.annotate(place=place).filter(place__lte=SAMPLES)
-        for cause, slug, sample in newest.values_list(code, provider, identifier):
-            found[cause, slug].samples.append(sample)
-    return found
+def _plan(span: TimeRange, condition: Q, alias: str) -> Plan:
+    return from_rows(span) if reading.dimensions_of(condition) is None else make(span, alias)
+
+
+def _read(plan: Plan, condition: Q, alias: str) -> tuple[_Parts, _Parts]:
+    """(failed, recovered) by cause and provider."""
+    failed: _Parts = {}
+    saved: _Parts = {}
+    needed = reading.dimensions_of(condition) or frozenset()
+    for grain, stretches in plan.sums.items():
+        if stretches:
+            short = grain in FAILURES.grains and needed <= frozenset(FAILURES.dimensions)
+            sums = reading.sums_of_view(plan, FAILURES if short else FULL, grain, condition, alias)
+            _add(failed, _of_sums(sums.filter(failure_condition()), "error_code", "provider"))
+            first = sums.filter(recovered=True, first_provider__isnull=False)
+            _add(saved, _of_sums(first, "first_error", "first_provider"))
+    rows = reading.rows(plan, condition, alias)
+    _add(failed, _of_rows(rows.filter(failure_condition()), "error_code", "provider"))
+    attempts = rows.filter(plan.rows_condition("attempts__id"), recovered=True, attempts__ordinal=1)
+    _add(saved, _of_rows(attempts, "attempts__error_class", "attempts__provider"))
+    return failed, saved
+
+
+def _add(parts: _Parts, more: Iterable[tuple[tuple[str | None, str], _Part]]) -> None:
+    for key, part in more:
+        parts[key] = _Part.together(parts.get(key), part)
+
+
+def _of_sums(sums: Any, code: str, provider: str) -> Iterator[tuple[tuple[str | None, str], _Part]]:
+    found = sums.values_list(code, provider).annotate(
+        n=Sum("requests"), first=Min("first_at"), last=Max("last_at"), ids=Joined("samples")
+    )
+    for cause, slug, number, first, last, ids in found:
+        newest = nlargest(SAMPLES, set(ids.split(","))) if ids else []
+        yield (cause, slug), _Part(number, first, last, [UUID(each) for each in newest])
+
+
+def _of_rows(rows: Any, code: str, provider: str) -> Iterator[tuple[tuple[str | None, str], _Part]]:
+    place = Window(RowNumber(), partition_by=[F(code), F(provider)], order_by=F("id").desc())
+    samples: dict[tuple[str | None, str], list[UUID]] = {}
+    for cause, slug, sample in (
+        rows.annotate(place=place).filter(place__lte=SAMPLES).values_list(code, provider, "id")
+    ):
+        samples.setdefault((cause, slug), []).append(sample)
+    counted = rows.values_list(code, provider).annotate(n=Count("id"), first=Min("created_at"), last=Max("created_at"))
+    for cause, slug, number, first, last in counted:
+        yield (cause, slug), _Part(number, first, last, samples.get((cause, slug), []))
+
+
+def _present(samples: set[UUID], alias: str) -> set[UUID]:
+    """Those whose rows are there: sums outlive them."""
+    found = RouteHistory.objects.using(alias).filter(id__in=samples)
+    return set(found.values_list("id", flat=True))

@@ -36,8 +36,12 @@ def time_of(value: UUID | bytes) -> datetime:
 
 def first_id(moment: datetime) -> UUID:
     """The smallest id of a row created at ``moment`` or later: ``created_at >= t`` is ``id >= first_id(t)``."""
-    whole = -((_EPOCH - moment) // _MILLISECOND)  # rounded up: ids hold whole milliseconds
-    return UUID(int=min(max(whole, 0), 2**48 - 1) << _RANDOM_BITS)
+    return first_id_of(-((_EPOCH - moment) // _MILLISECOND))  # rounded up: ids hold whole milliseconds
+
+
+def first_id_of(unix_ms: int) -> UUID:
+    """The smallest id of that millisecond."""
+    return UUID(int=min(max(unix_ms, 0), 2**48 - 1) << _RANDOM_BITS)
 
 
 def child_id(route: bytes, kind: str, place: str | int) -> UUID:

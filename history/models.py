@@ -1,8 +1,8 @@
-"""Tables of what happened: routes, their attempts, their metrics, and how far the shipper has read.
+"""Tables of what happened: routes, their attempts, their metrics, their sums, and how far the shipper has read.
 
-Rows are written by the shipper only (``history.shipper``); everything else reads. Nothing here references a row of
-the configuration: history outlives what it names, so names are copied and ids stand without foreign keys. Primary
-keys are UUIDv7, and no other column is unique, so that the tables can be partitioned by day.
+Rows are written by the shipper only (``history.shipper``), sums by ``history.rollups``; everything else reads. Nothing
+here references a row of the configuration: history outlives what it names, so names are copied and ids stand without
+foreign keys. Primary keys of what is partitioned by day are UUIDv7, and no other column of it is unique.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+
+from history.rollups.fields import HistogramField
 
 
 class RouteStatus(models.TextChoices):
@@ -31,6 +33,8 @@ class RouteType(models.TextChoices):
 
 #: What the failures report is about; ``cancelled`` is the client's own doing, ``decided`` has no outcome yet.
 FAILURE_STATUSES = (RouteStatus.FAILED, RouteStatus.TIMEOUT, RouteStatus.REJECTED, RouteStatus.INTERRUPTED)
+#: Of a WebSocket. How long it was open says nothing of how quick anybody was: it stays out of latency figures.
+SWITCHING_PROTOCOLS = 101
 
 
 class RouteHistory(models.Model):
@@ -185,3 +189,76 @@ class ParkedRecord(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class RollupPeriod(models.Model):
+    """A stretch of time that has or had rows: five minutes, an hour or a day (``history.rollups.periods``)."""
+
+    pk = models.CompositePrimaryKey("grain", "start")
+    grain = models.IntegerField(help_text="Its length in seconds.")
+    start = models.BigIntegerField(help_text="Unix seconds; a multiple of the grain.")
+    version = models.BigIntegerField(help_text="Rises with every batch that inserts or updates rows of this time.")
+    rolled = models.BigIntegerField(null=True, help_text="The version that was summed up; null = none yet.")
+    sealed = models.BooleanField(default=False, help_text="An hour whose rows may be gone.")
+
+    class Meta:
+        db_table = "history_periods"
+
+    def __str__(self) -> str:
+        return f"{self.grain} s from {self.start}"
+
+
+class Rollup(models.Model):
+    """Sums over the rows of a period that are alike in the dimensions of a view (``history.rollups.sums``).
+
+    Other dimensions are empty. A period may have several rows for the same dimensions: they add up, like all rows here.
+    Dimensions have the names of the rows' columns, so that the same filters work on both.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    grain = models.IntegerField(help_text="Length of the period in seconds.")
+    view = models.CharField(max_length=16)
+    start = models.BigIntegerField(help_text="Unix seconds.")
+    profile = models.CharField(max_length=128, blank=True)
+    provider = models.CharField(max_length=128, blank=True)
+    model = models.CharField(max_length=256, blank=True)
+    strategy = models.CharField(max_length=32, blank=True)
+    rule = models.CharField(max_length=200, null=True)
+    status = models.CharField(max_length=16, blank=True)
+    error_code = models.CharField(max_length=64, null=True)
+    recovered = models.BooleanField()
+    first_error = models.CharField(max_length=64, null=True, help_text="Of recovered: what the first attempt met,")
+    first_provider = models.CharField(max_length=128, null=True, help_text="and where.")
+    requests = models.BigIntegerField()
+    routed = models.BigIntegerField()
+    failed = models.BigIntegerField()
+    timeout = models.BigIntegerField()
+    rejected = models.BigIntegerField()
+    cancelled = models.BigIntegerField()
+    interrupted = models.BigIntegerField()
+    decided = models.BigIntegerField()
+    recoveries = models.BigIntegerField(help_text="Requests that were answered after an attempt failed.")
+    reached = models.BigIntegerField(help_text="Requests that reached a provider.")
+    latency_count = models.BigIntegerField()
+    latency_sum = models.BigIntegerField(help_text="Milliseconds.")
+    ttfb_count = models.BigIntegerField()
+    ttfb_sum = models.BigIntegerField(help_text="Milliseconds.")
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    cost_micro_usd = models.FloatField()
+    latency_histogram = HistogramField(null=True)
+    ttfb_histogram = HistogramField(null=True)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    samples = models.TextField(null=True, help_text="The newest few ids of what failed or was recovered.")
+
+    class Meta:
+        db_table = "history_rollups"
+        indexes: ClassVar = [
+            # Every question about a range of time, and what is replaced when a period is summed up again.
+            models.Index(fields=["grain", "view", "start"], name="rollup_period"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.view} of {self.grain} s from {self.start}"

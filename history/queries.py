@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db.models import Count, Func, IntegerField, Max, Q, Sum
 
-from history.models import FAILURE_STATUSES, RouteAttempt, RouteHistory, RouteStatus
+from history.models import FAILURE_STATUSES, SWITCHING_PROTOCOLS, RouteAttempt, RouteHistory, RouteStatus
 from history.timerange import TimeRange
 from routes.ports import ProviderTraffic, RuleTraffic, Tally
 
@@ -93,10 +93,6 @@ class Traffic(NamedTuple):
     @property
     def failure_rate(self) -> float:
         return self.failures / self.requests if self.requests else 0.0
-
-
-#: Of a WebSocket. How long it was open says nothing of how quick anybody was: it stays out of latency figures.
-SWITCHING_PROTOCOLS = 101
 
 
 #: Code of a request that was refused because nothing was left to try.

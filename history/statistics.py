@@ -1,6 +1,9 @@
 """Statistics of a time range: counts per status, failure rate, latencies, tokens, cost and shares, by group.
 
-Plain functions without permissions: callers check those.
+Sums answer for whole hours and days, rows for the rest (``history.rollups``), so that a month costs little more than a
+day. Filters on what sums do not know read rows alone, for a limited time. Counts are those of the rows in either case;
+percentiles are exact where only rows were read, else of the same bucket (``history.rollups.buckets``). Plain functions
+without permissions: callers check those.
 """
 
 from __future__ import annotations
@@ -8,94 +11,199 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import Count, F, FloatField, Sum
+from django.db.models import Count, F, FloatField, Q, Sum
 
+from history.expected import SHARED, Route, expected_shares
 from history.filters import NOTHING, Filters
-from history.models import RouteStatus
-from history.queries import DEFAULT_ALIAS, FAILURES, SWITCHING_PROTOCOLS, Distribution, bucket, rows_of
+from history.models import SWITCHING_PROTOCOLS, RouteStatus
+from history.queries import DEFAULT_ALIAS, FAILURES, Distribution, bucket
+from history.rollups import plan as planning
+from history.rollups import reading
+from history.rollups.buckets import MIDDLES
+from history.rollups.fields import HistogramSum
+from history.rollups.periods import DAY, GRAINS, HOUR, SLICE
+from history.search import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from history.timerange import TimeRange
 
 
 GROUPINGS: Final = ("profile", "provider", "model", "strategy", "status", "rule", "error_code", "hour", "day")
-_BUCKETS: Final = {"hour": 3600, "day": 86400}
-_COUNTED: Final = ("count", *RouteStatus.values, "recovered")
+_BUCKETS: Final = {"hour": HOUR, "day": DAY}
+#: name in the answer -> column of sums
+_COUNTS: Final = {"count": "requests", **{name: name for name in RouteStatus.values}, "recovered": "recoveries"}
+_NUMBERS: Final = (*_COUNTS.values(), "reached", "input_tokens", "output_tokens", "cost_micro_usd")
+_TIMES: Final = ("latency", "ttfb")
+#: Whose times are taken: see ``history.rollups.sums``.
+_TIMED: Final = {
+    "latency": ~Q(status=RouteStatus.DECIDED) & ~Q(http_status=SWITCHING_PROTOCOLS) & Q(latency_ms__isnull=False),
+    "ttfb": ~Q(status=RouteStatus.DECIDED) & Q(ttfb_ms__isnull=False),
+}
+#: The same numbers, of rows and of sums.
+_OF_ROWS: Final = {
+    "sum_requests": Count("id"),
+    **{f"sum_{name}": Count("id", filter=Q(status=name)) for name in RouteStatus.values},
+    "sum_recoveries": Count("id", filter=Q(recovered=True)),
+    "sum_reached": Count("id", filter=~Q(provider="")),
+    "sum_input_tokens": Sum("input_tokens"),
+    "sum_output_tokens": Sum("output_tokens"),
+    "sum_cost_micro_usd": Sum("cost_micro_usd", output_field=FloatField()),
+}
+_OF_SUMS: Final = {
+    **{f"sum_{name}": Sum(name) for name in _NUMBERS},
+    **{f"sum_{name}_sum": Sum(f"{name}_sum") for name in _TIMES},
+    **{f"sum_{name}_histogram": HistogramSum(f"{name}_histogram") for name in _TIMES},
+}
 
 
 def statistics(
     span: TimeRange, group_by: str | None = None, filters: Filters = NOTHING, alias: str = DEFAULT_ALIAS
 ) -> dict[str, Any]:
-    """Totals and groups of a range: counts per status, failure rate, latencies, tokens, cost, share. Two queries."""
+    """Totals and groups of a range.
+
+    ``from`` and ``to`` are those of the range, but include the whole of an hour whose rows are gone where that is only
+    partly in it. Raises RangeTooLarge when reading takes too long. Some ten queries, whatever the range.
+    """
     if group_by is not None and group_by not in GROUPINGS:
         raise ValueError(f"group_by must be one of {', '.join(GROUPINGS)}")
-    rows = rows_of(span, alias).filter(filters.condition)
-    if group_by in _BUCKETS:
-        rows = rows.annotate(key=bucket(_BUCKETS[group_by]))
-    elif group_by is not None:
-        rows = rows.annotate(key=F(group_by))
-    keys = ("key",) if group_by else ()
-    groups: dict[Any, _Group] = defaultdict(_Group)
-    totals = _Group()
-    sums = rows.values(*keys, "status", "recovered").annotate(
-        n=Count("id"),
-        input_sum=Sum("input_tokens"),
-        output_sum=Sum("output_tokens"),
-        cost_sum=Sum("cost_micro_usd", output_field=FloatField()),
-    )
-    for entry in sums:
-        for group in (totals, groups[entry.get("key")]):
-            group.add(entry)
-    for column in ("latency_ms", "ttfb_ms"):
-        timed = rows.exclude(status=RouteStatus.DECIDED).filter(**{f"{column}__isnull": False})
-        if column == "latency_ms":
-            timed = timed.exclude(http_status=SWITCHING_PROTOCOLS)
-        for entry in timed.values(*keys, column).annotate(n=Count("id")):
-            for group in (totals, groups[entry.get("key")]):
-                group.times[column].add(entry[column], entry["n"])
-    count = totals.counts["count"]
-    return {
-        "from": span.start,
-        "to": span.end,
-        "group_by": group_by,
-        "totals": totals.render(count),
-        "groups": [{"key": key, **groups[key].render(count)} for key in _ordered(groups)] if group_by else [],
-    }
+    for _ in range(planning.TRIES):
+        answer = _Answer(span, group_by, filters.condition, alias)
+        with time_limit(alias):
+            answer.read()
+        if answer.plan.holds(alias):
+            break
+    return answer.render()
+
+
+class _Answer:
+    """What is asked, and what was read of it."""
+
+    def __init__(self, span: TimeRange, group_by: str | None, condition: Q, alias: str) -> None:
+        self.group_by = group_by
+        self.totals = _Group()
+        self.groups: dict[Any, _Group] = defaultdict(_Group)
+        self.expected: Mapping[Any, float] = {}
+        self._condition = condition
+        self._alias = alias
+        asked = reading.dimensions_of(condition)
+        #: dimensions that sums must have
+        self._asked = asked or frozenset()
+        grains = (HOUR, SLICE) if group_by == "hour" else GRAINS
+        self.plan = planning.from_rows(span) if asked is None else planning.make(span, alias, grains)
+
+    def read(self) -> None:
+        for sums in self._sums({self.group_by} & reading.COMMON):
+            for entry in self._grouped(sums, _OF_SUMS, F("start") - F("start") % _BUCKETS.get(self.group_by or "", DAY)):
+                for group in self._groups(entry):
+                    group.add(entry)
+                    for name in _TIMES:
+                        group.times[name].add_histogram(entry[f"sum_{name}_histogram"], entry[f"sum_{name}_sum"])
+        rows = reading.rows(self.plan, self._condition, self._alias)
+        moment = bucket(_BUCKETS.get(self.group_by or "", DAY))
+        for entry in self._grouped(rows, _OF_ROWS, moment):
+            for group in self._groups(entry):
+                group.add(entry)
+        for name in _TIMES:
+            timed = rows.filter(_TIMED[name]).annotate(value=F(f"{name}_ms"))
+            for entry in self._grouped(timed, {"n": Count("id")}, moment, "value"):
+                for group in self._groups(entry):
+                    group.times[name].add(entry["value"], entry["n"])
+        if self.group_by in SHARED:
+            self.expected = expected_shares(self.group_by, self._reached())
+
+    def _sums(self, more: Iterable[str]) -> Iterator[Any]:
+        return reading.sums(self.plan, self._asked.union(more), self._condition, self._alias)
+
+    def _grouped(self, rows: Any, numbers: Mapping[str, Any], moment: Any, *also: str) -> Iterable[Mapping[str, Any]]:
+        if self.group_by is None and not also:
+            return [rows.aggregate(**numbers)]
+        if self.group_by is None:
+            keyed = rows.values(*also)
+        else:
+            keyed = rows.annotate(key=moment if self.group_by in _BUCKETS else F(self.group_by)).values("key", *also)
+        found: Iterable[Mapping[str, Any]] = keyed.annotate(**numbers)
+        return found
+
+    def _groups(self, entry: Mapping[str, Any]) -> tuple[_Group, ...]:
+        return (self.totals, self.groups[entry["key"]]) if "key" in entry else (self.totals,)
+
+    def _reached(self) -> Iterator[tuple[Route, int]]:
+        """The requests that reached a provider, by what weights divide alike."""
+        for sums in self._sums(Route._fields):
+            yield from self._routes(sums, Sum("reached"))
+        yield from self._routes(reading.rows(self.plan, self._condition, self._alias), Count("id"))
+
+    @staticmethod
+    def _routes(rows: Any, number: Any) -> Iterator[tuple[Route, int]]:
+        for *route, reached in rows.exclude(provider="").values_list(*Route._fields).annotate(n=number):
+            yield Route(*route), reached
+
+    def render(self) -> dict[str, Any]:
+        """A group that has no requests (any longer) is left out, unless weights speak of it."""
+        for key in self.expected:
+            self.groups[key]  # made if it is not there
+        keys = [key for key, group in self.groups.items() if group.numbers["requests"] or key in self.expected]
+        whole = "reached" if self.group_by in SHARED else "requests"
+        return {
+            "from": self.plan.span.start,
+            "to": self.plan.span.end,
+            "group_by": self.group_by,
+            "totals": self._render(self.totals, whole, None),
+            "groups": [
+                {"key": key, **self._render(self.groups[key], whole, self.expected.get(key))} for key in _ordered(keys)
+            ],
+        }
+
+    def _render(self, group: _Group, whole: str, expected: float | None) -> dict[str, Any]:
+        everything = self.totals.numbers[whole]
+        share = group.numbers[whole] / everything if everything else 0.0
+        return {**group.render(), "share": share, "expected_share": expected}
+
+
+class _Times:
+    """Durations in milliseconds, by value or by bucket."""
+
+    def __init__(self) -> None:
+        self._distribution = Distribution()
+        self._sum = 0
+
+    def add(self, value: int, count: int) -> None:
+        self._distribution.add(value, count)
+        self._sum += value * count
+
+    def add_histogram(self, counts: Mapping[int, int] | None, total: int | None) -> None:
+        for number, count in (counts or {}).items():
+            self._distribution.add(MIDDLES[number], count)
+        self._sum += total or 0
+
+    def render(self) -> dict[str, float | None]:
+        p50, p95, p99 = self._distribution.percentiles(0.5, 0.95, 0.99)
+        size = self._distribution.size
+        return {"avg": self._sum / size if size else None, "p50": p50, "p95": p95, "p99": p99}
 
 
 class _Group:
     def __init__(self) -> None:
-        self.counts = dict.fromkeys(_COUNTED, 0)
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.cost_micro_usd = 0.0
-        self.times = {"latency_ms": Distribution(), "ttfb_ms": Distribution()}
+        self.numbers: dict[str, Any] = dict.fromkeys(_NUMBERS, 0)
+        self.times = {name: _Times() for name in _TIMES}
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        number = entry["n"]
-        self.counts["count"] += number
-        self.counts[entry["status"]] += number
-        if entry["recovered"]:
-            self.counts["recovered"] += number
-        self.input_tokens += entry["input_sum"] or 0
-        self.output_tokens += entry["output_sum"] or 0
-        self.cost_micro_usd += entry["cost_sum"] or 0.0
+        for name in _NUMBERS:
+            self.numbers[name] += entry[f"sum_{name}"] or 0
 
-    def render(self, everything: int) -> dict[str, Any]:
-        count = self.counts["count"]
-        failures = sum(self.counts[status] for status in FAILURES)
-        rendered: dict[str, Any] = {**self.counts, "failure_rate": failures / count if count else 0.0}
-        for name, distribution in self.times.items():
-            p50, p95, p99 = distribution.percentiles(0.5, 0.95, 0.99)
-            rendered[name] = {"avg": distribution.mean, "p50": p50, "p95": p95, "p99": p99}
+    def render(self) -> dict[str, Any]:
+        numbers = self.numbers
+        count = numbers["requests"]
+        failures = sum(numbers[status] for status in FAILURES)
         return {
-            **rendered,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost_usd": self.cost_micro_usd / 1e6,
-            "share": count / everything if everything else 0.0,
+            **{name: numbers[column] for name, column in _COUNTS.items()},
+            "failure_rate": failures / count if count else 0.0,
+            **{f"{name}_ms": times.render() for name, times in self.times.items()},
+            "input_tokens": numbers["input_tokens"],
+            "output_tokens": numbers["output_tokens"],
+            "cost_usd": numbers["cost_micro_usd"] / 1e6,
         }
 
 

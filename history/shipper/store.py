@@ -1,7 +1,8 @@
 """How rows get into the database: one transaction per batch, together with how far the journal was read.
 
 Owns the SQL that differs between the databases. Rows whose id is there already are left alone, so a batch may be
-applied any number of times. Raises Django's database errors; what they mean is for ``history.shipper`` to say.
+applied any number of times. The transaction also says which hours it changed, for ``history.rollups``. Raises Django's
+database errors; what they mean is for ``history.shipper`` to say.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from history.models import JournalPosition, ParkedRecord, RouteHistory, RouteStatus
+from history.rollups.periods import raise_versions, slices_of
+from history.rollups.sealing import LateRows, may_be_sealed
 from history.rows import ATTEMPT_COLUMNS, METRIC_COLUMNS, ROUTE_COLUMNS, Rows, changes
 
 if TYPE_CHECKING:
@@ -93,10 +96,18 @@ class Store:
     # -- writing -------------------------------------------------------------------------------------
     def apply(self, batch: Batch) -> Result:
         """Commit the batch, or nothing of it."""
+        routes = [bytes.fromhex(row[0]) for row in batch.rows.routes]
+        updated = (entry.update.id for entry in batch.updates if changes(entry.update))
+        slices = slices_of([*routes, *updated])
         with transaction.atomic(using=self.alias), self.connection.cursor() as cursor:
+            late = None
+            if may_be_sealed(slices):
+                raise_versions(cursor, slices)
+                late = LateRows(cursor, slices, self.alias)
+                late.will_insert(routes)
             insert = self._copy if self.connection.vendor == "postgresql" else self._insert
             inserted = insert(cursor, RouteHistory._meta.db_table, ROUTE_COLUMNS, batch.rows.routes)
-            result = self._update(batch)
+            result = self._update(batch, late)
             insert(cursor, "route_attempts", ATTEMPT_COLUMNS, batch.rows.attempts)
             insert(cursor, "route_history_metrics", METRIC_COLUMNS, batch.rows.metrics)
             self._park(batch, result.waiting)
@@ -107,16 +118,22 @@ class Store:
                     unique_fields=["segment"],
                     update_fields=["position"],
                 )
+            if late is not None:
+                late.done()
+            else:
+                raise_versions(cursor, slices)  # last: other hosts' shippers wait for it
         return result._replace(inserted=inserted)
 
     def forget(self, segments: Sequence[str]) -> None:
         """Remove the positions of segments whose files are gone."""
         JournalPosition.objects.using(self.alias).filter(node=self.node, segment__in=segments).delete()
 
-    def _update(self, batch: Batch) -> Result:
+    def _update(self, batch: Batch, late: LateRows | None) -> Result:
         if not batch.updates:
             return Result(0, [], 0)
         existing = self.existing(entry.update.id for entry in batch.updates)
+        if late is not None:
+            late.will_update(route for route, status in existing.items() if status == RouteStatus.DECIDED)
         now_ms = int(timezone.now().timestamp() * 1000)
         waiting = []
         conflicts = 0
