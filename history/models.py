@@ -12,6 +12,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
+from history.fields import CompactJSONField
 from history.rollups.fields import HistogramField
 
 
@@ -72,9 +73,9 @@ class RouteHistory(models.Model):
     revision = models.IntegerField(default=0)
     access_key_id = models.UUIDField(null=True)
     access_key = models.CharField(max_length=200, blank=True, help_text="Name of the key at that time.")
-    source_info = models.JSONField(default=dict)
-    target_info = models.JSONField(default=dict)
-    routing_decision = models.JSONField(default=dict, help_text="Packed; rendered on read from the revision.")
+    source_info = CompactJSONField(default=dict)
+    target_info = CompactJSONField(default=dict)
+    routing_decision = CompactJSONField(default=dict, help_text="Packed; rendered on read from the revision.")
 
     class Meta:
         db_table = "route_history"
