@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from history.models import RouteHistory
+from history.packing import decision_of
 from routes.ports import RecordedRoute
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def recorded_route(route: UUID) -> RecordedRoute | None:
         created_at=row.created_at,
         profile=row.profile,
         revision=row.revision,
-        packed=row.routing_decision or {},
+        packed=decision_of(row),
         requested_model=row.requested_model,
         session=row.session_key,
         stream=bool(source.get("stream")),

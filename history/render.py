@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from history import packing
 from history.models import RouteHistory, RouteStatus
 from history.rows import ID_FIELDS, OWN_METRICS, ROW_FIELDS
 from routes.engine import explain
@@ -115,7 +116,7 @@ def metrics_of(
 
 def decision_of(route: RouteHistory) -> tuple[dict[str, Any], bool]:
     """The decision with names and reasons, and whether its revision is still there to tell them."""
-    packed = route.routing_decision
+    packed = packing.decision_of(route)
     if packed:
         snapshot = snapshot_of(route.revision, packed.get("h", ""))
         if snapshot is not None:

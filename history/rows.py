@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from history.ids import child_id, milliseconds, session_bytes
+from history.packing import kept
 from history.records import Finished
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Rows:
                 *_finished(record, created),
                 _source(record.client_ip, record.user_agent, record.wire, record.path, record.operation, record.stream),
                 _json(target) if target else "{}",
-                _json(record.decision) if record.decision else "{}",
+                _json(kept(record)) if record.decision else "{}",
             )
         )
         for place, (name, value, unit) in enumerate(record.metrics):
