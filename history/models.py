@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import Q
 
 from history.fields import CompactJSONField
+from history.indexes import NewestIndex
 from history.rollups.fields import HistogramField
 
 
@@ -83,19 +84,24 @@ class RouteHistory(models.Model):
         verbose_name = "route"
         verbose_name_plural = "routes"
         indexes: ClassVar = [
-            models.Index(fields=["id"], name="history_not_routed", condition=~Q(status="routed")),
+            # Covers the groups of the failures report.
+            models.Index(
+                fields=["id", "status", "error_code", "provider", "profile"],
+                name="history_not_routed",
+                condition=~Q(status="routed"),
+            ),
             models.Index(fields=["id"], name="history_recovered", condition=Q(recovered=True)),
-            models.Index(fields=["profile", "id"], name="history_profile"),
-            models.Index(fields=["provider", "id"], name="history_provider"),
-            models.Index(fields=["access_key", "id"], name="history_access_key"),
+            NewestIndex(fields=["profile", "id"], name="history_profile"),
+            NewestIndex(fields=["provider", "id"], name="history_provider"),
+            NewestIndex(fields=["access_key", "id"], name="history_access_key"),
             # Covers what a key has spent, which is asked for a month at a time; requests without a cost are not in it.
             models.Index(
                 fields=["access_key_id", "id", "cost_micro_usd"],
                 name="history_spent",
                 condition=Q(access_key_id__isnull=False, cost_micro_usd__isnull=False),
             ),
-            models.Index(fields=["session_id", "id"], name="history_session", condition=Q(session_id__isnull=False)),
-            models.Index(fields=["error_code", "id"], name="history_error_code", condition=Q(error_code__isnull=False)),
+            NewestIndex(fields=["session_id", "id"], name="history_session", condition=Q(session_id__isnull=False)),
+            NewestIndex(fields=["error_code", "id"], name="history_error_code", condition=Q(error_code__isnull=False)),
             # Covers the counters of rules, which ask for a day at a time.
             models.Index(
                 fields=["id", "profile", "rule", "created_at"], name="history_rule", condition=Q(rule__isnull=False)

@@ -27,6 +27,7 @@ def kept(record: Finished) -> dict[str, Any]:
         return {}
     stored = packed.copy()
     left = ""
+    value: str | bool | float
     for letter, value in (("o", record.operation), ("m", record.requested_model), ("c", record.source)):
         if value and stored.get(letter) == value and _whole(value):
             del stored[letter]

@@ -19,7 +19,7 @@ from django.db.models import Q
 
 from history.errors import BadQuery, RangeTooLarge
 from history.filters import NOTHING, Filters
-from history.ids import time_of
+from history.ids import milliseconds, time_of
 from history.models import RouteHistory
 from history.rows import ROW_FIELDS
 from history.timerange import TimeRange
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 SCAN_SECONDS: Final = 2.0
+#: What a search by index may take of it, before it goes on without.
+INDEX_SECONDS: Final = 1.0
+#: Days that a search by index looks at in one query, one after another; None = all that is left.
+STRETCH_DAYS: Final = (1, 1, 2, 4, 8, 16, None)
+DAY_MS: Final = 86_400_000
 SCAN_ROWS: Final = 20_000  # of the primary key in one stretch: some ten milliseconds
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 1000
@@ -92,7 +97,7 @@ def search(
     span = effective(filters, span, order)
     forward = at is None or at.forward
     rows = RouteHistory.objects.using(alias).filter(span.q()).only(*ROW_FIELDS)
-    found, scanned_to = _fetch(rows, filters, order, at, forward, limit + 1, alias)
+    found, scanned_to = _fetch(rows, filters, span, order, at, forward, limit + 1, alias)
     more = len(found) > limit
     found = found[:limit]
     if not forward:
@@ -142,6 +147,7 @@ def estimate(filters: Filters, span: TimeRange, alias: str = "default") -> int |
 def _fetch(
     rows: QuerySet[RouteHistory],
     filters: Filters,
+    span: TimeRange,
     order: str,
     at: Cursor | None,
     forward: bool,
@@ -155,15 +161,78 @@ def _fetch(
         matching = rows.filter(filters.condition, _beyond(at, descending), latency_ms__isnull=False)
         with time_limit(alias):
             return list(matching.order_by(f"{sign}latency_ms", f"{sign}id")[:wanted]), None
-    ordered = rows.order_by("-id" if descending else "id")
-    remaining = ordered.filter(_beyond(at, descending))
-    if filters.empty or filters.indexed:
+    remaining = rows.order_by("-id" if descending else "id").filter(_beyond(at, descending))
+    if filters.empty:
+        with time_limit(alias):
+            return list(remaining[:wanted]), None
+    found: list[RouteHistory] = []
+    if filters.indexed:
+        walk = _Walk(span, at, descending)
         try:
-            with time_limit(alias):
-                return list(remaining.filter(filters.condition)[:wanted]), None
-        except RangeTooLarge:
-            pass  # the index did not narrow it enough
-    return _scan(remaining, filters, descending, wanted)
+            with time_limit(alias, INDEX_SECONDS):
+                return walk.rows(remaining, filters.condition, wanted), None
+        except RangeTooLarge:  # the indexes did not narrow it enough
+            found, remaining = walk.found, remaining.filter(walk.left)
+    more, scanned_to = _scan(remaining, filters, descending, wanted - len(found))
+    return found + more, scanned_to
+
+
+class _Walk:
+    """The search by index, in stretches of time that grow: ``found`` and ``left`` say how far it got.
+
+    The first day is read in the order of the key, where a common value fills the page within some rows. Behind it the
+    value is rare, and rows are asked for in an order that no index has: the database must then find them by the
+    filter's own indexes and sort them. It would rather read in the key's order until it has a page full, believing that
+    what is asked for lies scattered evenly; of a value that nobody has used for weeks, or two that never come together,
+    that is the whole table.
+    """
+
+    def __init__(self, span: TimeRange, at: Cursor | None, descending: bool) -> None:
+        self.found: list[RouteHistory] = []
+        self.left = Q()  # what has not been looked at
+        self._descending = descending
+        ends = [None if bound is None else milliseconds(bound) for bound in span.id_bounds]
+        self._begin, self._end = reversed(ends) if descending else ends
+        if at is not None:
+            self._begin = milliseconds(at.identifier)
+
+    def rows(self, remaining: QuerySet[RouteHistory], condition: Q, wanted: int) -> list[RouteHistory]:
+        """Raises RangeTooLarge."""
+        deadline = time.monotonic() + INDEX_SECONDS
+        backwards = self._descending
+        by_time = ("-created_at", "-id") if backwards else ("created_at", "id")  # the same order: the id holds the time
+        edge: int | None = self._first(remaining) if self._begin is None else self._begin
+        for number, days in enumerate(STRETCH_DAYS):
+            stretch = remaining.filter(condition, self.left)
+            edge = self._next(edge, days)
+            if edge is not None:
+                stretch = stretch.filter(Q(id__gte=_id(edge)) if backwards else Q(id__lt=_id(edge)))
+            if number:
+                stretch = stretch.order_by(*by_time)
+            self.found += stretch[: wanted - len(self.found)]
+            if edge is None or len(self.found) >= wanted:
+                break
+            self.left = Q(id__lt=_id(edge)) if backwards else Q(id__gte=_id(edge))
+            if time.monotonic() > deadline:
+                raise RangeTooLarge("the indexes narrow it too little")
+        return self.found
+
+    def _first(self, remaining: QuerySet[RouteHistory]) -> int:
+        identifier = remaining.values_list("id", flat=True).first()
+        return 0 if identifier is None else milliseconds(identifier)
+
+    def _next(self, edge: int | None, days: int | None) -> int | None:
+        """Where a stretch of so many days ends; None = where everything does."""
+        if edge is None or days is None:
+            return None
+        edge += -days * DAY_MS if self._descending else days * DAY_MS
+        if self._descending:
+            return edge if edge > (self._end or 0) else None
+        return edge if self._end is None or edge < self._end else None
+
+
+def _id(unix_ms: int) -> UUID:
+    return UUID(int=min(unix_ms, 2**48 - 1) << 80)
 
 
 def _scan(

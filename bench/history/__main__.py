@@ -12,12 +12,14 @@ from bench import history
 from bench.history import database
 
 #: command -> module with ``add_arguments`` (may be missing) and ``run``
-COMMANDS = ("fill", "size")
+COMMANDS = ("fill", "size", "search")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.history", description=history.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.history",
+        description=history.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("postgres", help="run a PostgreSQL that keeps its data")

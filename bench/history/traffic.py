@@ -116,7 +116,9 @@ def records(world: World, seed: int, hour: Hour) -> Iterator[Finished | Started]
         if not hour.old or chance.random() > 0.0002:
             if chance.random() < WITH_SESSION:
                 # A conversation began in this hour or one of the two before; who holds it follows from its number.
-                number = (hour.number - int(chance.random() ** 3 * 3)) * 1_000_003 + int(chance.random() ** 2 * sessions)
+                number = (hour.number - int(chance.random() ** 3 * 3)) * 1_000_003 + int(
+                    chance.random() ** 2 * sessions
+                )
                 team = world.team(_mixed(number, 1))
             else:
                 team = world.team(chance.random())
@@ -131,9 +133,9 @@ def _mixed(number: int, salt: int) -> float:
 
 
 def _request(world: World, team: Team, session: int | None, at_ms: int, chance: Random) -> Finished | Started:
-    identifier = (
-        at_ms << 80 | 7 << 76 | chance.getrandbits(12) << 64 | 2 << 62 | chance.getrandbits(62)
-    ).to_bytes(16, "big")
+    identifier = (at_ms << 80 | 7 << 76 | chance.getrandbits(12) << 64 | 2 << 62 | chance.getrandbits(62)).to_bytes(
+        16, "big"
+    )
     keys = team.keys
     if session is None:
         variant, key = team.fresh[int(chance.random() * len(team.fresh))], keys[int(chance.random() ** 2 * len(keys))]
@@ -242,7 +244,9 @@ def _failed(common: dict[str, Any], variant: Variant, at_ms: int, chance: Random
     model, attempts, lost = variant.model.name, [], 0
     places = variant.places
     for number in range(chance.choice((1, 2, 2, 3))):
-        attempts.append(_failing(places[number % len(places)], model, at_ms + lost // 1000, chance, timed_out=timed_out))
+        attempts.append(
+            _failing(places[number % len(places)], model, at_ms + lost // 1000, chance, timed_out=timed_out)
+        )
         lost += attempts[-1].latency_us
     last = places[(len(attempts) - 1) % len(places)]
     code = attempts[-1].error_class or "internal"
@@ -271,7 +275,9 @@ def _cancelled(common: dict[str, Any], variant: Variant, at_ms: int, chance: Ran
 def _failing(at: Place, model: str, at_ms: int, chance: Random, *, timed_out: bool = False) -> Attempt:
     if timed_out:
         code, limit_ms, _ = TIMEOUTS.draw(chance)
-        return _attempt(at, model, at_ms, limit_ms * 1000, status=None, error_class=code, message=_message(chance, code))
+        return _attempt(
+            at, model, at_ms, limit_ms * 1000, status=None, error_class=code, message=_message(chance, code)
+        )
     code, status, _ = ERRORS.draw(chance)
     latency = int(chance.lognormvariate(11.5, 1.2))
     return _attempt(at, model, at_ms, latency, status=status, error_class=code, message=_message(chance, code))

@@ -164,7 +164,9 @@ def build(seed: int) -> World:
     snapshot = Snapshot.from_document(revision)
     live = _warmed(snapshot, chance)
     teams = [_team(snapshot, live, slug, all_models, chance) for slug in (*TEAMS, GIVEN_UP)]
-    clients = tuple(f"10.{chance.randrange(64)}.{chance.randrange(256)}.{chance.randrange(1, 255)}" for _ in range(3000))
+    clients = tuple(
+        f"10.{chance.randrange(64)}.{chance.randrange(256)}.{chance.randrange(1, 255)}" for _ in range(3000)
+    )
     return World(tuple(teams[:-1]), teams[-1], zipf(len(TEAMS)), clients, revision)
 
 
@@ -220,7 +222,9 @@ def _variant(
     tokens = min(int(chance.lognormvariate(6.2, 1.3)) + 8, 60_000)
     text = ("refactor this function " if chance.random() < 0.1 else "tell me about it ") + "and so on " * (tokens // 3)
     turns = chance.choice((1, 1, 3, 5, 9))
-    messages = [{"role": ("user", "assistant")[turn % 2], "content": text[: len(text) // turns]} for turn in range(turns)]
+    messages = [
+        {"role": ("user", "assistant")[turn % 2], "content": text[: len(text) // turns]} for turn in range(turns)
+    ]
     stream = chance.random() < 0.55
     body = orjson.dumps({"model": model.name, "messages": messages, "stream": stream})
     route_id = str(UUID(int=chance.getrandbits(48) << 80 | 7 << 76 | chance.getrandbits(60)))
@@ -255,9 +259,7 @@ def _variant(
         decision, _ = decided()
     packed = pack_decision(decision)
     places = tuple(_place(entry.target) for entry in decision.full_ranking())
-    return Variant(
-        model, stream, tokens, decision.strategy, decision.source, decision.matched_rule, places, packed
-    )
+    return Variant(model, stream, tokens, decision.strategy, decision.source, decision.matched_rule, places, packed)
 
 
 def _clock(chance: Random) -> Callable[[], float]:

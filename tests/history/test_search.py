@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from django.db import connections
@@ -14,14 +15,12 @@ from history.errors import BadQuery, RangeTooLarge
 from history.filters import from_parameters
 from history.ids import session_id, time_of
 from history.models import RouteHistory
-from history.search import Page, count, estimate, search, time_limit
+from history.search import Cursor, Page, count, estimate, search, time_limit
 from history.timerange import TimeRange
 from tests.history import rows, samples
 from tests.history.rows import NOON, at, minutes
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from history.records import Finished
 
 pytestmark = pytest.mark.django_db(databases=["default", "pg"])
@@ -216,6 +215,42 @@ def test_pages_stay_put_while_rows_arrive(alias: str) -> None:
     assert again.previous is not None
 
 
+@pytest.mark.parametrize("order", ["-created_at", "created_at"])
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_a_value_is_found_however_long_ago_it_was_used_and_whatever_lies_between(
+    alias: str, order: str, limit: int
+) -> None:
+    ages = [0, 0, 0.5, 1, 1.5, 2, 3, 7, 20, 20, 33, 100, 100.5, 4000]
+    moments = [NOON - timedelta(days=age) for age in ages]
+    wanted = rows.store(*(samples.finished(at(m, 10 + n), profile="rare") for n, m in enumerate(moments)), alias=alias)
+    rows.store(*(samples.finished(at(moment, 90 + n)) for n, moment in enumerate(moments)), alias=alias)
+    expected = sorted(wanted, reverse=order.startswith("-"))
+    filters = from_parameters({"profile": "rare"})
+    pages = walk(alias, limit, filters=filters, order=order)
+    assert [identifier for page in pages for identifier in page] == expected
+
+    back, page = [], search(filters, order=order, limit=limit, alias=alias)
+    while page.next:
+        page = search(filters, order=order, limit=limit, cursor=page.next, alias=alias)
+    while page.previous:
+        page = search(filters, order=order, limit=limit, cursor=page.previous, alias=alias)
+        back.append(found(page))
+    assert [identifier for part in reversed(back) for identifier in part] == expected[: sum(map(len, back))]
+    month = TimeRange(NOON - timedelta(days=20), NOON - timedelta(days=1))
+    assert set(found(search(filters, month, order=order, alias=alias))) == set(wanted[4:10])
+    assert found(search(from_parameters({"profile": "rare", "provider": "nobody"}), order=order, alias=alias)) == []
+
+
+@pytest.mark.parametrize("edge", [UUID(int=0), UUID(int=2**128 - 1)])
+@pytest.mark.parametrize("order", ["-created_at", "created_at"])
+def test_a_cursor_from_the_end_of_time_is_one_like_any_other(alias: str, order: str, edge: UUID) -> None:
+    stored = rows.store(*records(3), alias=alias)
+    page = search(
+        from_parameters({"profile": "default"}), order=order, cursor=Cursor(order, True, edge).encode(), alias=alias
+    )
+    assert set(found(page)) == (set(stored) if (edge.int == 0) == (order == "created_at") else set())
+
+
 @pytest.mark.parametrize("cursor", ["x", "e30", "WzFd", "\u20ac", "W251bGxd"])
 def test_a_damaged_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(BadQuery, match="cursor"):
@@ -257,6 +292,25 @@ def test_a_search_without_index_stops_in_time_says_how_far_it_got_and_goes_on_th
     assert len(seen) > 5
     assert seen[0] == time_of(stored[29])
     assert seen[-1] is None
+
+
+@pytest.mark.parametrize("order", ["-created_at", "created_at"])
+def test_a_search_whose_indexes_narrow_too_little_goes_on_without_them(
+    alias: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = rows.store(*(samples.finished(at(NOON + timedelta(days=n), n)) for n in range(9)), alias=alias)
+    expected = sorted(stored, reverse=order.startswith("-"))
+    filters = from_parameters({"profile": "default"})
+    monkeypatch.setattr(search_module, "INDEX_SECONDS", 0)  # out of time after one stretch
+    page = search(filters, order=order, alias=alias)
+    assert (found(page), page.scanned_to) == (expected, None)
+    monkeypatch.setattr(search_module, "SCAN_ROWS", 2)
+    monkeypatch.setattr(search_module, "SCAN_SECONDS", -1.0)
+    page = search(filters, order=order, alias=alias)
+    assert 1 < len(found(page)) < 9
+    assert found(page) == expected[: len(found(page))]
+    assert page.scanned_to is not None
+    assert [each for part in walk(alias, 50, filters=filters, order=order) for each in part] == expected
 
 
 def test_a_statement_that_takes_too_long_is_stopped(alias: str) -> None:
