@@ -218,6 +218,8 @@ class _Walk:
         return self.found
 
     def _first(self, remaining: QuerySet[RouteHistory]) -> int:
+        if self._descending:
+            return int(time.time() * 1000)  # as good as the newest row, and no query
         identifier = remaining.values_list("id", flat=True).first()
         return 0 if identifier is None else milliseconds(identifier)
 

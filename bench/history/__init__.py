@@ -1,4 +1,4 @@
-"""The history at size: `python -m bench.history COMMAND`. Fills a database with rows of a real distribution, then measures.
+"""The history at size: `python -m bench.history COMMAND`. Fills a database with rows of a real distribution; measures.
 
     python -m bench.history postgres --folder DIR                     # a PostgreSQL to measure in; Ctrl+C ends it
     python -m bench.history fill --rows 5000000 --database-url URL    # rows as the shipper writes them

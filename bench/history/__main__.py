@@ -12,7 +12,7 @@ from bench import history
 from bench.history import database
 
 #: command -> module with ``add_arguments`` (may be missing) and ``run``
-COMMANDS = ("fill", "size", "search")
+COMMANDS = ("fill", "size", "search", "explain", "ship")
 
 
 def main() -> int:
@@ -34,8 +34,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.command == "postgres":
         return serve(options.folder)
-    database.connect(options.database_url, options.folder)
-    return int(importlib.import_module(f"bench.history.{options.command}").run(options))
+    module = importlib.import_module(f"bench.history.{options.command}")
+    if not getattr(module, "STANDALONE", False):
+        database.connect(options.database_url, options.folder)
+    return int(module.run(options))
 
 
 def serve(folder: Path) -> int:

@@ -5,7 +5,6 @@ Each process takes whole days, so that what lies beside each other in a table ca
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.history import database, traffic, world
 
 if TYPE_CHECKING:
+    import argparse
+
     from bench.history.traffic import Hour
 
 #: Rows of one transaction: about what a piece of the journal gives the shipper.

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def measure(case: Case, runs: int) -> tuple[list[float], int, str]:
-    """Milliseconds of ``runs`` calls in turn after one round unmeasured; which call took longest; what came of the last."""
+    """Milliseconds of ``runs`` calls in turn after one round unmeasured, which took longest, what came of the last."""
     times: list[tuple[float, int]] = []
     result: Any = None
     for call in case.calls[: runs if case.limited else 0]:

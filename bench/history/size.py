@@ -20,9 +20,10 @@ WITH RECURSIVE tree AS (
     SELECT oid AS root, oid FROM pg_class WHERE relname = ANY(%s) AND relkind IN ('r', 'p')
     UNION ALL SELECT tree.root, inhrelid FROM tree JOIN pg_inherits ON inhparent = tree.oid
 )
-SELECT root::regclass::text, sum(pg_table_size(tree.oid) - coalesce(pg_total_relation_size(nullif(reltoastrelid, 0)), 0)),
-       sum(coalesce(pg_total_relation_size(nullif(reltoastrelid, 0)), 0))
-FROM tree JOIN pg_class ON pg_class.oid = tree.oid GROUP BY root ORDER BY 1
+SELECT root::regclass::text, sum(pg_table_size(tree.oid) - beside), sum(beside)
+FROM tree JOIN pg_class ON pg_class.oid = tree.oid,
+     LATERAL (SELECT coalesce(pg_total_relation_size(nullif(reltoastrelid, 0)), 0) AS beside) AS toast
+GROUP BY root ORDER BY 1
 """
 INDEXES = """
 WITH RECURSIVE tree AS (

@@ -34,26 +34,29 @@ WITH_SESSION: Final = 0.6
 #: error class, HTTP status of the attempt, weight: from common to very rare
 _ERRORS: Final = (
     ("upstream_5xx", 503, 300), ("rate_limited", 429, 250), ("overloaded", 529, 120), ("connect_refused", None, 80),
-    ("reset_before_headers", None, 60), ("connect_timeout", None, 40), ("error_in_200", 200, 30), ("truncated", 200, 25),
-    ("invalid_response", 200, 20), ("auth_failed", 401, 18), ("quota_exhausted", 429, 15), ("reset_midstream", 200, 15),
-    ("tls", None, 8), ("upstream_framing", 200, 5), ("internal", None, 3), ("dns", None, 2), ("upstream_redirect", 302, 1),
+    ("reset_before_headers", None, 60), ("connect_timeout", None, 40), ("error_in_200", 200, 30),
+    ("truncated", 200, 25), ("invalid_response", 200, 20), ("auth_failed", 401, 18), ("quota_exhausted", 429, 15),
+    ("reset_midstream", 200, 15), ("tls", None, 8), ("upstream_framing", 200, 5), ("internal", None, 3),
+    ("dns", None, 2), ("upstream_redirect", 302, 1),
 )
 _TIMEOUTS: Final = (
     ("timeout_first_event", 60_000, 50), ("timeout_first_byte", 30_000, 30), ("timeout_idle", 20_000, 15),
     ("timeout_total", 120_000, 5),
 )
 _REJECTIONS: Final = (
-    ("rate_limited", 429, 40), ("model_not_found", 404, 20), ("insufficient_quota", 429, 10), ("permission_denied", 403, 10),
-    ("missing_field", 400, 6), ("invalid_field", 400, 5), ("no_target_available", 503, 4), ("invalid_json", 400, 3),
-    ("request_too_large", 413, 1), ("profile_not_found", 404, 1),
+    ("rate_limited", 429, 40), ("model_not_found", 404, 20), ("insufficient_quota", 429, 10),
+    ("permission_denied", 403, 10), ("missing_field", 400, 6), ("invalid_field", 400, 5),
+    ("no_target_available", 503, 4), ("invalid_json", 400, 3), ("request_too_large", 413, 1),
+    ("profile_not_found", 404, 1),
 )
 _REFUSALS: Final = (("client_error", 400, 70), ("context_length", 400, 20), ("content_filter", 400, 10))
 # fmt: on
 _STAGE_US: Final = tuple(int(Random(n).lognormvariate(2.6, 0.9) * 10) / 10 for n in range(997))
-_WORDS: Final = (
-    "the upstream answered that it could not take the request because its queue was full and asked to come back later "
-    "model deployment region capacity invalid parameter messages content tool call schema expected string got array "
-).split()
+_TEXT: Final = (
+    "the upstream answered that it could not take the request because its queue was full and asked to come back later; "
+    "model deployment region capacity invalid parameter messages content tool call schema expected string got array"
+)
+_WORDS: Final = tuple(_TEXT.split())
 
 
 class Choice(NamedTuple):
@@ -87,7 +90,7 @@ class Hour(NamedTuple):
 
 
 def hours(rows: int, days: int, end_ms: int) -> list[Hour]:
-    """``rows`` requests spread over the days before ``end_ms``, oldest hour first: busy by day, quiet at the weekend."""
+    """``rows`` requests over the days before ``end_ms``, oldest hour first: busy by day, quiet at the weekend."""
     count = days * 24
     start_ms = end_ms - count * HOUR_MS
     weights = []
@@ -203,7 +206,8 @@ def _request(world: World, team: Team, session: int | None, at_ms: int, chance: 
         attempt = _attempt(first, model.name, at_ms, latency, status=status, error_class=code)
         return Finished(
             **common, **_target(first, model.name), status="routed", http_status=status, error_code=code,
-            message=_message(chance, code), latency_us=latency + 900, ttfb_us=latency, attempts=[attempt], attempt_count=1,
+            message=_message(chance, code), latency_us=latency + 900, ttfb_us=latency, attempts=[attempt],
+            attempt_count=1,
         )  # fmt: skip
     return _routed(common, variant, at_ms, chance, recovered=draw - REFUSED < RECOVERED)
 

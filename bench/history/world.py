@@ -34,19 +34,22 @@ PROVIDERS: Final = (
     ("deepinfra", "us-east"), ("own-gpus", "eu-north"), ("openrouter", "us-west"),
 )
 _FAMILIES: Final = (
-    ("gpt-4o", 2.5, 10.0), ("gpt-4.1", 2.0, 8.0), ("gpt-5", 1.25, 10.0), ("o4", 1.1, 4.4), ("claude-sonnet-4-5", 3.0, 15.0),
-    ("claude-haiku-4-5", 1.0, 5.0), ("gemini-2.5-pro", 1.25, 10.0), ("mistral-large", 2.0, 6.0),
-    ("llama-3.3-70b", 0.6, 0.8), ("qwen3-235b", 0.2, 0.6),
+    ("gpt-4o", 2.5, 10.0), ("gpt-4.1", 2.0, 8.0), ("gpt-5", 1.25, 10.0), ("o4", 1.1, 4.4),
+    ("claude-sonnet-4-5", 3.0, 15.0), ("claude-haiku-4-5", 1.0, 5.0), ("gemini-2.5-pro", 1.25, 10.0),
+    ("mistral-large", 2.0, 6.0), ("llama-3.3-70b", 0.6, 0.8), ("qwen3-235b", 0.2, 0.6),
 )
 _SIZES: Final = ("", "-mini", "-fast", "-preview")
-STRATEGIES: Final = ("weighted", "weighted", "weighted", "failover", "least_latency", "round_robin", "peak_ewma", "weighted")
+STRATEGIES: Final = (
+    "weighted", "weighted", "weighted", "failover", "least_latency", "round_robin", "peak_ewma", "weighted",
+)
 TEAMS: Final = (
-    "default", "chat", "assistants", "search", "support-bot", "summaries", "coding", "translation", "embeddings", "agents",
-    "batch", "research", "mobile", "internal-tools", "evaluation", "sales", "legal", "marketing", "finance", "data",
-    "onboarding", "voice", "sandbox", "partners",
+    "default", "chat", "assistants", "search", "support-bot", "summaries", "coding", "translation", "embeddings",
+    "agents", "batch", "research", "mobile", "internal-tools", "evaluation", "sales", "legal", "marketing", "finance",
+    "data", "onboarding", "voice", "sandbox", "partners",
 )
 AGENTS: Final = (
-    "OpenAI/Python 2.8.1", "AsyncOpenAI/Python 2.8.1", "OpenAI/JS 6.9.1", "Anthropic/Python 0.75.0", "python-requests/2.32.5",
+    "OpenAI/Python 2.8.1", "AsyncOpenAI/Python 2.8.1", "OpenAI/JS 6.9.1", "Anthropic/Python 0.75.0",
+    "python-requests/2.32.5",
     "LangChain/0.3.79 (python 3.12.7; openai 2.8.1)", "node-fetch/1.0 (+https://github.com/bitinn/node-fetch)",
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
 )
