@@ -84,12 +84,7 @@ class RouteHistory(models.Model):
         verbose_name = "route"
         verbose_name_plural = "routes"
         indexes: ClassVar = [
-            # Covers the groups of the failures report.
-            models.Index(
-                fields=["id", "status", "error_code", "provider", "profile"],
-                name="history_not_routed",
-                condition=~Q(status="routed"),
-            ),
+            models.Index(fields=["id"], name="history_not_routed", condition=~Q(status="routed")),
             models.Index(fields=["id"], name="history_recovered", condition=Q(recovered=True)),
             NewestIndex(fields=["profile", "id"], name="history_profile"),
             NewestIndex(fields=["provider", "id"], name="history_provider"),

@@ -4,7 +4,6 @@ import history.fields
 import history.indexes
 from django.db import migrations, models
 
-
 COLUMNS = ("source_info", "target_info", "routing_decision")
 
 
@@ -21,10 +20,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveIndex(
-            model_name='routehistory',
-            name='history_not_routed',
-        ),
         migrations.RemoveIndex(
             model_name='routehistory',
             name='history_profile',
@@ -65,10 +60,6 @@ class Migration(migrations.Migration):
                     field=history.fields.CompactJSONField(default=dict),
                 ),
             ],
-        ),
-        migrations.AddIndex(
-            model_name='routehistory',
-            index=models.Index(condition=models.Q(('status', 'routed'), _negated=True), fields=['id', 'status', 'error_code', 'provider', 'profile'], name='history_not_routed'),
         ),
         migrations.AddIndex(
             model_name='routehistory',
