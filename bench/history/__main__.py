@@ -12,7 +12,7 @@ from bench import history
 from bench.history import database
 
 #: command -> module with ``add_arguments`` (may be missing) and ``run``
-COMMANDS = ("fill", "size", "search", "explain", "ship")
+COMMANDS = ("fill", "size", "search", "explain", "statistics", "export", "stable", "ship")
 
 
 def main() -> int:

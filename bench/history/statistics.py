@@ -1,0 +1,162 @@
+"""Statistics and failures from rollups: how long they take, and whether they say what the rows say.
+
+First everything that is not summed up yet is. Counts, tokens and costs must be those of a recount of all rows, and
+percentiles must lie in the bucket of the exact ones.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.history.search import percentile
+from bench.report import table
+
+if TYPE_CHECKING:
+    import argparse
+
+    from history.timerange import TimeRange
+
+LIMIT_MS: Final = 300
+#: Neighbouring buckets of a histogram are this far apart.
+BUCKET: Final = 1.05
+SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_NUMBERS: Final = ("input_tokens", "output_tokens")
+_COUNTED: Final = (
+    *("count", "recovered", "routed", "failed", "timeout", "rejected", "cancelled", "interrupted", "decided"),
+    *_NUMBERS,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=int, default=10, help="of each question (default 10)")
+    parser.add_argument("--no-recount", action="store_true", help="times alone")
+
+
+def run(options: argparse.Namespace) -> int:
+    from bench.history.cases import Data
+    from history import failures
+    from history.statistics import GROUPINGS, statistics
+
+    begun = time.perf_counter()
+    roll_up()
+    sys.stderr.write(f"summed up in {time.perf_counter() - begun:.0f} s\n")
+    data = Data.read()
+    questions: dict[str, Any] = {
+        f"statistics by {group or 'nothing'}, 30 days": lambda group=group: statistics(data.month, group)
+        for group in (None, *GROUPINGS)
+    }
+    questions["statistics by provider, 24 h"] = lambda: statistics(data.day, "provider")
+    questions["failures, 30 days"] = lambda: failures.report(data.month)
+    questions["failures, 30 days, with recovered ones"] = lambda: failures.report(data.month, include_recovered=True)
+    lines, kept = [], True
+    for name, ask in questions.items():
+        times = []
+        for _ in range(options.runs + 1):
+            begun = time.perf_counter()
+            ask()
+            times.append((time.perf_counter() - begun) * 1000)
+        p95 = percentile(times[1:], 0.95)
+        kept &= p95 <= LIMIT_MS
+        lines.append([name, f"{percentile(times[1:], 0.5):.1f}", f"{p95:.1f}", f"≤ {LIMIT_MS}"])
+        sys.stderr.write(f"{name:<44}{percentile(times[1:], 0.5):>10.1f}{p95:>10.1f} ms\n")
+    print("\n".join(table(["", "p50", "p95", "promised"], lines)))
+    if not options.no_recount:
+        for group in (None, *GROUPINGS):
+            wrong = differences(statistics(data.month, group), recount(data.month, group), group)
+            kept &= not wrong
+            print(f"by {group or 'nothing'}: {'as a recount of all rows' if not wrong else wrong[:3]}", flush=True)
+    return 0 if kept else 1
+
+
+def roll_up() -> None:
+    """Everything that the task ``history.rollups`` comes to by itself, some at a time."""
+    from history.rollups import work
+
+    while work.run(seconds=float("inf")):
+        pass
+
+
+def recount(span: TimeRange, group_by: str | None) -> dict[Any, dict[str, Any]]:
+    """The same figures from every row of the range, a day at a time; None is the key of all of them."""
+    from history.models import SWITCHING_PROTOCOLS, RouteHistory
+    from history.timerange import TimeRange
+
+    found: dict[Any, dict[str, Any]] = defaultdict(_nothing)
+    columns = ("created_at", "status", "recovered", "http_status", "latency_ms", "ttfb_ms", *_NUMBERS, "cost_micro_usd")
+    own = () if group_by in (None, "hour", "day") else (group_by,)
+    start, end = span.start, span.end
+    assert start is not None
+    assert end is not None
+    while start < end:
+        part = TimeRange(start, min(end, start + timedelta(days=1)))
+        rows = RouteHistory.objects.filter(part.q()).order_by().values_list(*columns, *own)
+        for at, status, recovered, http_status, latency, ttfb, tokens_in, tokens_out, cost, *key in rows.iterator(5000):
+            groups = [found[_TOTAL]]
+            if group_by is not None:
+                seconds = {"hour": 3600, "day": 86400}.get(group_by)
+                unix = int(at.timestamp())
+                groups.append(found[key[0] if seconds is None else unix - unix % seconds])
+            for group in groups:
+                group["count"] += 1
+                group[status] += 1
+                group["recovered"] += recovered
+                group["input_tokens"] += tokens_in or 0
+                group["output_tokens"] += tokens_out or 0
+                group["cost_micro_usd"] += cost or 0
+                if status != "decided":
+                    if latency is not None and http_status != SWITCHING_PROTOCOLS:
+                        group["latency_ms"][latency] += 1
+                    if ttfb is not None:
+                        group["ttfb_ms"][ttfb] += 1
+        start = part.end or end
+    return found
+
+
+_TOTAL: Final = object()
+
+
+def _nothing() -> dict[str, Any]:
+    return defaultdict(int) | {"latency_ms": defaultdict(int), "ttfb_ms": defaultdict(int)}
+
+
+def differences(told: dict[str, Any], counted: dict[Any, dict[str, Any]], group_by: str | None) -> list[str]:
+    """Where the statistics say something else than the recount."""
+    pairs = [("totals", told["totals"], counted[_TOTAL])]
+    keys = set(counted) - {_TOTAL}
+    if group_by is not None and (missing := keys.symmetric_difference(group["key"] for group in told["groups"])):
+        return [f"groups differ: {sorted(map(str, missing))}"]
+    pairs += [(group["key"], group, counted[group["key"]]) for group in told["groups"]]
+    wrong = []
+    for key, mine, theirs in pairs:
+        wrong += [
+            f"{key}: {name} is {mine[name]}, counted {theirs.get(name, 0)}"
+            for name in _COUNTED
+            if mine[name] != theirs.get(name, 0)
+        ]
+        if abs(mine["cost_usd"] * 1e6 - theirs["cost_micro_usd"]) > 1:
+            wrong.append(f"{key}: cost is {mine['cost_usd']}")
+        for name in ("latency_ms", "ttfb_ms"):
+            for label, share in SHARES.items():
+                exact, value = _percentile(theirs[name], share), mine[name][label]
+                if not _alike(value, exact):
+                    wrong.append(f"{key}: {label} of {name} is {value}, exactly {exact}")
+    return wrong
+
+
+def _percentile(counts: dict[int, int], share: float) -> int | None:
+    rank, seen = max(1, -int(-share * sum(counts.values()) // 1)), 0
+    for value in sorted(counts):
+        seen += counts[value]
+        if seen >= rank:
+            return value
+    return None
+
+
+def _alike(value: float | None, exact: float | None) -> bool:
+    if value is None or exact is None:
+        return value is exact
+    return exact / BUCKET - 1 <= value <= exact * BUCKET + 1
