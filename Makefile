@@ -14,7 +14,7 @@ INSTALL = @echo "installing $(1) into $(VENV)"; $(UV) $(1) || { echo "once more,
 LOCK = $(VENV)/bin/uv pip compile --quiet --system-certs --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 DJANGO_TEMPLATES = find templates -name '*.html'
 
-.PHONY: run test test-fast test-faults lint format bench bench-faults soak lock help
+.PHONY: run test test-fast test-faults lint format bench bench-faults bench-history soak lock help
 
 run: $(VENV)/.runtime ## set up what is missing, then run everything on http://127.0.0.1:8000 (SIGNALBOX_PORT)
 	@exec $(PY) manage.py serve --setup
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev ## measure the gateway against a bare proxy and no proxy at 
 bench-faults: $(VENV)/.dev ## measure the times that the fault suite promises; prints a table
 	$(PY) -m bench.faults
 
+bench-history: $(VENV)/.dev ## measure history at size; ARGS="fill --rows 5000000 ...", ARGS=--help lists what there is
+	$(PY) -m bench.history $(ARGS)
+
 soak: $(VENV)/.dev ## the fault suite's loads at full size, some minutes; ARGS="--trace FILE" replays arrivals too
 	$(PY) -m bench.soak $(ARGS)
 
@@ -59,7 +62,7 @@ lock: $(VENV)/.bootstrap ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 # -- the virtual environment -----------------------------------------------------------------------
 $(VENV)/.bootstrap: requirements/bootstrap.txt

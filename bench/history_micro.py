@@ -1,9 +1,9 @@
-"""What history costs: an append in the request path, rows per second into each database, pages over many rows.
+"""What history costs: an append in the request path, rows per second into each database.
 
-    python -m bench.history_micro [--routes 50000] [--database-url postgres://…] [--pages 500000]
+    python -m bench.history_micro [--routes 50000] [--database-url postgres://…]
 
-Without ``--database-url`` it measures SQLite in a temporary folder. Every figure is the median of three runs but for
-the pages. ``--pages N`` fills the database with N routes first and times what people open most.
+Without ``--database-url`` it measures SQLite in a temporary folder. Every figure is the median of three runs. What
+reading costs once there are many rows: ``bench.history``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
@@ -30,7 +27,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--routes", type=int, default=50_000)
     parser.add_argument("--database-url")
-    parser.add_argument("--pages", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as folder:
@@ -45,12 +41,10 @@ def main() -> None:
         print(f"{'shipper, routes of two records':<52}{ship(journal, arguments.routes):>12,.0f} routes/s")
         failed = ship(journal, arguments.routes // 5, failed=True)
         print(f"{'shipper, failed routes with three attempts':<52}{failed:>12,.0f} routes/s")
-        if arguments.pages:
-            pages(journal, arguments.pages)
 
 
-def records(number: int, failed: bool = False, spread_hours: float = 0.0) -> Any:
-    """Pairs (started, finished) as a gateway writes them, over the last ``spread_hours``."""
+def records(number: int, failed: bool = False) -> Any:
+    """Pairs (started, finished) as a gateway writes them."""
     from tests.history import samples
 
     chance = random.Random(7)
@@ -64,9 +58,8 @@ def records(number: int, failed: bool = False, spread_hours: float = 0.0) -> Any
         "i": {"draw": 0.42},
     }
     for index in range(number):
-        age_ms = int((number - index) / number * spread_hours * 3_600_000)
-        identifier = (now_ms - age_ms).to_bytes(6, "big") + b"\x70\x00\x80" + index.to_bytes(7, "big")
-        if failed or (spread_hours and chance.random() < 0.02):
+        identifier = now_ms.to_bytes(6, "big") + b"\x70\x00\x80" + index.to_bytes(7, "big")
+        if failed:
             made = samples.failed(identifier, decision=trace)
             made.attempts = [*made.attempts, samples.attempt()]
         else:
@@ -135,54 +128,6 @@ def fill(journal: Path, pairs: Any) -> None:
 def empty(journal: Path) -> None:
     for path in journal.glob("*.seg"):
         path.unlink()
-
-
-def pages(journal: Path, routes: int) -> None:
-    fill(journal, records(routes, spread_hours=24))
-    subprocess.run([sys.executable, "-m", "history.shipper", "--once"], check=True, cwd=ROOT)
-    import django
-
-    django.setup()
-    from django.db import connection
-
-    from history import failures, queries
-    from history.filters import from_parameters
-    from history.search import count, search
-    from history.timerange import TimeRange
-
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
-    session = search().rows[0].session_id
-    day, hour = TimeRange.last(), TimeRange.last(hours=1)
-    cases: list[tuple[str, Callable[[], object]]] = [
-        ("list, newest 50", lambda: search()),
-        ("list, profile", lambda: search(from_parameters({"profile": "default"}))),
-        ("list, provider", lambda: search(from_parameters({"provider": "acme-us"}))),
-        ("list, status failed", lambda: search(from_parameters({"status": "failed"}))),
-        ("list, error_code", lambda: search(from_parameters({"error_code": "connect_refused"}))),
-        ("list, one session", lambda: search(from_parameters({"session": str(session)}))),
-        ("list, model contains, nothing found, 24 h", lambda: search(from_parameters({"model__contains": "zzz"}))),
-        ("list, slowest first, 24 h", lambda: search(order="-latency_ms")),
-        ("count=exact, 24 h", lambda: count(from_parameters({}), day)),
-        ("failures, 24 h", lambda: failures.report(day, include_recovered=True)),
-        ("traffic, last hour", lambda: queries.traffic(hour)),
-        ("traffic, 24 h", lambda: queries.traffic(day)),
-        ("requests per minute, last hour", lambda: queries.per_bucket(hour)),
-        ("requests per hour, 24 h", lambda: queries.per_bucket(day, 3600)),
-        ("statistics by provider, last hour", lambda: queries.statistics(hour, "provider")),
-        ("statistics by provider, 24 h", lambda: queries.statistics(day, "provider")),
-    ]
-    print(f"over {routes:,} routes of the last 24 hours:")
-    for name, run in cases:
-        times = []
-        for _ in range(5):
-            begun = time.perf_counter()
-            run()
-            times.append((time.perf_counter() - begun) * 1000)
-        print(f"  {name:<50}{statistics.median(times):>12.1f} ms   (first {times[0]:.1f})")
-    if connection.vendor == "sqlite":
-        size = sum(path.stat().st_size for path in Path(os.environ["SIGNALBOX_DATA_DIR"]).glob("signalbox.sqlite3*"))
-        print(f"  {'on disk, indexes included':<50}{size / routes:>12.0f} bytes a route")
 
 
 if __name__ == "__main__":

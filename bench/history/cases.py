@@ -97,6 +97,7 @@ def every(data: Data) -> list[Case]:
     return [
         Case("list, newest", asking({})),
         Case("list, oldest first", asking({}, order="created_at")),
+        Case("list, newest, over HTTP", _over_http()),
         Case("list, of 30 days", asking({}, span=data.month)),
         Case("list, pages far behind", [lambda at=at: search(cursor=after(at)) for at in data.deep]),
         Case("list, back from pages far behind", [lambda at=at: search(cursor=after(at, False)) for at in data.deep]),
@@ -162,6 +163,23 @@ def every(data: Data) -> list[Case]:
         Case("http_status, 30 days", asking(*of("http_status", ["429", "418"]), span=data.month), limited=False),
         Case("slowest first, 30 days", [lambda: _or_refused(data.month)], limited=False),
     ]
+
+
+def _over_http() -> list[Callable[[], Any]]:
+    """Through Django's whole stack in this process, signed in: what middleware, permissions and JSON add."""
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    users = get_user_model().objects
+    user = users.filter(username="bench").first() or users.create_superuser("bench")
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(user)
+
+    def get(path: str) -> None:
+        answer = client.get(path)
+        assert answer.status_code == 200, answer.content
+
+    return [lambda: get("/api/v1/history/"), lambda: get(f"/api/v1/history/?profile={world.TEAMS[0]}")]
 
 
 def _session(session: UUID) -> Any:

@@ -37,7 +37,8 @@ def postgres(folder: Path) -> Iterator[str]:
 def connect(url: str | None, folder: Path | None = None) -> None:
     """Set Django up over that database (None: SQLite in ``folder``) and bring its tables up to date."""
     environment(url, folder)
-    subprocess.run([sys.executable, str(ROOT / "manage.py"), "migrate", "-v0"], check=True)
+    for command in ("migrate", "createcachetable"):
+        subprocess.run([sys.executable, str(ROOT / "manage.py"), command, "-v0"], check=True)
     import django
 
     django.setup()
