@@ -1,10 +1,12 @@
 """Plain words for the engine's codes: reasons, exclusions, error classes, circuit transitions. Text only.
 
 Codes and numbers are what is stored; words are made on reading, so that they can be improved for old records
-as well. Imports nothing.
+as well. Of errors, ``troubles`` has the words.
 """
 
 from __future__ import annotations
+
+from routes.engine.troubles import ERRORS
 
 Value = float | int | str | None
 
@@ -189,41 +191,12 @@ def excluded(code: str, value: Value) -> str:
     return code.replace("_", " ")
 
 
-_ERRORS = {
-    "connect_refused": "refused the connection",
-    "connect_timeout": "did not accept the connection in time",
-    "dns": "has a host name that could not be resolved",
-    "tls": "failed the TLS handshake",
-    "reset_before_headers": "closed the connection before answering",
-    "timeout_first_byte": "sent no answer in time",
-    "timeout_first_event": "sent no content in time",
-    "timeout_idle": "went silent in the middle of its answer",
-    "timeout_total": "was cut off by the total time-out",
-    "rate_limited": "is rate-limiting us",
-    "auth_failed": "refused our credential",
-    "quota_exhausted": "says our account is out of credit",
-    "upstream_5xx": "failed with a server error",
-    "overloaded": "said it is overloaded",
-    "invalid_response": "sent an answer that is not valid",
-    "error_in_200": "sent an error under status 200",
-    "truncated": "ended its answer too early",
-    "reset_midstream": "broke off in the middle of its stream",
-    "context_length": "says the request is too long for the model",
-    "content_filter": "refused the content",
-    "client_error": "rejected the request",
-    "upstream_redirect": "answered with a redirect, which is never followed",
-    "upstream_framing": "sent an ambiguous HTTP message",
-    "too_large": "sent an answer that is too large",
-    "cancelled": "was not waited for: the client left",
-    "internal": "could not be asked because of an error of ours",
-}
-
-
 def outcome(error_class: str | None, http_status: int | None) -> str:
     """What an attempt came to."""
     if error_class is None:
         return f"answered {http_status}" if http_status is not None else "answered"
-    words = _ERRORS.get(error_class, error_class.replace("_", " "))
+    known = ERRORS.get(error_class)
+    words = known.told if known else error_class.replace("_", " ")
     return f"{words} ({http_status})" if http_status is not None else words
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from routes.engine import strategies, words
+from routes.engine import strategies, troubles, words
 from routes.engine.explain import RECORDED_PLACES, describe, pack_decision, render, sentences, unpack_decision
 from routes.engine.types import ERROR_CLASSES
 from tests.documents import profile, provider, snapshot, target
@@ -238,9 +238,18 @@ def test_durations_as_people_say_them(seconds: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize("error", ERROR_CLASSES)
-def test_every_error_class_has_words(error: str) -> None:
-    assert words.outcome(error, None) != error.replace("_", " ")
+def test_every_error_class_has_words_and_says_what_to_do(error: str) -> None:
+    assert words.outcome(error, None) == troubles.ERRORS[error].told
     assert words.outcome(error, 500).endswith("(500)")
+    assert troubles.of(error, "acme").advice.endswith(".")
+
+
+def test_the_same_code_is_a_targets_or_ours_by_whether_a_provider_was_asked() -> None:
+    assert troubles.of("rate_limited", "acme").see == "provider"
+    assert troubles.of("rate_limited", "").see == "keys"
+    assert troubles.of("connect_refused", "").told == "refused the connection"
+    assert troubles.of("of_a_later_version", "acme").told == "of a later version"
+    assert troubles.of(None, "").told == "failed for a reason that was not reported"
 
 
 def test_words_for_outcomes_and_transitions_never_fail() -> None:
