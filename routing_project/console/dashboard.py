@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from health import report
 from history import queries
+from history.admin.listing import lines
 from history.timerange import TimeRange
 from routes import draft
 from routes.admin.audit import words_of
@@ -62,10 +63,10 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
         attention=items,
         traffic=traffic,
         shares=traffic.shares,
-        failures=queries.last_failures(now, RECENT),
+        failures=lines(queries.last_failures(now, RECENT)),
         recent_changes=[words_of(entry) for entry in AuditEntry.objects.order_by("-id")[:RECENT]],
         history_url=reverse("admin:history_routehistory_changelist"),
-        failures_url=reverse("admin:history_routehistory_changelist") + "?status=failures",
+        failures_url=reverse("admin:history_routehistory_failures"),
         audit_url=reverse("admin:routes_auditentry_changelist"),
     )
     return TemplateResponse(request, "console/dashboard.html", context)
@@ -92,7 +93,7 @@ def _attention(publication: PublicationState, profiles: Any, keys: Any, traffic:
                 "activity",
                 f"{traffic.failure_rate:.0%} of requests failed in the last hour",
                 f"{traffic.failures} of {traffic.requests} requests got no answer from a provider.",
-                reverse("admin:history_routehistory_changelist") + "?status=failures&range=1h",
+                reverse("admin:history_routehistory_failures") + "?range=1h",
                 "See failures",
             )
         )

@@ -80,9 +80,10 @@ document.addEventListener("click", async (event) => {
 localTimes(document);
 
 // -- forms ----------------------------------------------------------------------------------------------------------
-// Selects marked data-submit send their form at once (filters).
+// Selects marked data-submit send their form at once (filters), but for the choice that asks for more (data-stay).
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  const { target } = event;
+  if (target.matches("[data-submit]") && target.value !== target.dataset.stay) target.form.requestSubmit();
 });
 
 // What takes more than a moment says so on its button (data-busy), until the next page is there.

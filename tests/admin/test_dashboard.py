@@ -92,7 +92,7 @@ def test_circuits_that_opened_in_the_last_hour_are_named(viewer: Client, site: S
     )
     (item,) = viewer.get("/admin/").context["attention"]
     assert item.title == "The circuit of acme-eu / acme-gpt-4o opened twice in the last hour"
-    assert viewer.get(item.url).context["problem"] == ""
+    assert viewer.get(item.url).context["problems"] == []
 
 
 def test_many_failures_are_pointed_out_only_when_there_are_enough_requests(viewer: Client, site: Site) -> None:

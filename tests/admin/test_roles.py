@@ -37,7 +37,7 @@ def pages(site: Site) -> list[str]:
         *(page_of(thing) for thing in (site.alpha, site.default, site.spare, site.rule, site.key)),
         "/admin/routes/configrevision/1/change/",
         "/admin/routes/configrevision/compare/?from=1&to=draft",
-        f"/admin/history/routehistory/{route}/change/",
+        *(f"/admin/history/routehistory/{page}/" for page in ("failures", "statistics", f"{route}/change")),
     ]
 
 

@@ -317,6 +317,20 @@ def utc(value: dt.datetime | None) -> SafeString | str:
     return format_html('<time class="nowrap" datetime="{}">{}</time>', value.isoformat(), utc_words(value))
 
 
+@register.filter
+def utc_stacked(value: dt.datetime) -> SafeString:
+    """The same where rows stand close: the time, with the day below it."""
+    day, time, zone = utc_words(value).split(" ")
+    return format_html(
+        '<time class="stacked" datetime="{}"><span>{}{}{} </span><span class="stacked-day">{}</span></time>',
+        value.isoformat(),
+        time,
+        SPACE,
+        zone,
+        day,
+    )
+
+
 def ago_words(value: dt.datetime, now: dt.datetime) -> str:
     """``just now``, ``3 min ago``, ``in 2 h``: one unit, the largest that fits."""
     seconds = (now - value).total_seconds()
