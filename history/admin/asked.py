@@ -1,8 +1,8 @@
 """What the address of a history page asks for, and addresses that ask for a little more or less.
 
-Whatever the API's list filters by works in the address of every page here. Beside it a page knows ``range`` (a time up
-to now), ``status=failures`` and what is its own (``order``, ``by``, ``include_recovered``). What is not understood is
-told and left out; the rest holds. No query.
+Whatever the API's list filters by works in the address of every page here, and so do the API's ``order``, ``limit``,
+``group_by`` and ``include_recovered``; beside them a page knows ``range`` (a time up to now) and ``status=failures``.
+What is not understood is told and left out; the rest holds. No query.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from history.errors import BadQuery
 from history.filters import NOTHING, Filters, from_parameters
 from history.models import FAILURE_STATUSES
 from history.render import moment
-from history.search import ORDERS, Cursor
+from history.search import DEFAULT_LIMIT, ORDERS, Cursor
 from history.statistics import GROUPINGS
 from history.timerange import TimeRange
 
@@ -49,12 +49,13 @@ ORDER_WORDS: Final = {
 TIME: Final = ("range", "from", "to")
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "order": ORDERS,
-    "by": GROUPINGS,
+    "group_by": GROUPINGS,
     "count": ("exact", "estimate"),
-    "include_recovered": ("0", "1"),
+    "include_recovered": ("0", "1", "true", "false"),
 }
-#: What holds for one look only.
-_PASSING: Final = frozenset({"cursor", "count", "part"})
+#: Rows of a page, at most: the API gives more at a time, but nobody reads so many.
+MOST_ROWS: Final = 200
+_FRAME: Final = frozenset({*_CHOICES, "limit", "cursor", "part"})
 #: Filters that the live page knows by the same name.
 _LIVE: Final = ("profile", "provider", "status", "model", "session", "access_key")
 
@@ -89,9 +90,10 @@ class Asked:
                 problems.append(Problem(name, typed[name], f"must be one of {', '.join(choices)}"))
             elif name in typed:
                 given[name] = typed[name]
+        given |= _limit(typed.get("limit", ""), problems)
         filters = NOTHING
         for name, value in typed.items():
-            if name in TIME or name in _CHOICES or name in _PASSING:
+            if name in TIME or name in _FRAME:
                 continue
             try:
                 filters &= from_parameters(_condition(name, value))
@@ -114,12 +116,16 @@ class Asked:
 
     @property
     def include_recovered(self) -> bool:
-        return self.given.get("include_recovered") == "1"
+        return self.given.get("include_recovered") in ("1", "true")
+
+    @property
+    def limit(self) -> int:
+        return int(self.given.get("limit", DEFAULT_LIMIT))
 
     @property
     def conditions(self) -> dict[str, str]:
         """The filters, by their names in the address."""
-        return {n: v for n, v in self.given.items() if n not in TIME and n not in _CHOICES}
+        return {name: value for name, value in self.given.items() if name not in TIME and name not in _FRAME}
 
     # -- addresses ------------------------------------------------------------------------------------------------
     def link(self, path: str = "", *, without: Iterable[str] = (), **more: str) -> str:
@@ -184,6 +190,15 @@ def _time(typed: Mapping[str, str], now: datetime, problems: list[Problem]) -> t
     elif chosen not in ("", BETWEEN):
         problems.append(Problem("range", chosen, f"must be one of {', '.join(RANGES)}"))
     return {}, of_range(DEFAULT_RANGE, now)
+
+
+def _limit(text: str, problems: list[Problem]) -> dict[str, str]:
+    if not text:
+        return {}
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ROWS:
+        return {"limit": text}
+    problems.append(Problem("limit", text, f"must be a number from 1 to {MOST_ROWS}"))
+    return {}
 
 
 def _cursor(text: str, order: str, problems: list[Problem]) -> str | None:

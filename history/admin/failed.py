@@ -43,7 +43,11 @@ def context(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]
     report, trouble = frame.ask(
         asked,
         lambda: failures.report(
-            asked.span, asked.filters, include_recovered=asked.include_recovered, cursor=asked.cursor
+            asked.span,
+            asked.filters,
+            include_recovered=asked.include_recovered,
+            limit=asked.limit,
+            cursor=asked.cursor,
         ),
     )
     shared = frame.shared(request, asked, frame.FAILED, now)

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 def context(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]:
     """Few queries, from rollups where they are; beside what every page here needs."""
-    by = asked.given.get("by", DEFAULT)
+    by = asked.given.get("group_by", DEFAULT)
     span = effective(asked.filters, asked.span, "latency_ms")  # never without a begin
     found, trouble = frame.ask(asked, lambda: statistics(span, by, asked.filters))
     groups = found["groups"] if found else []
@@ -57,7 +57,7 @@ def context(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]
         **frame.shared(request, asked, frame.STATISTICS, now),
         "by": by,
         "by_word": WORDS[by],
-        "groupings": [(asked.link(by=name), word, name == by) for name, word in WORDS.items()],
+        "groupings": [(asked.link(group_by=name), word, name == by) for name, word in WORDS.items()],
         "rows": rows,
         "more": len(groups) - len(rows),
         "totals": totals,

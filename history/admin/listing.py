@@ -52,7 +52,8 @@ class Pager(NamedTuple):
 def context(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]:
     """One or a few bounded queries, beside what every page here needs."""
     page, trouble = frame.ask(
-        asked, lambda: search.search(asked.filters, asked.span, order=asked.order, cursor=asked.cursor)
+        asked,
+        lambda: search.search(asked.filters, asked.span, order=asked.order, limit=asked.limit, cursor=asked.cursor),
     )
     rows = page.rows if page else []
     span = page.span if page else asked.span

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 __all__ = ["browser", "desk", "stack"]  # fixtures, found by their names
 REQUESTS = 12
+HISTORY = "/admin/history/routehistory/"
 
 
 def served_by(stack: Stack) -> Counter[str]:
@@ -107,6 +109,53 @@ def test_limits_and_windows_are_typed_in_on_a_narrow_screen_and_shown_again(stac
     assert desk.problems == []
 
 
+@pytest.mark.parametrize("desk", [{"viewport": {"width": 390, "height": 900}}], indirect=True)
+def test_the_history_is_filtered_by_keyboard_and_its_address_says_only_what_was_chosen(
+    stack: Stack, desk: Desk
+) -> None:
+    stack.route(stack.chat(model="no-such-model").headers["x-route-id"])
+    page = desk.go(HISTORY)
+    page.locator(".filters-more > summary").focus()
+    page.keyboard.press("Enter")
+    page.fill('[name="requested_model"]', "no-such-model")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?range=24h&requested_model=no-such-model")
+    assert "rejected the request: HTTP 404" in page.inner_text("tbody tr")
+    chip = page.locator(".chip", has_text="Model asked for is no-such-model")
+    # Moments are asked for before anything is sent.
+    page.select_option("#id_range", "between")
+    page.fill("#id_from", "2020-01-01 00:00 +01:00")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?from=2020-01-01+00%3A00+%2B01%3A00&requested_model=no-such-model")
+    assert page.inner_text(".chip >> nth=0") == "From 2019-12-31 23:00:00 UTC"
+    chip.locator("a").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?from=2019-12-31T23%3A00%3A00.000Z")
+    assert chip.count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert desk.problems == []
+
+
+def test_a_route_is_exported_downloaded_and_its_id_copied(stack: Stack, desk: Desk) -> None:
+    route = stack.route(stack.chat().headers["x-route-id"])["id"]
+    page = desk.go(f"{HISTORY}?id={route}")
+    export = page.locator("details.menu")
+    export.locator("summary").click()
+    export.locator("text=About 1 request").wait_for()
+    assert f"id={route}" in str(export.locator("text=CSV").get_attribute("href"))
+    page.keyboard.press("Escape")
+    assert not export.locator("text=CSV").is_visible()
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    page.click("tbody a >> nth=0")
+    page.click("text=Copy id")
+    page.locator("text=Copied").wait_for()
+    with page.expect_download() as download:
+        page.click("text=JSON")
+    assert download.value.suggested_filename == f"route-{route}.json"
+    assert json.loads(download.value.path().read_text())["id"] == route
+    assert desk.problems == []
+
+
 PAGES = (
     "/admin/",
     "/admin/health/",
@@ -115,7 +164,10 @@ PAGES = (
         for name in ("provider", "profile", "policy", "accesskey", "configrevision", "auditentry")
     ),
     *(f"/admin/routes/{name}/add/" for name in ("provider", "profile", "accesskey")),
-    "/admin/history/routehistory/",
+    *(
+        f"{HISTORY}{page}"
+        for page in ("", "?range=7d&status=failures&colour=red", "failures/", "statistics/?group_by=day")
+    ),
     "/admin/auth/user/",
     "/admin/auth/user/1/change/",
     "/admin/auth/group/1/change/",

@@ -110,7 +110,7 @@ def test_every_row_of_the_statistics_leads_to_the_requests_it_counts(viewer: Cli
     some_of_each()
     rows.store(*(samples.finished(rows.at(now - timedelta(hours=hours))) for hours in (1, 2, 30, 60)))
     for by in GROUPINGS:
-        page = viewer.get(f"{STATISTICS}?range=7d&by={by}&profile__ne=nobody")
+        page = viewer.get(f"{STATISTICS}?range=7d&group_by={by}&profile__ne=nobody")
         figures = page.context["rows"]
         counts = [row.figures["count"] for row in figures]
         assert sum(counts) == page.context["totals"]["count"] == 14, by
@@ -124,7 +124,7 @@ def test_statistics_name_what_they_are_split_by(viewer: Client) -> None:
     some_of_each()
     page = viewer.get(STATISTICS)
     assert [row.name for row in page.context["rows"]] == ["acme-eu", "alpha", "beta", "No provider was asked"]
-    page = viewer.get(f"{STATISTICS}?by=error_code")
+    page = viewer.get(f"{STATISTICS}?group_by=error_code")
     assert "refused our credential" in text(page)
     assert "No error" in text(page)
     # Filters that no time bounds are answered for the last day, and that is said.
