@@ -56,8 +56,12 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
 #: Rows of a page, at most: the API gives more at a time, but nobody reads so many.
 MOST_ROWS: Final = 200
 _FRAME: Final = frozenset({*_CHOICES, "limit", "cursor", "part"})
-#: Filters that the live page knows by the same name.
-_LIVE: Final = ("profile", "provider", "status", "model", "session", "access_key")
+#: What the live page knows by the same name: fields as one value or as a list, and two that are yes or no.
+_LIVE_LISTED: Final = (
+    *("profile", "provider", "model", "requested_model", "strategy", "source", "rule", "error_code", "access_key"),
+    *("session", "session_id", "session_key", "status", "route_type"),
+)
+_LIVE: Final = frozenset({*_LIVE_LISTED, *(f"{name}__in" for name in _LIVE_LISTED), "recovered", "degraded"})
 
 
 class Problem(NamedTuple):
@@ -119,6 +123,11 @@ class Asked:
         return self.given.get("include_recovered") in ("1", "true")
 
     @property
+    def forward(self) -> bool:
+        """Whether the page is read in its order, or back from the one that was shown."""
+        return self.cursor is None or Cursor.decode(self.cursor).forward
+
+    @property
     def limit(self) -> int:
         return int(self.given.get("limit", DEFAULT_LIMIT))
 
@@ -165,9 +174,7 @@ class Asked:
 
     def live(self) -> str:
         """The live page with those of the filters that it knows."""
-        known = {name: value for name, value in self.conditions.items() if name in _LIVE and value != FAILURES}
-        if "session" not in known and "session_id" in self.conditions:
-            known["session"] = self.conditions["session_id"]
+        known = {name: value for name, value in self.conditions.items() if name in _LIVE}
         place = f"{reverse('admin:index')}live/"
         return f"{place}?{urlencode(known)}" if known else place
 

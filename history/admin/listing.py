@@ -31,6 +31,9 @@ _PAGES = {
 }
 
 
+GO_ON = "Go on searching"
+
+
 class Line(NamedTuple):
     """A request as a row. ``sent`` is the provider, and the model where it got another name."""
 
@@ -110,12 +113,13 @@ def pager(asked: Asked, page: search.Page) -> Pager:
     first, before, after = _PAGES[asked.order]
     searched = ""
     if page.scanned_to is not None:
-        way, rest = ("back", "older") if asked.order == "-created_at" else ("on", "newer")
+        way, rest = ("back", "older") if asked.order.startswith("-") == asked.forward else ("on", "newer")
         searched = f"Searched {way} to {utc_words(page.scanned_to)}; nothing {rest} was looked at yet."
+        before, after = (before, GO_ON) if asked.forward else (GO_ON, after)
     return Pager(
         frame.Action(asked.link(), first) if asked.cursor else None,
         frame.Action(asked.link(cursor=page.previous), before) if page.previous else None,
-        frame.Action(asked.link(cursor=page.next), "Go on searching" if searched else after) if page.next else None,
+        frame.Action(asked.link(cursor=page.next), after) if page.next else None,
         ORDER_WORDS[asked.order],
         searched,
     )
@@ -123,11 +127,12 @@ def pager(asked: Asked, page: search.Page) -> Pager:
 
 def _empty(asked: Asked, page: search.Page | None) -> frame.Notice:
     """Why there is nothing to show, and what to do next. One query where there are no filters either."""
-    if page and page.scanned_to is not None and page.next:
+    onward = page and (page.next if asked.forward else page.previous)
+    if page and page.scanned_to is not None and onward:
         text = (
             f"No request between the begin of this search and {utc_words(page.scanned_to)} matches. There may be more."
         )
-        action = frame.Action(asked.link(cursor=page.next), "Go on searching")
+        action = frame.Action(asked.link(cursor=onward), GO_ON)
         return frame.Notice("search", "Nothing found so far", text, [action])
     if asked.cursor:
         text = "The rows of this page are gone, or there are no more."

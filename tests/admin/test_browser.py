@@ -164,10 +164,7 @@ PAGES = (
         for name in ("provider", "profile", "policy", "accesskey", "configrevision", "auditentry")
     ),
     *(f"/admin/routes/{name}/add/" for name in ("provider", "profile", "accesskey")),
-    *(
-        f"{HISTORY}{page}"
-        for page in ("", "?range=7d&status=failures&colour=red", "failures/", "statistics/?group_by=day")
-    ),
+    *(f"{HISTORY}{page}" for page in ("", "?status=failures&colour=red", "failures/", "statistics/?group_by=day")),
     "/admin/auth/user/",
     "/admin/auth/user/1/change/",
     "/admin/auth/group/1/change/",

@@ -209,10 +209,9 @@ class TestList:
         assert len(ids(viewer.get(LIST + page.context["instead"].actions[-1].url))) == 1
 
     def test_the_live_page_gets_the_filters_it_knows(self, viewer: Client) -> None:
-        page = viewer.get(f"{LIST}?profile=chat&status=failures&model=m&latency_ms__gt=9&range=7d")
-        assert page.context["live_url"] == "/admin/live/?profile=chat&model=m"
-        session = "0197a100-0000-7000-8000-0000000000dd"
-        assert viewer.get(f"{LIST}?session_id={session}").context["live_url"] == f"/admin/live/?session={session}"
+        page = viewer.get(f"{LIST}?profile=chat&status=failures&model__in=a,b&latency_ms__gt=9&range=7d")
+        assert page.context["live_url"] == "/admin/live/?profile=chat&status=failures&model__in=a%2Cb"
+        assert viewer.get(f"{LIST}?profile__ne=chat").context["live_url"] == "/admin/live/"
 
 
 def test_every_filter_of_the_api_works_and_has_words() -> None:
