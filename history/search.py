@@ -34,7 +34,7 @@ SCAN_SECONDS: Final = 2.0
 #: What a search by index may take of it, before it goes on without.
 INDEX_SECONDS: Final = 1.0
 #: Days that a search by index looks at in one query, one after another; None = all that is left.
-STRETCH_DAYS: Final = (1, 1, 2, 4, 8, 16, None)
+STRETCH_DAYS: Final = (1, 1, 2, 4, 8, 16, 32, 64, None)
 DAY_MS: Final = 86_400_000
 SCAN_ROWS: Final = 20_000  # of the primary key in one stretch: some ten milliseconds
 DEFAULT_LIMIT: Final = 50
@@ -162,14 +162,13 @@ def _fetch(
         with time_limit(alias):
             return list(matching.order_by(f"{sign}latency_ms", f"{sign}id")[:wanted]), None
     remaining = rows.order_by("-id" if descending else "id").filter(_beyond(at, descending))
-    if filters.empty:
-        with time_limit(alias):
-            return list(remaining[:wanted]), None
     found: list[RouteHistory] = []
-    if filters.indexed:
-        walk = _Walk(span, at, descending)
+    if filters.empty or filters.indexed:
+        walk = _Walk(span, descending)
         try:
             with time_limit(alias, INDEX_SECONDS):
+                if filters.empty:
+                    return list(remaining[:wanted]), None
                 return walk.rows(remaining, filters.condition, wanted), None
         except RangeTooLarge:  # the indexes did not narrow it enough
             found, remaining = walk.found, remaining.filter(walk.left)
@@ -180,28 +179,29 @@ def _fetch(
 class _Walk:
     """The search by index, in stretches of time that grow: ``found`` and ``left`` say how far it got.
 
-    The first day is read in the order of the key, where a common value fills the page within some rows. Behind it the
-    value is rare, and rows are asked for in an order that no index has: the database must then find them by the
-    filter's own indexes and sort them. It would rather read in the key's order until it has a page full, believing that
-    what is asked for lies scattered evenly; of a value that nobody has used for weeks, or two that never come together,
-    that is the whole table.
+    It begins with the first row there is. One day is read in the order of the key, where a common value fills the page
+    within some rows. Behind it the value is rare, and rows are asked for in an order that no index has: the database
+    must then find them by the filter's own indexes and sort them. It would rather read in the key's order until it has
+    a page full, believing that what is asked for lies scattered evenly; of a value that nobody has used for weeks, or
+    two that never come together, that is the whole table.
     """
 
-    def __init__(self, span: TimeRange, at: Cursor | None, descending: bool) -> None:
+    def __init__(self, span: TimeRange, descending: bool) -> None:
         self.found: list[RouteHistory] = []
         self.left = Q()  # what has not been looked at
         self._descending = descending
-        ends = [None if bound is None else milliseconds(bound) for bound in span.id_bounds]
-        self._begin, self._end = reversed(ends) if descending else ends
-        if at is not None:
-            self._begin = milliseconds(at.identifier)
+        end = span.id_bounds[0 if descending else 1]
+        self._end_ms = None if end is None else milliseconds(end)
 
     def rows(self, remaining: QuerySet[RouteHistory], condition: Q, wanted: int) -> list[RouteHistory]:
         """Raises RangeTooLarge."""
         deadline = time.monotonic() + INDEX_SECONDS
         backwards = self._descending
         by_time = ("-created_at", "-id") if backwards else ("created_at", "id")  # the same order: the id holds the time
-        edge: int | None = self._first(remaining) if self._begin is None else self._begin
+        first = remaining.values_list("id", flat=True).first()
+        if first is None:
+            return []
+        edge: int | None = milliseconds(first)
         for number, days in enumerate(STRETCH_DAYS):
             stretch = remaining.filter(condition, self.left)
             edge = self._next(edge, days)
@@ -217,20 +217,14 @@ class _Walk:
                 raise RangeTooLarge("the indexes narrow it too little")
         return self.found
 
-    def _first(self, remaining: QuerySet[RouteHistory]) -> int:
-        if self._descending:
-            return int(time.time() * 1000)  # as good as the newest row, and no query
-        identifier = remaining.values_list("id", flat=True).first()
-        return 0 if identifier is None else milliseconds(identifier)
-
     def _next(self, edge: int | None, days: int | None) -> int | None:
         """Where a stretch of so many days ends; None = where everything does."""
         if edge is None or days is None:
             return None
         edge += -days * DAY_MS if self._descending else days * DAY_MS
         if self._descending:
-            return edge if edge > (self._end or 0) else None
-        return edge if self._end is None or edge < self._end else None
+            return edge if edge > (self._end_ms or 0) else None
+        return edge if self._end_ms is None or edge < self._end_ms else None
 
 
 def _id(unix_ms: int) -> UUID:
