@@ -63,7 +63,7 @@ def partitions(start: datetime, end: datetime) -> None:
         from history import partitions
     except ImportError:
         return
-    partitions.create(start, end)
+    partitions.ensure(start, end)
 
 
 _state: dict[str, Any] = {}
