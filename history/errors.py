@@ -2,6 +2,7 @@
 
 HistoryError
 ├── RouteNotFound      route_not_found      no such route, here or in the journal
+├── PayloadNotKept     payload_not_kept     there is the route, and no copy of what was said
 ├── StatusConflict     status_conflict      the route has another outcome already
 ├── JournalFull        journal_full         the record could not be kept
 ├── BadQuery           invalid              a filter, order, cursor or time the history does not understand
@@ -21,6 +22,10 @@ class HistoryError(Exception):
 
 class RouteNotFound(HistoryError):
     code = "route_not_found"
+
+
+class PayloadNotKept(HistoryError):
+    code = "payload_not_kept"
 
 
 class StatusConflict(HistoryError):

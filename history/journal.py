@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from history.records import Record
+    from history.records import Payload, Record
 
 MARKER: Final = b"SBJ\x01"
 HEADER: Final = Struct("<4sII")
@@ -75,6 +75,14 @@ def frame(payload: bytes) -> bytes:
     return _pack_header(MARKER, size, _crc32(payload, size)) + payload
 
 
+def _framed(record: Record) -> bytes:
+    try:
+        payload = encode(record)
+    except (UnicodeEncodeError, OverflowError):  # a lone surrogate or a number no column holds, from outside
+        payload = encode(scrub(record))
+    return frame(payload)
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 
@@ -87,7 +95,8 @@ class JournalWriter:
 
     ``max_bytes`` bounds the whole folder, all writers together. Each counts the segments of other living writers as
     full, so that together they stay below it; two that rotate in the same instant may exceed it by one segment, and
-    ends that are owed (see ``append``) by two segments for each writer: a route is kept whole, or not at all.
+    ends that are owed (see ``append``) by two segments for each writer: a route is kept whole, or not at all. Copies of
+    payloads get the first half of it only.
     """
 
     def __init__(self, folder: Path, max_bytes: int, *, segment_bytes: int | None = None) -> None:
@@ -96,6 +105,7 @@ class JournalWriter:
         self.segment_bytes = segment_bytes or min(SEGMENT_MAX, max(SEGMENT_MIN, max_bytes // 32))
         self.dropped_by_reason: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
         self.appended = 0
+        self.payloads_dropped = 0  # no loss of history: they are not in ``dropped``
         self._owed_bytes = 0  # of the segment, beyond its limit
         self._lock = threading.Lock()
         self._fd = -1
@@ -103,6 +113,7 @@ class JournalWriter:
         self._limit = 0
         self._retry_at = 0.0
         self._refusal = "journal_full"
+        self._measured = (-1.0, 0)  # until when the folder's size counts as known, and the size
         self._name = self._new_name()
         _WRITERS.add(self)
 
@@ -115,28 +126,37 @@ class JournalWriter:
     def append(self, record: Record, *, owed: bool = False) -> bool:
         """Write one record; False (and counted in ``dropped``) when it could not be kept. ``owed``: the end of a route
         whose beginning was kept, which has room in reserve: else it would be told as interrupted."""
-        try:
-            payload = encode(record)
-        except (UnicodeEncodeError, OverflowError):  # a lone surrogate or a number no column holds, from outside
-            payload = encode(scrub(record))
-        size = len(payload)
-        data = _pack_header(MARKER, size, _crc32(payload, size)) + payload
-        size += HEADER_SIZE
+        data = _framed(record)
         with self._lock:
-            refusal = self._make_room(size, owed) if self._size + size > self._limit else ""
-            if not refusal:
-                try:
-                    written = os.write(self._fd, data)
-                except OSError:
-                    written = 0
-                if written != size and not self._complete(data, written):
-                    refusal = "disk"
+            refusal = self._put(data, owed)
             if refusal:
                 self.dropped_by_reason[refusal] += not isinstance(record, Started)
-                return False
-            self._size += size
-            self.appended += 1
-            return True
+            return not refusal
+
+    def append_payload(self, record: Payload) -> bool:
+        """Write copies of a payload, which history can do without: not once the folder is half full. False (and
+        counted in ``payloads_dropped``) when they were not kept."""
+        data = _framed(record)
+        with self._lock:
+            kept = not self._is_half_full(len(data)) and not self._put(data, owed=False)
+            self.payloads_dropped += not kept
+            return kept
+
+    def _put(self, data: bytes, owed: bool) -> str:
+        """Write a frame. Why not; empty when it is written."""
+        size = len(data)
+        refusal = self._make_room(size, owed) if self._size + size > self._limit else ""
+        if refusal:
+            return refusal
+        try:
+            written = os.write(self._fd, data)
+        except OSError:
+            written = 0
+        if written != size and not self._complete(data, written):
+            return "disk"
+        self._size += size
+        self.appended += 1
+        return ""
 
     def close(self) -> None:
         """Give up the segment; the shipper takes what is left. A later ``append`` opens a new one."""
@@ -187,6 +207,17 @@ class JournalWriter:
             self._limit = self._size + size
             return ""
         return self._refusal
+
+    def _is_half_full(self, size: int) -> bool:
+        """Whether there is no room for ``size`` more in the first half of the folder. Measured now and then, and always
+        before a new segment would be opened for it."""
+        now = time.monotonic()
+        if now >= self._measured[0] or self._size + size > self._limit:
+            try:
+                self._measured = now + RETRY_SECONDS, self._folder_bytes()
+            except OSError:
+                return True
+        return self._measured[1] + max(size, self.segment_bytes) > self.max_bytes // 2
 
     def _folder_bytes(self) -> int:
         """What the folder holds, the newest segment of every other living writer taken as full. One scan."""

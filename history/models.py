@@ -162,6 +162,35 @@ class RouteHistoryMetric(models.Model):
         return f"{self.history_id} {self.metric_name}"
 
 
+class RoutePayload(models.Model):
+    """Copies of what a client sent and was answered, redacted and cut, while SIGNALBOX_HISTORY_PAYLOADS asks for them.
+    Kept for SIGNALBOX_PAYLOAD_DAYS, read by ``history.payloads`` only."""
+
+    id = models.UUIDField(primary_key=True, editable=False, help_text="The route's.")
+    created_at = models.DateTimeField(help_text="When the request was accepted: the time inside the id.")
+    redactions = models.IntegerField(default=0, help_text="Secrets that were taken out of both.")
+    request_type = models.CharField(max_length=128, blank=True)
+    request_size = models.BigIntegerField(null=True, help_text="Bytes; null if it was not received in full.")
+    request_text = models.TextField(blank=True)
+    request_tail = models.TextField(blank=True, help_text="The end of a text that was cut.")
+    request_cut = models.BooleanField(default=False)
+    response_type = models.CharField(max_length=128, blank=True)
+    response_size = models.BigIntegerField(null=True)
+    response_text = models.TextField(blank=True)
+    response_tail = models.TextField(blank=True)
+    response_cut = models.BooleanField(default=False)
+
+    class Meta:
+        db_table = "route_payloads"
+        ordering = ("-id",)
+        default_permissions = ()  # reading needs ``control_admin``; a role that may look at tables does not have it
+        verbose_name = "payload copy"
+        verbose_name_plural = "payload copies"
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class JournalPosition(models.Model):
     """How far a segment has been shipped; written in the transaction of the rows it stands for."""
 

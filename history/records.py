@@ -124,7 +124,27 @@ class Update(msgspec.Struct, tag="update", omit_defaults=True):
     metrics: list[tuple[str, float, str]] = []
 
 
-Record = Started | Finished | Update
+class Excerpt(msgspec.Struct, omit_defaults=True):
+    """What is kept of one body: all of a short text, else its beginning and its end; secrets are out already."""
+
+    content_type: str = ""
+    size: int | None = 0  # bytes, of the whole; None = it was never here in full
+    text: str = ""
+    tail: str = ""
+    cut: bool = False  # something between text and tail is left out
+
+
+class Payload(msgspec.Struct, tag="payload", omit_defaults=True):
+    """Copies of what a client sent and was answered, while ``SIGNALBOX_HISTORY_PAYLOADS`` asks for them. Written just
+    before its route's ``Finished``."""
+
+    id: bytes
+    request: Excerpt
+    response: Excerpt
+    redactions: int = 0  # secrets that were taken out
+
+
+Record = Started | Finished | Update | Payload
 
 
 def scrub(value: Any) -> Any:
@@ -146,4 +166,4 @@ def scrub(value: Any) -> Any:
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Record).decode
 #: As ``decode``, but of ``Started`` only its id, at a fifth of the cost.
-decode_brief = msgspec.msgpack.Decoder(Announced | Finished | Update).decode
+decode_brief = msgspec.msgpack.Decoder(Announced | Finished | Update | Payload).decode

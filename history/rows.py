@@ -18,7 +18,7 @@ from history.packing import kept
 from history.records import Finished
 
 if TYPE_CHECKING:
-    from history.records import Attempt, Started, Update
+    from history.records import Attempt, Excerpt, Payload, Started, Update
 
 Row = tuple[Any, ...]
 MetricsPolicy = Literal["failures", "all", "off"]
@@ -44,6 +44,11 @@ ROW_FIELDS: Final = (
 )
 ID_FIELDS: Final = frozenset({"id", "route_id", "session_id", "endpoint_id"})
 METRIC_COLUMNS: Final = ("id", "history_id", "metric_name", "metric_value", "metric_unit", "timestamp")
+PAYLOAD_COLUMNS: Final = (
+    "id", "created_at", "redactions",
+    "request_type", "request_size", "request_text", "request_tail", "request_cut",
+    "response_type", "response_size", "response_text", "response_tail", "response_cut",
+)
 # fmt: on
 
 INTERRUPTED_MESSAGE: Final = "The process that served this request ended before the answer did."
@@ -56,13 +61,14 @@ _INT_MAX: Final = 2**31 - 1
 class Rows:
     """What one transaction inserts."""
 
-    __slots__ = ("attempts", "metrics", "policy", "routes")
+    __slots__ = ("attempts", "metrics", "payloads", "policy", "routes")
 
     def __init__(self, policy: MetricsPolicy) -> None:
         self.policy = policy
         self.routes: list[Row] = []
         self.attempts: list[Row] = []
         self.metrics: list[Row] = []
+        self.payloads: list[Row] = []
 
     def add_finished(self, record: Finished) -> None:
         """The row of a finished route, and its children."""
@@ -113,6 +119,12 @@ class Rows:
                 "{}",
             )
         )
+
+    def add_payload(self, record: Payload) -> None:
+        """The copies of what a route's client sent and was answered; they stand by themselves."""
+        created = _time(milliseconds(record.id))
+        request, response = _excerpt(record.request), _excerpt(record.response)
+        self.payloads.append((record.id.hex(), created, record.redactions, *request, *response))
 
     def add_metrics(self, record: Update, key: str, now_ms: int) -> None:
         """Measurements somebody added to a recorded route; ``key`` tells one update of a route from another."""
@@ -371,3 +383,11 @@ def _without_nul(value: Any) -> Any:
     if isinstance(value, dict):
         return {_without_nul(key): _without_nul(part) for key, part in value.items()}
     return value
+
+
+def _excerpt(kept: Excerpt) -> Row:
+    return _cut(kept.content_type, 128), kept.size, _text(kept.text), _text(kept.tail), kept.cut
+
+
+def _text(text: str) -> str:
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
 
-from history.admin import detail, failed, figures, frame, listing
+from history.admin import copies, detail, failed, figures, frame, listing
 from history.admin.asked import Asked
 from history.models import RouteHistory
 from routes.admin.base import LogAdmin
@@ -62,7 +62,8 @@ class RouteHistoryAdmin(LogAdmin):
             why = detail.missing(identifier)
             return self.page(request, "history/missing.html", why.title, status=404, missing=why, identifier=identifier)
         title = f"Request {str(route.id)[-12:]}"
-        return self.page(request, "history/detail.html", title, **detail.context(route))
+        payload = copies.of(request, route)
+        return self.page(request, "history/detail.html", title, payload=payload, **detail.context(route))
 
     def _asked(self, request: HttpRequest) -> Asked:
         self._demand(request)

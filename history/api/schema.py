@@ -123,6 +123,15 @@ def components() -> dict[str, Any]:
         "last_seen": TIME,
         "sample_ids": _list(UUID),
     }
+    excerpt = object_of(
+        {
+            "content_type": TEXT,
+            "size": {**MAYBE_NUMBER, "description": "Bytes of the whole; null if it was not received in full."},
+            "truncated": {**FLAG, "description": "Something between `text` and `tail` is not kept."},
+            "text": TEXT,
+            "tail": TEXT,
+        }
+    )
     page = {"results": _list(reference("HistoryRow")), "next": LINK, "previous": LINK}
     scanned = {"scanned_to": {**TIME, "description": "How far back this page looked, when it stopped early."}}
     counted = {"count": {**MAYBE_NUMBER, "description": "With `count=exact` or `count=estimate`."}}
@@ -140,6 +149,17 @@ def components() -> dict[str, Any]:
                 "attempts": _list(reference("HistoryAttempt")),
                 "metrics": _list(reference("HistoryMetric")),
                 "explanation": _list(TEXT),
+            }
+        ),
+        "HistoryExcerpt": excerpt,
+        "HistoryPayload": object_of(
+            {
+                "id": UUID,
+                "created_at": TIME,
+                "kept_until": TIME,
+                "redactions": {**NUMBER, "description": "Secrets that were taken out."},
+                "request": reference("HistoryExcerpt"),
+                "response": reference("HistoryExcerpt"),
             }
         ),
         "HistoryPage": object_of(page, optional={**counted, **scanned}),

@@ -1,4 +1,5 @@
-"""The history over HTTP: list, one route in full, failures. Read only; needs the scope ``read``.
+"""The history over HTTP: list, one route in full, failures. Read only; needs the scope ``read``, for copies of payloads
+``admin``.
 
 Translates between query parameters and ``history.search`` / ``history.failures``; knows no rules of its own.
 """
@@ -14,16 +15,17 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from history import failures, render, search
+from history import failures, payloads, render, search
 from history.api import schema
-from history.errors import BadQuery, HistoryError, RangeTooLarge, RouteNotFound
+from history.errors import BadQuery, HistoryError, PayloadNotKept, RangeTooLarge, RouteNotFound
 from history.filters import from_parameters
 from history.models import RouteHistory
 from history.search import DEFAULT_LIMIT, MAX_LIMIT
 from history.timerange import TimeRange
 from routes.api import errors
+from routes.api.auth import actor_of
 from routes.api.openapi import reference
-from routes.api.permissions import ReadScope
+from routes.api.permissions import AdminReadScope, ReadScope, ScopePermission
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -35,12 +37,13 @@ STATUS_OF: Final[dict[type[HistoryError], int]] = {
     BadQuery: status.HTTP_400_BAD_REQUEST,
     RangeTooLarge: status.HTTP_400_BAD_REQUEST,
     RouteNotFound: status.HTTP_404_NOT_FOUND,
+    PayloadNotKept: status.HTTP_404_NOT_FOUND,
 }
 PAGING: Final = frozenset({"cursor", "limit", "from", "to"})
 
 
 class HistoryView(APIView):
-    permission_classes = (ReadScope,)
+    permission_classes: tuple[type[ScopePermission], ...] = (ReadScope,)
     #: Parameters that are not filters.
     reserved: ClassVar[frozenset[str]] = PAGING
 
@@ -118,6 +121,26 @@ class HistoryDetailView(HistoryView):
         if found is None:
             raise RouteNotFound("there is no route with this id")
         return Response(render.detail(found))
+
+
+class HistoryPayloadView(HistoryView):
+    permission_classes = (AdminReadScope,)
+
+    @extend_schema(
+        operation_id="history_payload",
+        tags=["history"],
+        responses={200: reference("HistoryPayload")},
+        description="Copies of what the client sent and was answered, if `SIGNALBOX_HISTORY_PAYLOADS` had them kept: "
+        "redacted, cut if long. Needs the scope `admin`; every reading is in the audit log. 404 `payload_not_kept` "
+        "where there is none.",
+    )
+    def get(self, request: Request, route: str) -> Response:
+        try:
+            identifier = UUID(route)
+        except ValueError:
+            raise RouteNotFound("there is no route with this id") from None
+        payload = payloads.read(identifier, actor=actor_of(request))
+        return Response(payloads.render(payload), headers={"Cache-Control": "no-store"})
 
 
 class HistoryFailuresView(HistoryView):

@@ -16,7 +16,7 @@ def keep_as_text(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('history', '0004_rollups'),
+        ('history', '0005_payloads'),
     ]
 
     operations = [

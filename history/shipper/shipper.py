@@ -16,7 +16,7 @@ import msgspec
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from history.journal import HEADER_SIZE, SegmentName, is_owned, read_chunk
-from history.records import Announced, Finished, Started, Update, decode, decode_brief
+from history.records import Announced, Finished, Payload, Started, Update, decode, decode_brief
 from history.rows import Rows, essentials
 from history.shipper.store import Batch, KeyedUpdate, Parked
 from routing_project.logs import get_logger
@@ -52,7 +52,7 @@ class Item(NamedTuple):
     offset: int
     end: int
     payload: memoryview
-    record: Announced | Finished | Update | None
+    record: Announced | Finished | Update | Payload | None
 
     @property
     def key(self) -> str:
@@ -77,7 +77,7 @@ class Counters:
     duplicates: int = 0  # rows that were there already
     interrupted: int = 0
     torn: int = 0  # damaged pieces of segments skipped
-    unreadable: int = 0  # records set aside
+    unreadable: int = 0  # records set aside, payloads that could not be stored
     conflicts: int = 0  # updates that came too late
     abandoned: int = 0  # updates whose row never came
 
@@ -238,6 +238,8 @@ class Shipper:
                 begun[record.id] = item
             elif isinstance(record, Update):
                 batch.updates.append(KeyedUpdate(item.key, record, bytes(item.payload)))
+            elif isinstance(record, Payload):
+                batch.rows.add_payload(record)
             else:
                 self._set_aside(item)
         batch.positions = {item.segment.file_name: item.end for item in items}
@@ -262,9 +264,13 @@ class Shipper:
 
     def _apply_faulty(self, item: Item, error: Exception) -> None:
         """Store what can be stored of a record the database refuses; keep the whole of it beside the journal."""
-        log.error("record set aside", segment=item.segment.file_name, at=item.offset, error=type(error).__name__)
-        self._set_aside(item)
         record = item.record
+        if isinstance(record, Payload):  # what is set aside is kept for good, and a payload must not be
+            log.error("payload dropped", segment=item.segment.file_name, at=item.offset, error=type(error).__name__)
+            self.counters.unreadable += 1
+        else:
+            log.error("record set aside", segment=item.segment.file_name, at=item.offset, error=type(error).__name__)
+            self._set_aside(item)
         only_position = Batch(Rows(self.store.policy), positions={item.segment.file_name: item.end})
         batch = only_position
         opened: dict[bytes, Open] = {}
@@ -372,9 +378,9 @@ class Shipper:
             self._close(route)
 
 
-def _decode(payload: memoryview) -> Announced | Finished | Update | None:
+def _decode(payload: memoryview) -> Announced | Finished | Update | Payload | None:
     try:
-        record: Announced | Finished | Update = decode_brief(payload)
+        record: Announced | Finished | Update | Payload = decode_brief(payload)
         return record
     except msgspec.MsgspecError:
         return None

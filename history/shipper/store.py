@@ -17,7 +17,7 @@ from django.utils import timezone
 from history.models import JournalPosition, ParkedRecord, RouteHistory, RouteStatus
 from history.rollups.periods import raise_versions, slices_of
 from history.rollups.sealing import LateRows, may_be_sealed
-from history.rows import ATTEMPT_COLUMNS, METRIC_COLUMNS, ROUTE_COLUMNS, Rows, changes
+from history.rows import ATTEMPT_COLUMNS, METRIC_COLUMNS, PAYLOAD_COLUMNS, ROUTE_COLUMNS, Rows, changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,6 +110,7 @@ class Store:
             result = self._update(batch, late)
             insert(cursor, "route_attempts", ATTEMPT_COLUMNS, batch.rows.attempts)
             insert(cursor, "route_history_metrics", METRIC_COLUMNS, batch.rows.metrics)
+            insert(cursor, "route_payloads", PAYLOAD_COLUMNS, batch.rows.payloads)
             self._park(batch, result.waiting)
             if batch.positions:
                 JournalPosition.objects.using(self.alias).bulk_create(

@@ -26,7 +26,7 @@ SHOWN = 120
 EMPTY: tuple[Any, ...] = ("", [], {})
 OBJECT_TYPES = (
     *("provider", "target", "profile", "rule", "access_key", "revision", "policy", "prices", "draft"),
-    *("head", "alert_rule", "alert_channel"),
+    *("head", "alert_rule", "alert_channel", "payload"),
 )
 VERBS = {
     "created": "created",
@@ -44,6 +44,7 @@ VERBS = {
     "deregistered": "removed",
     "status": "heard a new status from",
     "tested": "sent a test to",
+    "read": "read the",
 }
 
 

@@ -40,6 +40,12 @@ class ReadScope(ScopePermission):
     write = "read"
 
 
+class AdminReadScope(ScopePermission):
+    """Everything here needs ``admin``, reading too."""
+
+    read = "admin"
+
+
 class OperateScope(ScopePermission):
     """Reading needs ``read``, acting ``operate``."""
 

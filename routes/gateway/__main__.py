@@ -72,13 +72,19 @@ def _run(env: Env, fd: int, name: str) -> None:
         trusted_proxies=env.trusted_proxies,
         console_socket=env.console_socket,
     )
+    recorder = Recorder(journal, metrics)
+    if env.history_payloads != "off":
+        from routes.gateway.payloads.recorder import PayloadRecorder
+
+        # Credentials as of the moment: the state that knows them is made below.
+        recorder = PayloadRecorder(journal, metrics, env.history_payloads, lambda provider: state.credential(provider))
     live = open_host_state(env.live_path, name)
     upstream = Upstream(settings.upstream_networks)
     geo, geo_trouble = _geo(env)
     state = GatewayState(
         settings=settings,
         live=live,
-        recorder=Recorder(journal, metrics),
+        recorder=recorder,
         metrics=metrics,
         rng=random.Random(),
         clock=time.monotonic,

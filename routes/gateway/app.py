@@ -81,6 +81,9 @@ class Gateway:
         cycle: Cycle | SocketProtocol = scope["signalbox"]
         index = intake.index_headers(scope["headers"])
         exchange = admission.begin(state, scope, match, index, scope["method"])
+        watch = state.recorder.watch
+        if watch is not None:
+            send = watch(exchange, send)
         endpoint = match.endpoint
         cycle.attach(exchange)
         try:
@@ -185,7 +188,15 @@ class Gateway:
         recorder = self.state.recorder
         if exchange.key is not None and not (exchange.operation == "models" and exchange.method in ("GET", "HEAD")):
             # Unless the attempt loop has written the row already.
-            recorder.finish(exchange, status=status, http_status=code, error_code=refusal.code, message=refusal.message)
+            recorder.finish(
+                exchange,
+                status=status,
+                http_status=code,
+                error_code=refusal.code,
+                message=refusal.message,
+                fields=headers,
+                rest=body,
+            )
             headers += recorder.route_headers(exchange)
         else:
             recorder.answered(exchange, code, time.monotonic() - exchange.accepted)

@@ -309,6 +309,7 @@ class Route:
             http_status=refusal.status,
             error_code=error_code,
             message=refusal.message,
+            refusal=refusal,
         )
         raise refusal
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from routes.gateway.auth import AccessKey
     from routes.gateway.endpoints import Answers
     from routes.gateway.limits import Admission
+    from routes.gateway.payloads.copy import AnswerCopy
     from routes.gateway.wire.form import Form
 
 
@@ -79,6 +80,7 @@ class Exchange:
     first_sent: float | None = None  # when the first attempt was sent; set by the recorder
     ttfb_us: int | None = None  # from accept to the first byte for the client
     usage: Usage = field(default_factory=Usage)
+    copy: AnswerCopy | None = None  # of its answer, where payloads are kept
     admission: Admission | None = None  # what its key and profile let it take, until it is given back
     note: str = ""  # for the record's message: malformed events dropped and the like
     #: what was measured beside durations: (name, value, unit)

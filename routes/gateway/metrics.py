@@ -29,6 +29,9 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 #: What is looked up in memory: the pin of a session, an access key, the price of a model.
 CACHES: Final = ("affinity", "key", "price")
 
+#: What became of copies of a request: dropped ones found the journal half full.
+PAYLOAD_OUTCOMES: Final = ("kept", "dropped", "failed")
+
 Labels = tuple[str, ...]
 
 
@@ -146,6 +149,7 @@ class Metrics:
         self.cache_hits = counter("cache_hits_total", "Look-ups that found what they looked for.", "cache")
         self.cache_misses = counter("cache_misses_total", "Look-ups that did not.", "cache")
         self.journal_dropped = counter("journal_dropped_total", "History records lost.", "reason")
+        self.payloads = counter("payload_copies_total", "Requests whose copies were to be kept.", "outcome")
         self.queue = counter("message_queue_messages_total", "Messages by queue and fate.", "queue", "status")
         self._revision = Gauge(
             "config_revision",
@@ -186,6 +190,7 @@ class Metrics:
         self.requests.prepare((method, endpoint, "200") for method, endpoint in endpoints)
         self.durations.prepare(endpoints)
         self.journal_dropped.prepare((reason,) for reason in drop_reasons)
+        self.payloads.prepare((outcome,) for outcome in PAYLOAD_OUTCOMES)
         self.queue.prepare([("journal", "published"), ("journal", "dropped")])
         self.cache_hits.prepare((cache,) for cache in CACHES)
         self.cache_misses.prepare((cache,) for cache in CACHES)

@@ -19,9 +19,12 @@ from routes.engine.types import MODEL_TYPES, SERVICE
 from routes.gateway.metrics import METHODS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import Any
+
     from history.journal import JournalWriter
     from routes.engine.types import Decision, Ranked
-    from routes.gateway.errors import Headers
+    from routes.gateway.errors import Headers, Refusal
     from routes.gateway.exchange import Exchange
     from routes.gateway.metrics import Metrics
 
@@ -36,6 +39,9 @@ _PRICE = ("price",)
 
 class Recorder:
     """The one place that writes history in a gateway process."""
+
+    #: What puts itself between an answer and the edge, where copies are kept (``payloads.recorder``).
+    watch: Callable[[Exchange, Callable[[Any], Awaitable[None]]], Callable[[Any], Awaitable[None]]] | None = None
 
     def __init__(self, journal: JournalWriter, metrics: Metrics) -> None:
         self.journal = journal
@@ -81,11 +87,15 @@ class Recorder:
         http_status: int | None = None,
         error_code: str | None = None,
         message: str = "",
+        fields: Sequence[tuple[bytes, bytes]] = (),
+        rest: bytes = b"",
+        refusal: Refusal | None = None,
     ) -> None:
         """The route's row: the first call wins, any later one does nothing.
 
         ``http_status`` is what the client was answered, None when it got no answer. Call it before handing the
-        last bytes to ``send`` and, in a ``CancelledError`` path, before the next await.
+        last bytes to ``send`` and, in a ``CancelledError`` path, before the next await. ``rest`` is these bytes,
+        ``fields`` the head of the answer if that goes with them, ``refusal`` what both will be made of: for copies.
         """
         if exchange.finished:
             return

@@ -169,7 +169,15 @@ class Relay:
         fields += recorder.route_headers(exchange)
         self.watch.limit(inf, "")
         self.watch.ceiling = after(self.state.clock(), self.timeouts.stream_max)
-        recorder.finish(exchange, status=status, http_status=http_status, error_code=error_class, message=message)
+        recorder.finish(
+            exchange,
+            status=status,
+            http_status=http_status,
+            error_code=error_class,
+            message=message,
+            fields=fields,
+            rest=body,
+        )
         await self.send({"type": "http.response.start", "status": http_status, "headers": fields})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -231,7 +239,7 @@ class Relay:
             openai.usage_of_tail((self.tail + piece)[-TAIL_BYTES:], exchange.usage)
         self.trial.close("success" if error_class is None else "neutral", error_class, message, reply.received)
         state.recorder.finish(
-            exchange, status=status, http_status=reply.status, error_code=error_class, message=message
+            exchange, status=status, http_status=reply.status, error_code=error_class, message=message, rest=piece
         )
         await self.send({"type": "http.response.body", "body": piece, "more_body": False})
 

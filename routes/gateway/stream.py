@@ -268,6 +268,7 @@ class StreamRelay(Relay):
             http_status=self.reply.status,
             error_code=error_class,
             message=message,
+            rest=data,
         )
         self.watch.limit(inf, "")
         await self.send({"type": "http.response.body", "body": data, "more_body": False})
@@ -289,20 +290,23 @@ class StreamRelay(Relay):
         self._close("neutral" if ours else "failure", error_class, failure.message)
         if self.exchange.finished:
             return  # the last events did not get through: nothing more can be said
+        word = b""
+        if not self.sending:  # else the client does not read
+            word = formats.error_event(
+                self.exchange, AllTargetsFailed("the upstream's answer was cut off", code=error_class)
+            )
+            if self.mid_event:
+                word = b"\n\n" + word
         self.state.recorder.finish(
             self.exchange,
             status="timeout" if ours else "failed",
             http_status=self.reply.status,
             error_code=error_class,
             message=failure.message,
+            rest=word,
         )
-        if self.sending:
-            return  # the client does not read
-        word = formats.error_event(
-            self.exchange, AllTargetsFailed("the upstream's answer was cut off", code=error_class)
-        )
-        if self.mid_event:
-            word = b"\n\n" + word
+        if not word:
+            return
         self.watch.limit(self.state.clock() + LAST_WORD_SECONDS, "last_word")
         try:
             await self.send({"type": "http.response.body", "body": word, "more_body": False})
