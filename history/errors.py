@@ -3,6 +3,8 @@
 HistoryError
 ├── RouteNotFound      route_not_found      no such route, here or in the journal
 ├── PayloadNotKept     payload_not_kept     there is the route, and no copy of what was said
+├── SessionNotFound    session_not_found    no such session
+├── SessionAmbiguous   session_ambiguous    several access keys have a session of this name
 ├── StatusConflict     status_conflict      the route has another outcome already
 ├── JournalFull        journal_full         the record could not be kept
 ├── BadQuery           invalid              a filter, order, cursor or time the history does not understand
@@ -11,7 +13,12 @@ HistoryError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from history.sessions import Sighting
 
 
 class HistoryError(Exception):
@@ -26,6 +33,20 @@ class RouteNotFound(HistoryError):
 
 class PayloadNotKept(HistoryError):
     code = "payload_not_kept"
+
+
+class SessionNotFound(HistoryError):
+    code = "session_not_found"
+
+
+class SessionAmbiguous(HistoryError):
+    """``sessions`` is what there is to choose from."""
+
+    code = "session_ambiguous"
+
+    def __init__(self, sessions: Sequence[Sighting]) -> None:
+        super().__init__(f"{len(sessions)} access keys have a session of this name; say which with access_key")
+        self.sessions = sessions
 
 
 class StatusConflict(HistoryError):

@@ -62,12 +62,12 @@ def report(
 
     A recovered request counts under what its first attempt failed with, and at which provider.
     """
-    if span.start is None:
-        span = span._replace(start=TimeRange.last(now=span.end).start)
     wanted = failure_condition()
     if include_recovered:
         wanted |= Q(recovered=True)
-    page = search(Filters(wanted & filters.condition, True, False), span, limit=limit, cursor=cursor, alias=alias)
+    listed = Filters(wanted & filters.condition, True, False)
+    page = search(listed, span, limit=limit, cursor=cursor, alias=alias, recent=True)
+    span = page.span
     for _ in range(TRIES):
         plan = _plan(span, filters.condition, alias)
         with time_limit(alias):

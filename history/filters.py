@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 MAX_VALUES: Final = 100
+#: No column is longer, and SQLite refuses to look for texts of some ten thousand characters.
+MAX_TEXT: Final = 2000
 MAX_DEPTH: Final = 8
 MAX_CONDITIONS: Final = 50
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or "\x00" in value:
+    if not isinstance(value, str) or "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise ValueError("must be text")
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"is longer than {MAX_TEXT} characters")
     return value
 
 
@@ -130,7 +134,12 @@ def from_parameters(parameters: Mapping[str, str]) -> Filters:
             continue
         field, _, operator = name.partition("__")
         operator = operator or "eq"
-        wanted: Any = value.split(",") if operator == "in" else value
+        wanted: Any = value
+        if operator == "in":
+            wanted = value.split(",")
+            if "" in wanted:
+                # An empty list is a mistake more often than a question for rows without a value.
+                raise BadQuery(name, f"has an empty value; to find rows without one use '{field}='")
         found &= _condition(field, operator, wanted, name)
     return found
 

@@ -190,8 +190,8 @@ def _metric(name: str, value: float, unit: str, at: datetime) -> dict[str, Any]:
 
 
 def moment(value: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds, which is what ids hold."""
-    return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    """ISO 8601 in UTC with milliseconds, which is what ids hold. ``value`` is in UTC."""
+    return value.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def _id(value: Any) -> str | None:

@@ -17,12 +17,12 @@ from asgiref.sync import sync_to_async
 
 from history import failures
 from history.errors import JournalFull, RouteNotFound, StatusConflict
-from history.filters import NOTHING, Filters
+from history.filters import NOTHING, Filters, from_parameters
 from history.ids import new_id
 from history.journal import JournalWriter
 from history.models import RouteHistory, RouteStatus
 from history.records import Attempt, Finished, Update
-from history.search import DEFAULT_LIMIT, ORDERS, Page, search
+from history.search import DEFAULT_LIMIT, ORDERS, Page, find, search
 from history.statistics import statistics
 from history.timerange import TimeRange
 from routing_project.env import get_env
@@ -235,13 +235,31 @@ class RouteHistoryRepository:
         raise RouteNotFound(f"there is no route {route}")
 
     # -- reading -------------------------------------------------------------------------------------
+    async def search(
+        self,
+        filter: Filters = NOTHING,  # noqa: A002 - the name is fixed
+        order: str = ORDERS[0],
+        page: str | None = None,
+        *,
+        time_range: TimeRange = TimeRange(),  # noqa: B008 - immutable
+        limit: int = DEFAULT_LIMIT,
+    ) -> Page:
+        """One page of routes (see ``history.search``); ``page`` is a cursor from the page before or behind it.
+
+        ``filter`` comes from ``history.filters``: ``from_parameters({"status__in": "failed,timeout"})``.
+        Raises BadQuery, RangeTooLarge.
+        """
+        return await sync_to_async(search)(filter, time_range, order=order, limit=limit, cursor=page, alias=self._alias)
+
     async def get_route(self, route: UUID) -> RouteHistory | None:
-        return await RouteHistory.objects.using(self._alias).filter(id=route).afirst()
+        """One route, whole. One query."""
+        return await sync_to_async(find)(route, self._alias)
 
     async def get_route_history(self, session_id: UUID, limit: int = 1000) -> list[RouteHistory]:
-        """The routes of a session, oldest first; the newest ``limit`` of them."""
-        rows = RouteHistory.objects.using(self._alias).filter(session_id=session_id).order_by("-id")[:limit]
-        return [row async for row in rows][::-1]
+        """The routes of a session, oldest first; the newest ``limit`` of them. One query."""
+        session = from_parameters({"session_id": str(session_id)})
+        page = await sync_to_async(search)(session, limit=limit, alias=self._alias)
+        return page.rows[::-1]
 
     async def get_route_statistics(
         self,
@@ -253,24 +271,21 @@ class RouteHistoryRepository:
         return await sync_to_async(statistics)(time_range, group_by, filter, self._alias)
 
     async def get_failed_routes(
-        self, time_range: TimeRange, *, include_recovered: bool = False, limit: int = DEFAULT_LIMIT
-    ) -> failures.Report:
-        """What went wrong in a range, grouped, with the newest routes."""
-        return await sync_to_async(failures.report)(
-            time_range, include_recovered=include_recovered, limit=limit, alias=self._alias
-        )
-
-    async def search(
         self,
-        filter: Filters = NOTHING,  # noqa: A002 - the name is fixed
-        order: str = ORDERS[0],
+        time_range: TimeRange,
+        filter: Filters = NOTHING,  # noqa: A002 - as in ``search``
         page: str | None = None,
         *,
-        time_range: TimeRange = TimeRange(),  # noqa: B008 - immutable
+        include_recovered: bool = False,
         limit: int = DEFAULT_LIMIT,
-    ) -> Page:
-        """One page of routes; ``page`` is a cursor from the page before or behind it."""
-        return await sync_to_async(search)(filter, time_range, order=order, limit=limit, cursor=page, alias=self._alias)
+    ) -> failures.Report:
+        """What went wrong in a range, grouped by cause and provider, and a page of the routes, newest first.
+
+        Five queries. Raises BadQuery, RangeTooLarge.
+        """
+        return await sync_to_async(failures.report)(
+            time_range, filter, include_recovered=include_recovered, limit=limit, cursor=page, alias=self._alias
+        )
 
 
 def _microseconds(milliseconds: float | None) -> int | None:

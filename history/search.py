@@ -1,8 +1,12 @@
 """Pages of the history: keyset cursors that stay put while rows arrive, and searches that end in bounded time.
 
-A cursor names the row next to the page, never an offset, so new rows move nothing. A search that no index narrows
-walks the time range in stretches of the primary key and stops after ``SCAN_SECONDS``; the page then says how far it
-got (``scanned_to``) and the next one goes on there. Read only; one query per page in the usual case.
+A cursor names the row next to the page, never an offset, so new rows move nothing: who follows ``next`` from the first
+page gets every row that was there then, once. Rows that come meanwhile he gets once or, where he has been already, not
+at all: ids are minted where requests are accepted, and a host whose journal waited ships old ones.
+
+A search that no index narrows walks the time range in stretches of the primary key and stops after ``SCAN_SECONDS``;
+the page then says how far it got (``scanned_to``) and the next one goes on there. Read only; one query per page in the
+usual case.
 """
 
 from __future__ import annotations
@@ -53,27 +57,46 @@ class Page(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Where a page begins: behind (``forward``) or before the row with this key, in the given order."""
+    """Where a page begins: behind (``forward``) or before the row with this key, in the given order.
+
+    ``since_ms`` is where the range of the walk begins that named no time itself: 24 hours before its first page, not
+    before each, or the oldest rows would run away from who is on the way to them.
+    """
 
     order: str
     forward: bool
     identifier: UUID
     latency_ms: int | None = None
+    since_ms: int | None = None
 
     def encode(self) -> str:
-        text = json.dumps([self.order, int(self.forward), self.identifier.hex, self.latency_ms])
+        text = json.dumps([self.order, int(self.forward), self.identifier.hex, self.latency_ms, self.since_ms])
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
         try:
-            order, forward, identifier, latency = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            cursor = cls(order, bool(forward), UUID(identifier), None if latency is None else int(latency))
+            parts = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            order, forward, identifier, latency, since = parts
+            cursor = cls(order, bool(forward), UUID(identifier), _number(latency, 31), _number(since, 47))
             if order not in ORDERS or ("latency" in order) != (latency is not None):
                 raise ValueError
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise BadQuery("cursor", "is damaged; start again without it") from None
         return cursor
+
+    @property
+    def turned(self) -> Cursor:
+        """The other way from the same place, its row included."""
+        step = 1 if self.order.startswith("-") != self.forward else -1
+        beside = min(max(self.identifier.int + step, 0), 2**128 - 1)
+        return self._replace(forward=not self.forward, identifier=UUID(int=beside))
+
+
+def _number(value: Any, bits: int) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < 2**bits):
+        raise ValueError
+    return value
 
 
 def search(
@@ -84,8 +107,9 @@ def search(
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
     alias: str = "default",
+    recent: bool = False,
 ) -> Page:
-    """One page. Without an index to narrow it, the search covers the last 24 hours unless ``span`` says otherwise.
+    """One page. Without an index to narrow it, or if ``recent``, it covers 24 hours, unless ``span`` says otherwise.
 
     Raises BadQuery for an unknown order or cursor, RangeTooLarge when sorting by latency takes too long.
     """
@@ -94,30 +118,43 @@ def search(
     at = Cursor.decode(cursor) if cursor else None
     if at is not None and at.order != order:
         raise BadQuery("cursor", "belongs to another order")
-    span = effective(filters, span, order)
+    named = span.start is not None
+    if at is not None and at.since_ms is not None and not named:
+        span = span._replace(start=time_of(UUID(int=at.since_ms << 80)))
+    span = effective(filters, span, order, recent=recent)
+    low, _ = span.id_bounds
+    since_ms = None if named or low is None else milliseconds(low)
     forward = at is None or at.forward
     rows = RouteHistory.objects.using(alias).filter(span.q()).only(*ROW_FIELDS)
     found, scanned_to = _fetch(rows, filters, span, order, at, forward, limit + 1, alias)
-    more = len(found) > limit
-    found = found[:limit]
+
+    def beside(row: RouteHistory, *, forward: bool) -> Cursor:
+        return Cursor(order, forward, row.id, row.latency_ms if "latency" in order else None, since_ms)
+
+    ahead = behind = None  # on in the direction this page went, and back to where it came from
+    if len(found) > limit:
+        found = found[:limit]
+        ahead = beside(found[-1], forward=forward)
+    elif scanned_to is not None:
+        ahead = Cursor(order, forward, scanned_to, None, since_ms)
+    if at is not None:
+        behind = beside(found[0], forward=not forward) if found else at.turned
     if not forward:
         found.reverse()
-    # Backwards there is always a page behind: the one this came from.
-    following = _cursor(order, found[-1], forward=True) if found and (more or not forward) else None
-    if scanned_to is not None and forward and not more:
-        following = Cursor(order, True, scanned_to).encode()
-    before = (at is not None) if forward else more
-    previous = _cursor(order, found[0], forward=False) if found and before else None
+        ahead, behind = behind, ahead
+    following, previous = (None if cursor is None else cursor.encode() for cursor in (ahead, behind))
     return Page(found, following, previous, time_of(scanned_to) if scanned_to else None, span)
 
 
-def effective(filters: Filters, span: TimeRange, order: str = "-created_at") -> TimeRange:
+def find(route: UUID, alias: str = "default") -> RouteHistory | None:
+    """One route, whole. One query."""
+    return RouteHistory.objects.using(alias).filter(id=route).first()
+
+
+def effective(filters: Filters, span: TimeRange, order: str = "-created_at", *, recent: bool = False) -> TimeRange:
     """``span``, or the last 24 hours where a search without one would read everything."""
     narrow = filters.empty or filters.indexed
-    if span.start is None and not (narrow and "created_at" in order):
-        start = TimeRange.last(now=span.end).start
-        return span._replace(start=start)
-    return span
+    return span.recent if recent or not (narrow and "created_at" in order) else span
 
 
 def count(filters: Filters, span: TimeRange, alias: str = "default") -> int | None:
@@ -258,10 +295,6 @@ def _beyond(at: Cursor | None, descending: bool) -> Q:
     if at.latency_ms is None:
         return behind
     return Q(**{f"latency_ms__{comparison}": at.latency_ms}) | Q(latency_ms=at.latency_ms) & behind
-
-
-def _cursor(order: str, row: RouteHistory, *, forward: bool) -> str:
-    return Cursor(order, forward, row.id, row.latency_ms if "latency" in order else None).encode()
 
 
 @contextmanager

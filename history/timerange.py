@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 DEFAULT_HOURS = 24
+#: No id holds a time before the first, and one can still reckon with the last.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 1, tzinfo=UTC)
 
 
 class TimeRange(NamedTuple):
@@ -37,6 +40,11 @@ class TimeRange(NamedTuple):
         if found.start and found.end and found.start > found.end:
             raise BadQuery("from", "is after 'to'")
         return found
+
+    @property
+    def recent(self) -> TimeRange:
+        """The range; without a start, its last 24 hours."""
+        return self if self.start is not None else self._replace(start=TimeRange.last(now=self.end).start)
 
     @property
     def id_bounds(self) -> tuple[UUID | None, UUID | None]:
@@ -66,4 +74,4 @@ def _parse(name: str, text: str | None) -> datetime | None:
         moment = None
     if moment is None:
         raise BadQuery(name, "must be an ISO 8601 time such as 2026-11-20T08:00:00Z")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max(moment if moment.tzinfo else moment.replace(tzinfo=UTC), EARLIEST), LATEST)

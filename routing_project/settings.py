@@ -162,7 +162,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["routes.api.permissions.DenyAll"],
     "DEFAULT_PAGINATION_CLASS": "routes.api.pagination.CursorPages",
     "DEFAULT_THROTTLE_CLASSES": ["routes.api.throttling.CallerThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"caller": "1200/min"},
+    "DEFAULT_THROTTLE_RATES": {"caller": "1200/min", "statistics": "120/min", "export": "30/hour"},
     "EXCEPTION_HANDLER": "routes.api.errors.handler",
     "DEFAULT_METADATA_CLASS": None,
 }

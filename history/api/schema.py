@@ -1,4 +1,4 @@
-"""OpenAPI of the history API: parameters from the closed list of filters, components for what is answered.
+"""OpenAPI of the history API: components for what is answered, and what each address may answer.
 
 ``add_components`` is drf-spectacular's postprocessing hook; views refer to components by name.
 """
@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from history.filters import FIELDS, NUMBERS
+from history.api import examples, parameters
+from history.filters import NUMBERS
 from history.models import RouteStatus, RouteType
 from history.rows import ROW_FIELDS
-from history.search import MAX_LIMIT, ORDERS
+from history.statistics import GROUPINGS
 from routes.api.openapi import (
+    FIGURE,
     FLAG,
     LINK,
+    MAYBE_FIGURE,
     MAYBE_NUMBER,
     MAYBE_TEXT,
     MAYBE_TIME,
@@ -29,6 +32,10 @@ from routes.api.openapi import (
 )
 
 OBJECT: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}
+PARAMETER: Final = "#/components/parameters/History.{name}"
+JSON: Final = "application/json"
+CSV: Final = "text/csv"
+NDJSON: Final = "application/x-ndjson"
 
 _REQUIRED_NUMBERS: Final = frozenset({"selection_us", "attempt_count", "revision"})
 _SPECIAL: Final[dict[str, dict[str, Any]]] = {
@@ -46,43 +53,67 @@ _SPECIAL: Final[dict[str, dict[str, Any]]] = {
     "route_type": {"type": "string", "enum": RouteType.values},
 }
 
-
-def _filters() -> list[OpenApiParameter]:
-    known = [
-        OpenApiParameter(
-            name, description=f"Also {', '.join(f'`{name}__{o}`' for o in sorted(field.operators - {'eq'}))}."
-        )
-        for name, field in FIELDS.items()
-    ]
-    return [
-        *known,
-        OpenApiParameter("session", description="A session by its id or by the client's own name for it."),
-        OpenApiParameter(
-            "filter",
-            description='A JSON tree: `{"all": […]}`, `{"any": […]}`, `{"not": {…}}` of `{"field", "op", "value"}`.',
-        ),
-    ]
+# -- what may be answered -----------------------------------------------------------------------------------------
+Responses = dict[Any, Any]
+RETRY_AFTER: Final = OpenApiParameter(
+    "Retry-After", NUMBER, OpenApiParameter.HEADER, response=[429], description="Seconds."
+)
+LINKS: Final = OpenApiParameter(
+    "Link",
+    TEXT,
+    OpenApiParameter.HEADER,
+    response=[200],
+    description='The pages beside this one, with `rel="next"` and `rel="prev"`.',
+)
+HEADERS: Final = [RETRY_AFTER, LINKS]
 
 
-_PAGE: Final = [
-    OpenApiParameter("cursor", description="From `next` or `previous`."),
-    OpenApiParameter("limit", int, description=f"Rows a page, 1 to {MAX_LIMIT}; 50 by default."),
-    OpenApiParameter("from", description="ISO 8601; rows from this moment on."),
-    OpenApiParameter("to", description="ISO 8601; rows before this moment."),
-]
-LIST_PARAMETERS: Final = [
-    *_PAGE,
-    OpenApiParameter("order", enum=ORDERS, description="Newest first by default."),
-    OpenApiParameter(
-        "count", enum=["exact", "estimate"], description="Also count the rows; null if that takes too long."
+def _error(description: str, *shown: str) -> OpenApiResponse:
+    told = [OpenApiExample(name, examples.ERRORS[name]) for name in shown]
+    return OpenApiResponse(reference("Error"), description, told)
+
+
+_REFUSED: Final[Responses] = {
+    (400, JSON): _error(
+        "A parameter is not understood, or what is asked takes too long.", "invalid", "range_too_large"
     ),
-    *_filters(),
-]
-FAILURE_PARAMETERS: Final = [
-    *_PAGE,
-    OpenApiParameter("include_recovered", enum=["0", "1"], description="Also requests that failover saved."),
-    *_filters(),
-]
+    (401, JSON): _error("No key and no session, or one that is not valid.", "unauthenticated"),
+    (403, JSON): _error("The key or the person may not read.", "permission_denied"),
+    (429, JSON): _error("Too many calls; or, of exports, too many at once.", "throttled"),
+}
+
+
+def one(name: str, *, missing: str = "") -> Responses:
+    """A JSON document. ``missing``: the error when there is no such thing."""
+    gone: Responses = {(404, JSON): _error("There is no such thing.", missing)} if missing else {}
+    return {(200, JSON): reference(name), **_REFUSED, **gone}
+
+
+def page(name: str, *, missing: str = "", ambiguous: bool = False) -> Responses:
+    """A page of rows, in each form that there is. ``ambiguous``: a name may mean several."""
+    several: Responses = (
+        {(409, JSON): OpenApiResponse(reference("HistoryAmbiguous"), "Several have this name.")} if ambiguous else {}
+    )
+    return {
+        **one(name, missing=missing),
+        (200, CSV): _lines(examples.CSV),
+        (200, NDJSON): _lines(examples.NDJSON),
+        **several,
+    }
+
+
+def _lines(example: str) -> OpenApiResponse:
+    return OpenApiResponse(TEXT, "", [OpenApiExample("rows", example)])
+
+
+EXPORT_RESPONSES: Final[Responses] = {
+    (200, CSV): _lines(examples.CSV),
+    (200, NDJSON): _lines(examples.NDJSON),
+    **_REFUSED,
+    (406, JSON): _error("Exports are CSV or NDJSON.", "not_acceptable"),
+}
+
+# -- components -----------------------------------------------------------------------------------------------------
 
 
 def _row() -> dict[str, Any]:
@@ -92,7 +123,50 @@ def _row() -> dict[str, Any]:
             properties[name] = NUMBER if name in _REQUIRED_NUMBERS else MAYBE_NUMBER
         else:
             properties[name] = _SPECIAL.get(name, TEXT)
+        if name in parameters.MEANING:
+            properties[name] = {**properties[name], "description": parameters.MEANING[name]}
     return properties
+
+
+def _sums() -> dict[str, Any]:
+    """G of the contract: what statistics say of the whole and of each group."""
+    times = object_of(dict.fromkeys(("avg", "p50", "p95", "p99"), MAYBE_FIGURE))
+    share = {**FIGURE, "minimum": 0, "maximum": 1}
+    return {
+        **{name: {**NUMBER, "minimum": 0} for name in ("count", *RouteStatus.values, "recovered")},
+        "failure_rate": {**share, "description": "Failed, timed out, rejected and interrupted, of all."},
+        "latency_ms": {**times, "description": "Milliseconds to the end of the answer; WebSockets are left out."},
+        "ttfb_ms": {**times, "description": "Milliseconds to the first byte or content event."},
+        "input_tokens": NUMBER,
+        "output_tokens": NUMBER,
+        "cost_usd": {**FIGURE, "description": "US dollars, of the requests whose cost is known."},
+        "share": {**share, "description": "Of all requests of the range."},
+        "expected_share": {
+            **MAYBE_FIGURE,
+            "description": "What the weights of the live revision would give; null where they say nothing.",
+        },
+    }
+
+
+def _session() -> dict[str, Any]:
+    counted = {"count": NUMBER}
+    return {
+        "session_id": UUID,
+        "session_key": TEXT,
+        "access_key": TEXT,
+        "first_at": TIME,
+        "last_at": TIME,
+        "count": NUMBER,
+        "recovered": NUMBER,
+        "statuses": object_of(dict.fromkeys(RouteStatus.values, NUMBER)),
+        "profiles": _list(object_of({"profile": TEXT, **counted})),
+        "providers": _list(object_of({"provider": TEXT, **counted})),
+        "targets": _list(object_of({"endpoint_id": MAYBE_UUID, "provider": TEXT, "model": TEXT, **counted})),
+        "input_tokens": NUMBER,
+        "output_tokens": NUMBER,
+        "cached_tokens": NUMBER,
+        "cost_usd": {**FIGURE, "description": "US dollars, of the requests whose cost is known."},
+    }
 
 
 def components() -> dict[str, Any]:
@@ -132,10 +206,19 @@ def components() -> dict[str, Any]:
             "tail": TEXT,
         }
     )
-    page = {"results": _list(reference("HistoryRow")), "next": LINK, "previous": LINK}
-    scanned = {"scanned_to": {**TIME, "description": "How far back this page looked, when it stopped early."}}
+    beside = {"results": _list(reference("HistoryRow")), "next": LINK, "previous": LINK}
+    scanned = {"scanned_to": {**TIME, "description": "How far this page looked, when it stopped early."}}
     counted = {"count": {**MAYBE_NUMBER, "description": "With `count=exact` or `count=estimate`."}}
-    return {
+    span = {"from": MAYBE_TIME, "to": MAYBE_TIME}
+    sums = _sums()
+    sighting = {"session_id": UUID, "access_key": TEXT, "first_at": TIME, "last_at": TIME, "count": NUMBER}
+    error = {
+        "code": {"const": "session_ambiguous"},
+        "message": TEXT,
+        "fields": {"type": "object"},
+        "sessions": _list(object_of(sighting)),
+    }
+    found = {
         "HistoryRow": object_of(row),
         "HistoryAttempt": object_of(attempt),
         "HistoryMetric": object_of(metric),
@@ -162,20 +245,45 @@ def components() -> dict[str, Any]:
                 "response": reference("HistoryExcerpt"),
             }
         ),
-        "HistoryPage": object_of(page, optional={**counted, **scanned}),
+        "HistoryPage": object_of(beside, optional={**counted, **scanned}),
         "HistoryFailureGroup": object_of(group),
         "HistoryFailures": object_of(
             {
-                "from": MAYBE_TIME,
-                "to": MAYBE_TIME,
+                **span,
                 "total": NUMBER,
                 "recovered": NUMBER,
                 "groups": _list(reference("HistoryFailureGroup")),
-                **page,
+                **beside,
             },
             optional=scanned,
         ),
+        "HistorySums": object_of(sums),
+        "HistoryStatistics": object_of(
+            {
+                **span,
+                "group_by": {"enum": [*GROUPINGS, None]},
+                "totals": reference("HistorySums"),
+                "groups": _list(reference("HistoryGroup")),
+            }
+        ),
+        "HistoryGroup": object_of(
+            {
+                "key": {
+                    **MAYBE_TEXT,
+                    "description": "Value of the field; of hours and days, the moment (ISO 8601) they begin at.",
+                },
+                **sums,
+            }
+        ),
+        "HistorySessionFigures": object_of(_session()),
+        "HistorySession": object_of(
+            {"session": {"oneOf": [reference("HistorySessionFigures"), {"type": "null"}]}, **beside}, optional=scanned
+        ),
+        "HistoryAmbiguous": object_of({"error": object_of(error)}),
     }
+    for name, example in examples.DOCUMENTS.items():
+        found[name]["examples"] = [example]
+    return found
 
 
 def _list(items: dict[str, Any]) -> dict[str, Any]:
@@ -183,6 +291,20 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """drf-spectacular's postprocessing hook."""
-    result.setdefault("components", {}).setdefault("schemas", {}).update(components())
+    """drf-spectacular's postprocessing hook: our components, and references to filters in the place of their copies."""
+    parts = result.setdefault("components", {})
+    parts.setdefault("schemas", {}).update(components())
+    shared = parts.setdefault("parameters", {})
+    for path, operations in result["paths"].items():
+        if path.startswith("/api/v1/history/"):
+            for operation in operations.values():
+                operation["parameters"] = [_shared(each, shared) for each in operation.get("parameters", ())]
     return result
+
+
+def _shared(parameter: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    name = parameter["name"]
+    if parameter["in"] != "query" or name not in parameters.FILTER_NAMES:
+        return parameter
+    shared[f"History.{name}"] = parameter
+    return {"$ref": PARAMETER.format(name=name)}

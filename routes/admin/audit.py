@@ -26,7 +26,7 @@ SHOWN = 120
 EMPTY: tuple[Any, ...] = ("", [], {})
 OBJECT_TYPES = (
     *("provider", "target", "profile", "rule", "access_key", "revision", "policy", "prices", "draft"),
-    *("head", "alert_rule", "alert_channel", "payload"),
+    *("head", "alert_rule", "alert_channel", "payload", "history"),
 )
 VERBS = {
     "created": "created",

@@ -1,6 +1,7 @@
 """How often one caller may call: a brake on runaway scripts, not a quota. Counted in the database cache.
 
-The rate is ``DEFAULT_THROTTLE_RATES["caller"]``; a caller is an access key or a person, else an address.
+The rates are ``DEFAULT_THROTTLE_RATES``, of the scope ``caller`` for all calls together, and of scopes of their own for
+calls that cost more; a caller is an access key or a person, else an address.
 """
 
 from __future__ import annotations
