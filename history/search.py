@@ -146,6 +146,13 @@ def search(
     return Page(found, following, previous, time_of(scanned_to) if scanned_to else None, span)
 
 
+def limit_of(text: str) -> int:
+    """The rows of a page, as somebody typed them. Raises BadQuery."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+        raise BadQuery("limit", f"must be a number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
 def find(route: UUID, alias: str = "default") -> RouteHistory | None:
     """One route, whole. One query."""
     return RouteHistory.objects.using(alias).filter(id=route).first()

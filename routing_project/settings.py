@@ -80,10 +80,10 @@ SQLITE_OPTIONS = {
 }
 # A host that answers nothing at all is one that is away: without these libpq waits for minutes, in a thread each.
 POSTGRES_OPTIONS = {"connect_timeout": 5, "tcp_user_timeout": 20_000}
+# The console serves each request on a thread of its own: a connection that outlived its request would be used by nobody
+# again, and stay open until Python happens to collect it.
 if ENV.database_url:
-    DATABASES: dict[str, Any] = {
-        "default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
-    }
+    DATABASES: dict[str, Any] = {"default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 0}}
 else:
     DATABASES = {
         "default": {

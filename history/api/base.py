@@ -26,7 +26,7 @@ from history.errors import (
     SessionNotFound,
 )
 from history.filters import from_parameters
-from history.search import DEFAULT_LIMIT, MAX_LIMIT
+from history.search import DEFAULT_LIMIT, limit_of
 from history.timerange import TimeRange
 from routes.api import errors
 from routes.api.permissions import ReadScope, ScopePermission
@@ -89,10 +89,7 @@ class HistoryView(APIView):
         return TimeRange.parse(parameters.get("from"), parameters.get("to"))
 
     def limit(self) -> int:
-        text = self.request.query_params.get("limit", str(DEFAULT_LIMIT))
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-            raise BadQuery("limit", f"must be a number from 1 to {MAX_LIMIT}")
-        return int(text)
+        return limit_of(self.request.query_params.get("limit", str(DEFAULT_LIMIT)))
 
     def choice(self, name: str, choices: Sequence[str]) -> str | None:
         value = self.request.query_params.get(name)

@@ -36,8 +36,12 @@ class Download(StreamingHttpResponse):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         following = sync_to_async(partial(next, iter(self), None))
-        while (piece := await following()) is not None:
-            yield piece
+        try:
+            while (piece := await following()) is not None:
+                yield piece
+        except Exception:
+            await sync_to_async(self.close)()  # which Django does of answers that end, and gives the connection back
+            raise
 
 
 class _Pieces:
