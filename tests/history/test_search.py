@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+import time_machine
 from django.db import connections
+from django.utils import timezone
 
 from history import search as search_module
 from history.errors import BadQuery, RangeTooLarge
@@ -98,6 +101,10 @@ def test_every_operator_finds_what_it_says(alias: str) -> None:
         ({"latency_ms": "9" * 30}, "latency_ms"),
         ({"status": "fine"}, "status"),
         ({"status__in": ""}, "status__in"),
+        ({"provider__in": ""}, "provider__in"),
+        ({"provider__in": "a,,b"}, "provider__in"),
+        ({"provider__in": ",".join(["a"] * 101)}, "provider__in"),
+        ({"message__contains": "x" * 2001}, "message__contains"),
         ({"id": "12"}, "id"),
         ({"recovered": "maybe"}, "recovered"),
         ({"profile": "a\x00b"}, "profile"),
@@ -106,6 +113,11 @@ def test_every_operator_finds_what_it_says(alias: str) -> None:
         ({"filter": '{"all": []}'}, "filter"),
         ({"filter": '{"field": "profile"}'}, "filter"),
         ({"filter": '{"field": "profile", "value": 3}'}, "filter"),
+        ({"filter": '{"field": "profile", "value": "\\ud800"}'}, "filter"),
+        ({"filter": '{"field": "profile", "op": "in", "value": []}'}, "filter"),
+        ({"filter": '{"field": ["profile"], "op": {}, "value": "x"}'}, "filter"),
+        ({"filter": '{"all": [], "any": []}'}, "filter"),
+        ({"filter": "[" * 5000}, "filter"),
         ({"filter": '{"field": "profile", "op": "in", "value": "a,b"}'}, "filter"),
         ({"filter": '{"not": ' * 12 + '{"field": "profile", "value": "x"}' + "}" * 12}, "filter"),
         ({"filter": '{"all": [' + ",".join(['{"field": "profile", "value": "x"}'] * 51) + "]}"}, "filter"),
@@ -140,6 +152,17 @@ def test_a_time_range_includes_its_start_and_not_its_end(alias: str) -> None:
 )
 def test_times_are_read_as_people_write_them(start: str, expected: Any) -> None:
     assert TimeRange.parse(start, None).start == expected
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01", "9999-12-31T23:59:59.999Z", "1969-12-31T23:59:59Z"])
+def test_times_that_no_row_can_have_are_the_nearest_that_one_can(alias: str, moment: str) -> None:
+    rows.store(*records(1), alias=alias)
+    everything = from_parameters({"requested_model": "gpt-4o"})
+    after, before = (
+        search(everything, TimeRange.parse(*bounds), alias=alias) for bounds in ((moment, None), (None, moment))
+    )
+    assert len(after.rows) == (not moment.startswith("9"))
+    assert before.rows == []  # the last 24 hours before it
 
 
 @pytest.mark.parametrize(("start", "end"), [("yesterday", None), ("2026-13-01", None), ("2026-11-20", "2026-11-19")])
@@ -332,3 +355,91 @@ def test_counts_count_what_the_search_finds(alias: str) -> None:
     assert count(from_parameters({"status": "failed"}), DAY, alias) == 1
     assert estimate(from_parameters({"status": "failed"}), DAY, alias) == 1
     assert estimate(from_parameters({}), TimeRange(), alias) is not None
+
+
+# -- cursors ------------------------------------------------------------------------------------------------------
+
+
+def test_a_range_of_24_hours_stays_the_one_that_the_walk_began_with(alias: str) -> None:
+    now = timezone.now()
+    old = samples.finished(at(now - timedelta(hours=24) + timedelta(seconds=60)))
+    newer = samples.finished(at(now - timedelta(hours=1)))
+    rows.store(old, newer, alias=alias)
+    filters = from_parameters({"requested_model": "gpt-4o"})
+    page = search(filters, limit=1, alias=alias)
+    assert found(page) == [UUID(bytes=newer.id)]
+    with time_machine.travel(now + timedelta(minutes=5), tick=False):
+        assert found(search(filters, limit=1, cursor=page.next, alias=alias)) == [UUID(bytes=old.id)]
+        assert found(search(filters, alias=alias)) == [UUID(bytes=newer.id)]
+
+
+def test_a_page_that_found_nothing_leads_back_to_where_it_came_from(alias: str) -> None:
+    identifiers = rows.store(*records(4), alias=alias)
+    for order, forth in (("-created_at", identifiers[::-1]), ("created_at", identifiers)):
+        first = search(span=DAY, order=order, limit=2, alias=alias)
+        second = search(span=DAY, order=order, limit=2, cursor=first.next, alias=alias)
+        RouteHistory.objects.using(alias).filter(id__in=forth[:2]).delete()
+        gone = search(span=DAY, order=order, limit=2, cursor=second.previous, alias=alias)
+        assert (found(gone), gone.previous) == ([], None)
+        again = search(span=DAY, order=order, limit=2, cursor=gone.next, alias=alias)
+        assert found(again) == forth[2:]
+        RouteHistory.objects.using(alias).filter(id__in=forth[2:]).delete()
+        behind = search(span=DAY, order=order, limit=2, cursor=first.next, alias=alias)
+        assert (found(behind), behind.next) == ([], None)
+        assert behind.previous is not None
+        rows.store(*records(4), alias=alias)
+
+
+def test_a_search_that_stops_early_on_the_way_back_goes_on_there(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rare = {0, 28}
+    stored = rows.store(
+        *(samples.finished(at(NOON, n), requested_model="rare" if n in rare else "usual") for n in range(30)),
+        alias=alias,
+    )
+    filters = from_parameters({"requested_model": "rare"})
+    last = search(filters, DAY, order="created_at", limit=1, alias=alias)
+    cursor = search(filters, DAY, order="created_at", limit=1, cursor=last.next, alias=alias).previous
+    assert cursor is not None
+    monkeypatch.setattr(search_module, "SCAN_ROWS", 4)
+    monkeypatch.setattr(search_module, "SCAN_SECONDS", -1.0)
+    collected, stops = [], 0
+    while cursor is not None:
+        page = search(filters, DAY, order="created_at", limit=1, cursor=cursor, alias=alias)
+        collected += found(page)
+        stops += page.scanned_to is not None
+        cursor = page.previous
+    assert collected == [stored[0]]
+    assert stops > 3
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["-created_at", 1, "0" * 32, 5, None],
+        ["latency_ms", 1, "0" * 32, None, None],
+        ["latency_ms", 1, "0" * 32, 1e400, None],
+        ["latency_ms", 1, "0" * 32, 2**40, None],
+        ["latency_ms", 1, "0" * 32, True, None],
+        ["-created_at", 1, "0" * 32, None, 2**60],
+        ["-created_at", 1, "0" * 32, None, -1],
+        ["-created_at", 1, 7, None, None],
+        [["-created_at"], 1, "0" * 32, None, None],
+    ],
+)
+def test_a_cursor_that_was_never_ours_is_refused(parts: list[Any]) -> None:
+    forged = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+    with pytest.raises(BadQuery, match="cursor"):
+        search(cursor=forged)
+
+
+@pytest.mark.parametrize("end", ["f" * 32, "0" * 32])
+def test_a_cursor_at_the_end_of_all_ids_is_an_empty_page_that_leads_back(alias: str, end: str) -> None:
+    rows.store(*records(2), alias=alias)
+    for order in ("-created_at", "created_at"):
+        for forward in (0, 1):
+            text = json.dumps([order, forward, end, None, None])
+            page = search(order=order, cursor=base64.urlsafe_b64encode(text.encode()).decode(), alias=alias)
+            assert len(page.rows) in (0, 2)
+            for cursor in (page.next, page.previous):
+                if cursor is not None:
+                    search(order=order, cursor=cursor, alias=alias)
