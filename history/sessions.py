@@ -140,8 +140,9 @@ def find(name: str, access_key: str | None = None, alias: str = "default") -> UU
     wanted = [session_id(None if key is None else key.bytes, name) for key in _keys(access_key, alias)]
     found = [sighting for some in _some(wanted) for sighting in _sightings(some, alias)]
     if not found:
-        whose = "a key that there is" if access_key is None else f"the key '{access_key}'"
-        raise SessionNotFound(f"{whose[0].upper()}{whose[1:]} has no session of this name")
+        if access_key is not None:
+            raise SessionNotFound(f"the access key '{access_key}' has no session of this name")
+        raise SessionNotFound("no access key that there is has a session of this name; one that is gone must be named")
     if len(found) > 1:
         raise SessionAmbiguous(sorted(found, key=lambda sighting: sighting.last, reverse=True))
     return found[0].id

@@ -123,9 +123,15 @@ class PageView(HistoryView):
         if page.scanned_to is not None:
             told["scanned_to"] = render.moment(page.scanned_to)
         response = Response(told)
+        response.add_post_render_callback(self._typed)
         if linked := ", ".join(f'<{link}>; rel="{_REL[name]}"' for name, link in links.items() if link):
             response["Link"] = linked
         return response
+
+    def _typed(self, response: Response) -> None:
+        """DRF takes the type from an answer that is empty, as one of no lines may be."""
+        renderer = response.accepted_renderer
+        response.headers.setdefault("Content-Type", f"{renderer.media_type}; charset={renderer.charset}")
 
 
 _REL: Final = {"next": "next", "previous": "prev"}

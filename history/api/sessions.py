@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class SessionPage(PageView):
-    def session(self, request: Request, identifier: UUID) -> Response:
-        told = sessions.read(identifier, limit=self.limit(), cursor=request.query_params.get("cursor"))
+    def session(self, identifier: UUID, limit: int) -> Response:
+        told = sessions.read(identifier, limit=limit, cursor=self.request.query_params.get("cursor"))
         return self.page(told.page, session=None if told.session is None else reports.session(told.session))
 
 
@@ -37,7 +37,7 @@ class SessionView(SessionPage):
             identifier = UUID(session)
         except ValueError:
             raise SessionNotFound("there is no session with this id") from None
-        return self.session(request, identifier)
+        return self.session(identifier, self.limit())
 
 
 class SessionByNameView(SessionPage):
@@ -53,7 +53,7 @@ class SessionByNameView(SessionPage):
         "`session_id`. Sessions of keys that have been deleted are found with `access_key`.",
     )
     def get(self, request: Request) -> Response:
-        name = request.query_params.get("session_key")
+        limit, name = self.limit(), request.query_params.get("session_key")
         if name is None:
             raise BadQuery("session_key", "is needed: the client's name of the session")
-        return self.session(request, sessions.find(name, request.query_params.get("access_key")))
+        return self.session(sessions.find(name, request.query_params.get("access_key")), limit)

@@ -1,9 +1,12 @@
-"""The history over HTTP: who may read it, what list, detail and failures look like, and what is refused."""
+"""The history over HTTP: who may read it, what list, detail, failures and statistics look like, what is refused."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
+import re
 import zlib
 from datetime import timedelta
 from hashlib import sha256
@@ -17,10 +20,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from history.api.export import ExportThrottle
+from history.api.statistics import StatisticsThrottle
 from history.ids import milliseconds, new_id
 from history.models import RouteHistory
 from history.render import moment
 from history.rows import ROW_FIELDS
+from routes.api.throttling import CallerThrottle
 from routes.engine.explain import pack_decision
 from routes.engine.local_live import LocalLiveState
 from routes.engine.pipeline import decide
@@ -76,7 +82,15 @@ def now_id(number: int = 0, ago: timedelta = timedelta(minutes=1)) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "path", [LIST, "/api/v1/history/failures/", f"/api/v1/history/{new_id()}/"], ids=["list", "failures", "detail"]
+    "path",
+    [
+        LIST,
+        *(f"{LIST}{name}/" for name in ("failures", "statistics", "export")),
+        f"{LIST}{new_id()}/",
+        f"{LIST}sessions/{new_id()}/",
+        f"{LIST}sessions/?session_key=0",
+    ],
+    ids=["list", "failures", "statistics", "export", "detail", "session", "session-by-key"],
 )
 def test_reading_needs_the_scope_read(path: str) -> None:
     assert Client().get(path).status_code == 401
@@ -191,6 +205,9 @@ def test_filters_times_order_and_count(get: Callable[..., Any]) -> None:
     ("parameters", "field"),
     [
         ({"limit": "0"}, "limit"),
+        ({"limit": ""}, "limit"),
+        ({"format": "xlsx"}, "format"),
+        ({"provider__in": ""}, "provider__in"),
         ({"limit": "1001"}, "limit"),
         ({"limit": "٣"}, "limit"),
         ({"order": "provider"}, "order"),
@@ -210,6 +227,50 @@ def test_what_is_not_understood_is_refused_by_name(
     assert error["code"] == "invalid"
     assert list(error["fields"]) == [field]
     assert field in error["message"]
+
+
+def test_a_parameter_that_is_given_twice_is_refused_by_name(get: Callable[..., Any]) -> None:
+    for path in (LIST, f"{LIST}failures/", f"{LIST}statistics/", f"{LIST}export/"):
+        for parameter in ("status=failed", "from=2026-11-20"):
+            error = get(f"{path}?{parameter}&{parameter}", 400)["error"]
+            assert error["fields"] == {parameter.partition("=")[0]: ["is given 2 times"]}
+    assert get(f"{LIST}{new_id()}/?colour=blue", 400)["error"]["fields"] == {"colour": ["there is no such parameter"]}
+
+
+# -- lines -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [LIST, "/api/v1/history/failures/"])
+def test_a_page_is_answered_as_lines_if_that_is_asked_for(path: str) -> None:
+    reader = Client(headers={"authorization": f"Bearer {key('read')}"})
+    stored = rows.store(*(samples.failed(now_id(n), session_key="=1+1") for n in range(3)))
+    newest = [str(route) for route in reversed(stored)]
+    for ask in ({"headers": {"accept": "text/csv"}}, {"query_params": {"format": "csv"}}):
+        answer = reader.get(path, **ask)
+        assert answer["Content-Type"] == "text/csv; charset=utf-8"
+        told = list(csv.DictReader(io.StringIO(answer.content.decode(), newline="")))
+        assert [row["id"] for row in told] == newest
+        assert {row["session_key"] for row in told} == {"'=1+1"}
+    answer = reader.get(f"{path}?limit=2", headers={"accept": "application/x-ndjson"})
+    assert answer["Content-Type"] == "application/x-ndjson; charset=utf-8"
+    assert [json.loads(line)["id"] for line in answer.content.splitlines()] == newest[:2]
+    (link,) = re.findall(r'^<([^>]+)>; rel="next"$', answer["Link"])
+    last = reader.get(link, headers={"accept": "application/x-ndjson"})
+    assert [json.loads(line)["id"] for line in last.content.splitlines()] == newest[2:]
+    assert re.findall(r'rel="(\w+)"', last["Link"]) == ["prev"]
+
+
+def test_an_error_is_json_whatever_was_asked_for_and_an_empty_page_has_its_type() -> None:
+    reader = Client(headers={"authorization": f"Bearer {key('read')}"})
+    for accept in ("text/csv", "application/x-ndjson"):
+        assert reader.get(LIST, {"limit": "0"}, headers={"accept": accept}).json()["error"]["code"] == "invalid"
+        assert Client().get(LIST, headers={"accept": accept}).json()["error"]["code"] == "unauthenticated"
+        empty = reader.get(LIST, headers={"accept": accept})
+        assert (empty.status_code, empty["Content-Type"]) == (200, f"{accept}; charset=utf-8")
+    assert reader.get(LIST, headers={"accept": "image/png"}).status_code == 406
+    assert (
+        reader.get(f"{LIST}export/", headers={"accept": "application/json"}).json()["error"]["code"] == "not_acceptable"
+    )
 
 
 # -- detail ------------------------------------------------------------------------------------------------
@@ -402,6 +463,80 @@ def test_the_failures_report(get: Callable[..., Any]) -> None:
     old = {"from": moment(timezone.now() - timedelta(days=3)), "to": moment(timezone.now() - timedelta(days=1))}
     assert get("/api/v1/history/failures/", **old)["total"] == 1
     assert get("/api/v1/history/failures/", 400, include_recovered="perhaps")["error"]["code"] == "invalid"
+
+
+# -- statistics --------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_the_last_24_hours_as_a_whole_and_by_group(get: Callable[..., Any]) -> None:
+    rows.store(
+        *(samples.finished(now_id(n)) for n in range(3)),
+        samples.failed(now_id(4)),
+        samples.failed(at(timezone.now() - timedelta(days=2))),
+    )
+    whole = get(f"{LIST}statistics/")
+    assert (whole["group_by"], whole["groups"], whole["to"]) == (None, [], None)
+    assert whole["from"].endswith("Z")
+    assert (whole["totals"]["count"], whole["totals"]["failed"], whole["totals"]["failure_rate"]) == (4, 1, 0.25)
+    told = get(f"{LIST}statistics/", group_by="provider")
+    assert [(group["key"], group["count"], group["share"]) for group in told["groups"]] == [
+        ("acme-eu", 3, 0.75),
+        ("acme-us", 1, 0.25),
+    ]
+    assert told["totals"] == whole["totals"]
+    assert get(f"{LIST}statistics/", status="failed")["totals"]["count"] == 1
+
+
+def test_hours_and_days_are_told_by_the_moment_they_begin_at(get: Callable[..., Any]) -> None:
+    rows.store(*(samples.finished(at(NOON + minutes(30 * n), n)) for n in range(4)))
+    day = {"from": "2026-11-20T00:00:00Z", "to": "2026-11-21"}
+    told = get(f"{LIST}statistics/", **day, group_by="hour")
+    assert (told["from"], told["to"]) == ("2026-11-20T00:00:00.000Z", "2026-11-21T00:00:00.000Z")
+    assert [(group["key"], group["count"]) for group in told["groups"]] == [
+        ("2026-11-20T12:00:00.000Z", 2),
+        ("2026-11-20T13:00:00.000Z", 2),
+    ]
+    (group,) = get(f"{LIST}statistics/", **day, group_by="day")["groups"]
+    assert (group["key"], group["count"]) == ("2026-11-20T00:00:00.000Z", 4)
+    (group,) = get(f"{LIST}statistics/", **day, group_by="rule")["groups"]
+    assert group["key"] is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [({"group_by": "colour"}, "group_by"), ({"limit": "5"}, "limit"), ({"from": "x"}, "from"), ({"x": "y"}, "x")],
+)
+def test_statistics_refuse_what_they_do_not_understand(
+    get: Callable[..., Any], parameters: dict[str, str], field: str
+) -> None:
+    assert list(get(f"{LIST}statistics/", 400, **parameters)["error"]["fields"]) == [field]
+
+
+# -- throttling --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("throttle", "path"), [(StatisticsThrottle, f"{LIST}statistics/"), (ExportThrottle, f"{LIST}export/")]
+)
+def test_what_costs_more_may_be_asked_less_often_by_each_caller(
+    throttle: type[CallerThrottle], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "get_rate", lambda self: "2/min")
+    one, other = (Client(headers={"authorization": f"Bearer {key(scope)}"}) for scope in ("read", "operate"))
+    assert [one.get(path).status_code for _ in range(3)] == [200, 200, 429]
+    refused = one.get(path)
+    assert refused.json()["error"]["code"] == "throttled"
+    assert 1 <= int(refused["Retry-After"]) <= 61
+    assert one.get(LIST).status_code == 200, "the list is not what was asked for too often"
+    assert other.get(path).status_code == 200, "one caller's calls are not another's"
+
+
+def test_statistics_and_exports_are_slowed_more_than_other_calls() -> None:
+    allowed = {}
+    for throttle in (CallerThrottle, StatisticsThrottle, ExportThrottle):
+        number, seconds = throttle().parse_rate(throttle().get_rate())
+        allowed[throttle] = number / seconds
+    assert allowed[ExportThrottle] < allowed[StatisticsThrottle] < allowed[CallerThrottle]
 
 
 # -- cost --------------------------------------------------------------------------------------------------
