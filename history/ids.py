@@ -44,6 +44,13 @@ def first_id_of(unix_ms: int) -> UUID:
     return UUID(int=min(max(unix_ms, 0), 2**48 - 1) << _RANDOM_BITS)
 
 
+def same_moment(route: UUID) -> tuple[UUID, UUID]:
+    """The ids of a route's millisecond, from the first to before the second: its children are among them, so that they
+    are found in one day's partition by the primary key alone."""
+    low = milliseconds(route) << _RANDOM_BITS
+    return UUID(int=low), UUID(int=low + (1 << _RANDOM_BITS))
+
+
 def child_id(route: bytes, kind: str, place: str | int) -> UUID:
     """Id of the ``place``-th child of a kind; the same for every replay."""
     digest = hashlib.blake2b(route + f"{kind}:{place}".encode(), digest_size=16).digest()

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from history import packing
+from history.ids import same_moment
 from history.models import RouteHistory, RouteStatus
 from history.rows import ID_FIELDS, OWN_METRICS, ROW_FIELDS
 from routes.engine import explain
@@ -42,7 +43,9 @@ def row(route: RouteHistory) -> dict[str, Any]:
 
 def detail(route: RouteHistory) -> dict[str, Any]:
     """The whole route. Three queries: attempts, metrics, and the revision unless it is in the cache."""
-    attempts = attempts_of(route, list(route.attempts.order_by("ordinal")))
+    low, high = same_moment(route.id)
+    attempts = attempts_of(route, list(route.attempts.filter(id__gte=low, id__lt=high).order_by("ordinal")))
+    kept_metrics = route.metrics.filter(id__gte=low, id__lt=high).order_by("timestamp", "id")
     decision, kept = decision_of(route)
     return {
         **row(route),
@@ -51,7 +54,7 @@ def detail(route: RouteHistory) -> dict[str, Any]:
         "target_info": _target_info(route),
         "routing_decision": decision,
         "attempts": attempts,
-        "metrics": metrics_of(route, list(route.metrics.order_by("timestamp", "id")), attempts),
+        "metrics": metrics_of(route, list(kept_metrics), attempts),
         "explanation": sentences(route, decision if kept else None, attempts),
     }
 
