@@ -8,7 +8,8 @@ HistoryError
 ├── StatusConflict     status_conflict      the route has another outcome already
 ├── JournalFull        journal_full         the record could not be kept
 ├── BadQuery           invalid              a filter, order, cursor or time the history does not understand
-└── RangeTooLarge      range_too_large      the question takes longer than allowed; narrow the time range
+├── RangeTooLarge      range_too_large      the question takes longer than allowed; narrow the time range
+└── Busy               busy                 others hold what this needs; nothing was changed, try again
 """
 
 from __future__ import annotations
@@ -70,3 +71,7 @@ class BadQuery(HistoryError):
 
 class RangeTooLarge(HistoryError):
     code = "range_too_large"
+
+
+class Busy(HistoryError):
+    code = "busy"

@@ -2,7 +2,9 @@
 
 Rows are written by the shipper only (``history.shipper``), sums by ``history.rollups``; everything else reads. Nothing
 here references a row of the configuration: history outlives what it names, so names are copied and ids stand without
-foreign keys. Primary keys of what is partitioned by day are UUIDv7, and no other column of it is unique.
+foreign keys. Primary keys of what PostgreSQL has in partitions by day (``history.partitions``) are UUIDv7, and no other
+column of it is unique. Attempts and metrics need no index of their own: whoever asks for those of a route or of a
+stretch of time gives bounds of the primary key (``ids.same_moment``, ``TimeRange.q``).
 """
 
 from __future__ import annotations
@@ -84,20 +86,26 @@ class RouteHistory(models.Model):
         verbose_name = "route"
         verbose_name_plural = "routes"
         indexes: ClassVar = [
+            # Lists by any status but routed, the failures report, the dashboard's last failures.
             models.Index(fields=["id"], name="history_not_routed", condition=~Q(status="routed")),
+            # recovered=true, and the recovered part of the failures report.
             models.Index(fields=["id"], name="history_recovered", condition=Q(recovered=True)),
+            # Lists by profile=, by provider= and by access_key= (the key's name), newest first, of any time.
             NewestIndex(fields=["profile", "id"], name="history_profile"),
             NewestIndex(fields=["provider", "id"], name="history_provider"),
             NewestIndex(fields=["access_key", "id"], name="history_access_key"),
-            # Covers what a key has spent, which is asked for a month at a time; requests without a cost are not in it.
+            # queries.spent: covers what a key has spent, which is asked for a month at a time; requests without a cost
+            # are not in it.
             models.Index(
                 fields=["access_key_id", "id", "cost_micro_usd"],
                 name="history_spent",
                 condition=Q(access_key_id__isnull=False, cost_micro_usd__isnull=False),
             ),
+            # A session's routes, and lists by session_id=.
             NewestIndex(fields=["session_id", "id"], name="history_session", condition=Q(session_id__isnull=False)),
+            # Lists by error_code=.
             NewestIndex(fields=["error_code", "id"], name="history_error_code", condition=Q(error_code__isnull=False)),
-            # Covers the counters of rules, which ask for a day at a time.
+            # queries.rule_traffic: covers the counters of rules, which ask for a day at a time.
             models.Index(
                 fields=["id", "profile", "rule", "created_at"], name="history_rule", condition=Q(rule__isnull=False)
             ),
@@ -133,8 +141,7 @@ class RouteAttempt(models.Model):
 
     class Meta:
         db_table = "route_attempts"
-        ordering = ("history", "ordinal")
-        indexes: ClassVar = [models.Index(fields=["history", "ordinal"], name="attempt_history")]
+        ordering = ("history_id", "ordinal")
 
     def __str__(self) -> str:
         return f"{self.history_id} #{self.ordinal}"
@@ -155,8 +162,7 @@ class RouteHistoryMetric(models.Model):
 
     class Meta:
         db_table = "route_history_metrics"
-        ordering = ("history", "timestamp", "id")
-        indexes: ClassVar = [models.Index(fields=["history"], name="metric_history")]
+        ordering = ("history_id", "timestamp", "id")
 
     def __str__(self) -> str:
         return f"{self.history_id} {self.metric_name}"

@@ -8,10 +8,10 @@ database errors; what they mean is for ``history.shipper`` to say.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from history.models import JournalPosition, ParkedRecord, RouteHistory, RouteStatus
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
     from history.records import Update
     from history.rows import MetricsPolicy, Row
+
+#: PostgreSQL's code of a row that does not belong into the partition it was sent to.
+CHECK_VIOLATION: Final = "23514"
+#: How often that may happen to one batch.
+RACES: Final = 3
 
 
 class KeyedUpdate(NamedTuple):
@@ -96,6 +101,18 @@ class Store:
     # -- writing -------------------------------------------------------------------------------------
     def apply(self, batch: Batch) -> Result:
         """Commit the batch, or nothing of it."""
+        metrics = len(batch.rows.metrics)
+        for _ in range(RACES):
+            try:
+                return self._apply(batch)
+            except IntegrityError as error:
+                # Not the row's fault: its partition was made while it was on its way into the default one.
+                if getattr(error.__cause__, "sqlstate", None) != CHECK_VIOLATION:
+                    raise
+                del batch.rows.metrics[metrics:]  # updates add theirs again
+        return self._apply(batch)
+
+    def _apply(self, batch: Batch) -> Result:
         routes = [bytes.fromhex(row[0]) for row in batch.rows.routes]
         updated = (entry.update.id for entry in batch.updates if changes(entry.update))
         slices = slices_of([*routes, *updated])

@@ -19,6 +19,7 @@ from history.shipper.folder import JournalFolder
 from history.shipper.shipper import Shipper
 from history.shipper.store import Store
 from tests import servers
+from tests.history.own_tables import Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,3 +147,29 @@ def as_default(alias: str, db: Any) -> Iterator[str]:
     yield alias
     wanted.alias = alias
     connections["default"] = usual
+
+
+@pytest.fixture(scope="session")
+def history_templates(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Templates:
+    return Templates(tmp_path_factory.mktemp("history"))
+
+
+@pytest.fixture
+def unblocked(django_db_blocker: Any) -> Iterator[None]:
+    """Let a test without ``django_db`` open the databases it makes."""
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture
+def own_postgres(history_templates: Templates, unblocked: None) -> Iterator[str]:
+    """The alias of a PostgreSQL database with the history's tables, this test's own."""
+    with history_templates.copy("postgresql"):
+        yield "own"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def own_tables(request: pytest.FixtureRequest, history_templates: Templates, unblocked: None) -> Iterator[str]:
+    """As ``own_postgres``, on both databases."""
+    with history_templates.copy(request.param):
+        yield "own"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import timedelta
 from uuid import UUID
 
@@ -179,7 +180,10 @@ def test_what_a_key_has_spent_is_answered_by_its_index(alias: str) -> None:
     if connection.vendor == "sqlite":
         assert "USING COVERING INDEX history_spent (access_key_id=? AND id>?)" in plan
     else:
-        assert "Index Only Scan using history_spent" in plan or "Bitmap Index Scan on history_spent" in plan, plan
+        # A partition's part of history_spent is called by its columns.
+        assert re.search(
+            "(Index Only Scan using|Bitmap Index Scan on) route_history_default_access_key_id_id_cost", plan
+        )
 
 
 @pytest.mark.parametrize("group_by", GROUPINGS)
