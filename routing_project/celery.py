@@ -23,6 +23,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "probes": {"task": "health.tick", "schedule": 2.0, "options": {"expires": 2}},
     "circuits": {"task": "health.circuits", "schedule": 5.0, "options": {"expires": 5}},
     "upkeep": {"task": "health.upkeep", "schedule": crontab(minute=23), "options": {"expires": 3600}},
+    "history-upkeep": {"task": "history.upkeep", "schedule": 600.0, "options": {"expires": 600}},
     "heads": {"task": "health.heads", "schedule": 2.0, "options": {"expires": 2}},
     "forget_heads": {"task": "health.forget_heads", "schedule": 600.0, "options": {"expires": 600}},
     "reconcile": {"task": "routes.reconcile", "schedule": 10.0, "options": {"expires": 10}},

@@ -119,8 +119,8 @@ class Env(BaseSettings):
     head_interval: float = Field(default=5, gt=0, le=600)  # heads are offline after three without a heartbeat
     history_metrics: Literal["failures", "all", "off"] = "failures"
     history_payloads: Literal["off", "failures", "all"] = "off"  # copies of prompts and answers
-    payload_days: float = Field(default=7, gt=0)
-    history_days: float = Field(default=30, gt=0)  # rows of requests; their statistics stay
+    payload_days: float = Field(default=7, gt=0, le=36_500)
+    history_days: float = Field(default=30, gt=0, le=36_500)  # rows of requests; their statistics stay
     journal_max_mb: int = Field(default=1024, ge=1)
     geoip_db: Path | None = None  # a MaxMind database of countries; needs the ``geo`` extra
     access_log: bool = False

@@ -16,7 +16,13 @@ from celery.apps.worker import Worker
 
 from routing_project.celery import app, configure_logging
 
-TASK_MODULES = ("routes.tasks", "health.tasks", "health.alerts.tasks", "routing_project.console.tasks")
+TASK_MODULES = (
+    "routes.tasks",
+    "history.tasks",
+    "health.tasks",
+    "health.alerts.tasks",
+    "routing_project.console.tasks",
+)
 
 
 def main() -> int:

@@ -1,0 +1,14 @@
+"""Periodic work on the history. Tasks are named in ``routing_project.celery``; they take no arguments and leave no
+results."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from history import upkeep
+
+
+@shared_task(name="history.upkeep", ignore_result=True)
+def tend_tables() -> None:
+    """Every ten minutes."""
+    upkeep.run()
