@@ -1,4 +1,5 @@
-"""History as a Django app; answers what the control plane asks about traffic and requests (``routes.ports``)."""
+"""History as a Django app: its system checks, and its answers to what the control plane asks about traffic and requests
+(``routes.ports``)."""
 
 from django.apps import AppConfig
 
@@ -9,12 +10,13 @@ class HistoryConfig(AppConfig):
     def ready(self) -> None:
         from django.db.backends.signals import connection_created
 
-        from history import status
+        from history import checks, status  # noqa: F401 - checks register themselves
         from history.queries import provider_traffic, rule_traffic, spent, tally
-        from history.recorded import recent_routes, recorded_route
+        from history.recorded import oldest_route, recent_routes, recorded_route
         from history.rollups.fields import register_functions
         from routes.ports import (
             provide_journal_backlog,
+            provide_oldest_route,
             provide_recent_routes,
             provide_recorded_routes,
             provide_rule_traffic,
@@ -29,6 +31,7 @@ class HistoryConfig(AppConfig):
         provide_rule_traffic(rule_traffic)
         provide_recorded_routes(recorded_route)
         provide_recent_routes(recent_routes)
+        provide_oldest_route(oldest_route)
         provide_spent(spent)
         provide_tally(tally)
         provide_journal_backlog(lambda: status.unshipped_bytes(get_env().journal_dir))

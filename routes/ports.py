@@ -83,6 +83,20 @@ def recent_routes(count: int) -> Sequence[UUID]:
     return _recent(count) if _recent else ()
 
 
+_oldest: Callable[[], datetime | None] | None = None
+
+
+def provide_oldest_route(source: Callable[[], datetime | None]) -> None:
+    """Say where ``oldest_route`` gets its answer."""
+    global _oldest
+    _oldest = source
+
+
+def oldest_route() -> datetime | None:
+    """When the oldest request that history still has was accepted; None without any. One query when wired."""
+    return _oldest() if _oldest else None
+
+
 _spent: Callable[[UUID, datetime], int] | None = None
 
 

@@ -13,7 +13,7 @@ from django.urls import path
 from django.views.decorators.http import require_POST
 
 from health.admin.alert_forms import AlertChannelForm, AlertRuleForm, initial_of_channel, initial_of_rule
-from health.alerts import actions
+from health.alerts import actions, delivery
 from health.alerts.formats import TEST, event_name
 from health.alerts.kinds import MEASURED
 from health.models import Alert, AlertChannel, AlertDelivery, AlertRule, ProviderOutage
@@ -199,6 +199,7 @@ class AlertRuleAdmin(LiveModelAdmin):
                 for alert in Alert.objects.all()[:LAST_ALERTS]
             ],
             down=ProviderOutage.objects.all(),
+            kept_days=delivery.kept_days(),
         )
 
     def make_form(self, *args: Any, **kwargs: Any) -> ConsoleForm:
@@ -311,6 +312,7 @@ class AlertDeliveryAdmin(LogAdmin):
             filtered=bool(query),
             older=f"?{urlencode({**query, 'before': last})}" if last else "",
             home_url=ALERTS.format(anchor=""),
+            kept_days=delivery.kept_days(),
         )
 
     def change_view(

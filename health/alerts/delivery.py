@@ -20,6 +20,8 @@ from django.utils import timezone
 
 from health.alerts import formats, sending
 from health.models import Alert, AlertChannel, AlertDelivery
+from health.upkeep import kept_since
+from routing_project.env import get_env
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ LEASE: Final = 120
 #: A run begins no further round of messages after so many seconds: the worker has other work too.
 RUN_SECONDS: Final = 15
 HOUR: Final = timedelta(hours=1)
-KEEP: Final = timedelta(days=30)
+#: Kept so long at the least; else as long as the history. A rule keeps the same event silent for no longer.
+KEEP: Final = timedelta(days=1)
 ERROR_LENGTH: Final = 300
 
 Status = AlertDelivery.Status
@@ -171,9 +174,16 @@ def _end(rows: QuerySet[AlertDelivery], status: str, now: datetime, **values: An
 
 
 # -- retention -----------------------------------------------------------------------------------------
+def kept_days() -> float:
+    """How long messages and alerts are kept."""
+    return max(get_env().history_days, KEEP.days)
+
+
 def prune(now: datetime | None = None) -> int:
-    """Remove messages and alerts of more than 30 days ago; how many messages that were. What waits stays."""
-    before = (now or timezone.now()) - KEEP
+    """Remove messages and alerts that are older than the history is kept; how many messages that were. What waits
+    stays."""
+    now = now or timezone.now()
+    before = min(kept_since(now), now - KEEP)
     deleted, _ = AlertDelivery.objects.filter(created_at__lt=before).exclude(status=Status.PENDING).delete()
     Alert.objects.filter(last_at__lt=before, deliveries=None).delete()
     return deleted

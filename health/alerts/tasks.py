@@ -33,5 +33,5 @@ def watch() -> None:
 
 @shared_task(name="health.alerts_prune", ignore_result=True)
 def prune() -> None:
-    """Once a day: remove what is older than 30 days from the log."""
+    """Once a day: remove from the log what is older than the history is kept."""
     delivery.prune()

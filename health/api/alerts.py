@@ -121,7 +121,7 @@ class Newest(CursorPages):
 
 @extend_schema(tags=["alerts"])
 class AlertDeliveryViewSet(ViewSet):
-    """The delivery log: every message and what became of it, for 30 days."""
+    """The delivery log: every message and what became of it, as long as the history is kept."""
 
     permission_classes = (ReadScope,)
     pagination_class = Newest

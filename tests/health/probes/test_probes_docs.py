@@ -13,6 +13,7 @@ from routes import actions
 from routes.document.provider import ProbeKind
 from routes.document.text import load
 from routes.models import Provider
+from routing_project.env import get_env
 
 if TYPE_CHECKING:
     from routes.actions import Actor
@@ -41,7 +42,7 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert f"Up to {runner.AT_ONCE} probes" in words
     assert f"within {claims.FIRST_SECONDS:.0f} seconds" in words
     assert f"kept for {upkeep.RESULT_HOURS} hours, sums by the hour for {upkeep.HOUR_DAYS} days" in words
-    assert f"in the timeline for {upkeep.EVENT_DAYS} days" in words
+    assert f"`SIGNALBOX_HISTORY_DAYS`, {get_env().history_days:.0f} days by default" in words
     assert f"less than {labels.SUCCESS_RATE:.0%}".replace("%", " %") in words
     assert (labels.SLOWER, labels.BASELINE_HOURS, labels.BASELINE_SAMPLES, plan.RESULTS_LAST) == (2, 24, 100, 3)
     assert sorted(questions.NO_SUCH_LIST) == [404, 405, 501]

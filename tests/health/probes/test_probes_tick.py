@@ -16,6 +16,7 @@ from health.probes.tick import tick
 from routes.models import HeadSet
 from routing_project.celery import SCHEDULE
 from tests.health.probes.installation import CREDENTIAL, all_due, entry, plan, publish
+from tests.history import rows, samples
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -175,6 +176,14 @@ def test_upkeep_removes_what_is_old_and_nothing_else(
     }  # fmt: skip
     assert sorted(HeadSet.objects.values_list("digest", flat=True)) == ["0", "29", "40"], (
         "40 was in force until 29 came"
+    )
+
+    for days in (50, 60):
+        HeadSet.objects.create(digest=str(days), document_zlib=HeadSet.pack([]), used_at=now - timedelta(days=days))
+    rows.store(samples.finished(rows.at(now - timedelta(days=45))))
+    assert upkeep.remove_old(now)["head_sets"] == 1
+    assert sorted(HeadSet.objects.values_list("digest", flat=True)) == ["0", "29", "40", "50"], (
+        "a request of when 50 was in force is there still"
     )
 
     publish(admin, entry("one"))
