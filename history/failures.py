@@ -1,6 +1,6 @@
 """The failures report: what went wrong in a time range, grouped by cause and provider. Read only, some ten queries.
 
-Counts come from sums for whole hours and days, from rows for the rest (``history.rollups``); routes to look at from rows.
+Whole hours and days are counted by their sums, the rest by rows (``history.rollups``); the page of routes is of rows.
 """
 
 from __future__ import annotations
@@ -149,9 +149,7 @@ def _of_sums(sums: Any, code: str, provider: str) -> Iterator[tuple[tuple[str | 
 def _of_rows(rows: Any, code: str, provider: str) -> Iterator[tuple[tuple[str | None, str], _Part]]:
     place = Window(RowNumber(), partition_by=[F(code), F(provider)], order_by=F("id").desc())
     samples: dict[tuple[str | None, str], list[UUID]] = {}
-    for cause, slug, sample in (
-        rows.annotate(place=place).filter(place__lte=SAMPLES).values_list(code, provider, "id")
-    ):
+    for cause, slug, sample in rows.annotate(place=place).filter(place__lte=SAMPLES).values_list(code, provider, "id"):
         samples.setdefault((cause, slug), []).append(sample)
     counted = rows.values_list(code, provider).annotate(n=Count("id"), first=Min("created_at"), last=Max("created_at"))
     for cause, slug, number, first, last in counted:

@@ -1,4 +1,4 @@
-"""Figures over a time range for pages and reports: counts, failure rate, percentiles, shares. Reads rows directly.
+"""Figures over a time range for pages and reports: counts, failure rate, percentiles, shares. Reads rows, mostly.
 
 Each function is one or two queries over one stretch of the primary key, aggregated in the database; latencies come
 back as counts per millisecond, so percentiles are exact and no row is fetched. Plain functions without permissions:
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.db.models import Count, Func, IntegerField, Max, Q, Sum
 
 from history.models import FAILURE_STATUSES, SWITCHING_PROTOCOLS, RouteAttempt, RouteHistory, RouteStatus
+from history.rollups import reading
+from history.rollups.plan import make
 from history.timerange import TimeRange
 from routes.ports import ProviderTraffic, RuleTraffic, Tally
 
@@ -185,11 +187,22 @@ def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic
 
 
 def rule_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[tuple[str, str], RuleTraffic]:
-    """What ``routes.ports`` asks for: matches of the last 24 hours by (profile, rule). One query, answered by the
-    index ``history_rule`` alone; its cost grows with the requests of a day that matched a rule."""
-    rows = rows_of(TimeRange.last(), alias).filter(rule__isnull=False).values_list("profile", "rule")
-    groups = rows.annotate(n=Count("id"), last=Max("created_at"))
-    return {(profile, rule): RuleTraffic(matched, last) for profile, rule, matched, last in groups}
+    """What ``routes.ports`` asks for: matches of the last 24 hours by (profile, rule). Sums answer for whole hours, the
+    index ``history_rule`` for the rest. Four queries."""
+    plan = make(TimeRange.last(), alias)
+    matched = Q(rule__isnull=False)
+    found: dict[tuple[str, str], RuleTraffic] = {}
+    for rows, number, last in (
+        *(
+            (sums, Sum("requests"), "last_at")
+            for sums in reading.sums(plan, frozenset(("profile", "rule")), matched, alias)
+        ),
+        (reading.rows(plan, matched, alias), Count("id"), "created_at"),
+    ):
+        for profile, rule, count, latest in rows.values_list("profile", "rule").annotate(n=number, last=Max(last)):
+            before = found.get((profile, rule), RuleTraffic(0, latest))
+            found[profile, rule] = RuleTraffic(before.matched + count, max(before.last, latest))
+    return found
 
 
 def spent(access_key: UUID, since: datetime, alias: str = DEFAULT_ALIAS) -> int:

@@ -16,7 +16,7 @@ from django.db.models import Count, F, FloatField, Q, Sum
 from history.expected import SHARED, Route, expected_shares
 from history.filters import NOTHING, Filters
 from history.models import SWITCHING_PROTOCOLS, RouteStatus
-from history.queries import DEFAULT_ALIAS, FAILURES, Distribution, bucket
+from history.queries import DEFAULT_ALIAS, FAILURES, Distribution, EpochSeconds
 from history.rollups import plan as planning
 from history.rollups import reading
 from history.rollups.buckets import MIDDLES
@@ -94,20 +94,20 @@ class _Answer:
         self.plan = planning.from_rows(span) if asked is None else planning.make(span, alias, grains)
 
     def read(self) -> None:
-        for sums in self._sums({self.group_by} & reading.COMMON):
-            for entry in self._grouped(sums, _OF_SUMS, F("start") - F("start") % _BUCKETS.get(self.group_by or "", DAY)):
+        for sums in self._sums(name for name in reading.COMMON if name == self.group_by):
+            for entry in self._grouped(sums, _OF_SUMS, F("start")):
                 for group in self._groups(entry):
                     group.add(entry)
                     for name in _TIMES:
                         group.times[name].add_histogram(entry[f"sum_{name}_histogram"], entry[f"sum_{name}_sum"])
         rows = reading.rows(self.plan, self._condition, self._alias)
-        moment = bucket(_BUCKETS.get(self.group_by or "", DAY))
-        for entry in self._grouped(rows, _OF_ROWS, moment):
+        at = EpochSeconds("created_at")
+        for entry in self._grouped(rows, _OF_ROWS, at):
             for group in self._groups(entry):
                 group.add(entry)
         for name in _TIMES:
             timed = rows.filter(_TIMED[name]).annotate(value=F(f"{name}_ms"))
-            for entry in self._grouped(timed, {"n": Count("id")}, moment, "value"):
+            for entry in self._grouped(timed, {"n": Count("id")}, at, "value"):
                 for group in self._groups(entry):
                     group.times[name].add(entry["value"], entry["n"])
         if self.group_by in SHARED:
@@ -116,13 +116,15 @@ class _Answer:
     def _sums(self, more: Iterable[str]) -> Iterator[Any]:
         return reading.sums(self.plan, self._asked.union(more), self._condition, self._alias)
 
-    def _grouped(self, rows: Any, numbers: Mapping[str, Any], moment: Any, *also: str) -> Iterable[Mapping[str, Any]]:
+    def _grouped(self, rows: Any, numbers: Mapping[str, Any], at: Any, *also: str) -> Iterable[Mapping[str, Any]]:
         if self.group_by is None and not also:
             return [rows.aggregate(**numbers)]
         if self.group_by is None:
             keyed = rows.values(*also)
         else:
-            keyed = rows.annotate(key=moment if self.group_by in _BUCKETS else F(self.group_by)).values("key", *also)
+            period = _BUCKETS.get(self.group_by)
+            key = at - at % period if period else F(self.group_by)
+            keyed = rows.annotate(key=key).values("key", *also)
         found: Iterable[Mapping[str, Any]] = keyed.annotate(**numbers)
         return found
 

@@ -1,8 +1,9 @@
 """Rollups: sums of what happened, which make statistics quick and outlive the rows they were made of.
 
-``periods`` says which hours there are and what was summed up of each, ``sums`` is the SQL that sums up, ``work`` does so
-every minute, ``sealing`` keeps an hour's sums true once its rows are gone, ``plan`` and ``reading`` answer questions from
-sums and rows together. This module must not import the others at its top: the tables' module imports a field from here.
+``periods`` says which hours there are and what was summed up of each, ``sums`` is the SQL that sums up, ``work`` does
+so every minute, ``sealing`` keeps an hour's sums true once its rows are gone, ``plan`` and ``reading`` answer questions
+from sums and rows together. This module must not import the others at its top: that of the tables imports a field from
+this package.
 """
 
 from __future__ import annotations

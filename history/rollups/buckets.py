@@ -2,9 +2,9 @@
 
 Bucket k holds the whole milliseconds v with ``EDGES[k-1] <= v < EDGES[k]``; bucket 0 holds 0. The edges are 1, and from
 each the next is ``max(edge + 1, floor(1.05 * edge))``: one millisecond wide up to 40 ms, above that never more than 5 %
-wide. So where a bucket's middle stands for its values, each is off by less than 5 % (2.5 % in the usual case) and by
-nothing up to 40 ms; and a percentile by nearest rank is in the very bucket of the exact one, because no value leaves its
-bucket however many histograms are added.
+wide. Where a bucket's middle stands for its values, each is off by at most 2.5 %, and by nothing up to 40 ms. A
+percentile by nearest rank is in the very bucket of the exact one, because no value leaves its bucket however many
+histograms are added.
 
 A histogram is one whole number: the sum over buckets of ``count * base ** k``. Adding two histograms is then adding two
 numbers, whatever is in them, and that is what both databases do. In PostgreSQL it is a ``numeric`` with base 10^12; in

@@ -86,7 +86,8 @@ def make(span: TimeRange, alias: str, grains: Sequence[int] = GRAINS, now: datet
     if high is None or high > last:
         rows.append(Stretch(last if low is None else max(low, last), high))
     wide = TimeRange(
-        span.start if planner.low == low else _moment(planner.low), span.end if planner.high == high else _moment(planner.high)
+        span.start if planner.low == low else _moment(planner.low),
+        span.end if planner.high == high else _moment(planner.high),
     )
     return Plan(wide, planner.sums, _joined(rows), frozenset(planner.open))
 
@@ -161,7 +162,9 @@ def _states(
         recent = int((now or timezone.now()).timestamp()) - READ_SLICES
         wanted |= Q(grain=SLICE, rolled__isnull=False, start__gte=max(begin, recent))
     rows = RollupPeriod.objects.using(alias).filter(wanted, start__gte=begin, start__lt=-(-end_ms // 1000))
-    return {(grain, start): State(*state) for grain, start, *state in rows.values_list("grain", "start", *State._fields)}
+    return {
+        (grain, start): State(*state) for grain, start, *state in rows.values_list("grain", "start", *State._fields)
+    }
 
 
 def _stretch(span: TimeRange) -> Stretch:
@@ -185,4 +188,3 @@ def _joined(stretches: Sequence[Stretch]) -> list[Stretch]:
         else:
             found.append(stretch)
     return found
-

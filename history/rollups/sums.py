@@ -34,7 +34,7 @@ COLUMNS: Final = (*DIMENSIONS, *ADDED, *HISTOGRAMS, "first_at", "last_at", "samp
 
 _FAILED: Final = "status IN (" + ", ".join(f"'{status.value}'" for status in FAILURE_STATUSES) + ")"
 #: How a dimension that a view does not have is written.
-_BLANK: Final = {name: "''" for name in DIMENSIONS} | {
+_BLANK: Final = dict.fromkeys(DIMENSIONS, "''") | {
     **dict.fromkeys(("rule", "error_code", "first_error", "first_provider"), "NULL"),
     "recovered": "FALSE",
 }
@@ -81,7 +81,7 @@ _POSTGRESQL: Final = _Dialect(
     histograms="sum({0})",
     ids="array_agg({0})",
     lists="string_to_array(string_agg({0}, ','), ',')::uuid[]",
-    newest="(SELECT string_agg(newest.id::text, ',') FROM "
+    newest="(SELECT string_agg(newest.id::text, ',') FROM "  # noqa: S608 own text
     f"(SELECT id FROM unnest(ids) AS each (id) ORDER BY id DESC LIMIT {SAMPLES}) AS newest)",
     cost="coalesce(sum({0}), 0)::float8",
 )
@@ -193,7 +193,10 @@ def without(source: Select) -> Select:
 def clear(cursor: Any, grain: int, start: int) -> None:
     """Remove the sums of a period."""
     # By view too: it is in the index.
-    cursor.execute(f"DELETE FROM history_rollups WHERE grain = %s AND view IN ({_NAMES}) AND start = %s", [grain, start])  # noqa: S608
+    cursor.execute(
+        f"DELETE FROM history_rollups WHERE grain = %s AND view IN ({_NAMES}) AND start = %s",  # noqa: S608 own names
+        [grain, start],
+    )
 
 
 def add(cursor: Any, grain: int, start: int, source: Select) -> None:
@@ -208,7 +211,7 @@ def fill(cursor: Any, grain: int, start: int, source: Select | Sequence[Sequence
         _insert(cursor, grain, start, FULL, source)
     else:
         marks = ", ".join(["%s"] * len(COLUMNS))
-        cursor.executemany(f"{_INSERT} VALUES ({grain}, '{FULL.name}', {start}, {marks})", source)  # noqa: S608
+        cursor.executemany(f"{_INSERT} VALUES ({grain}, '{FULL.name}', {start}, {marks})", source)
     _derive(cursor, grain, start, _stored(grain, start, start + 1))
 
 

@@ -21,6 +21,8 @@ from routing_project.logs import get_logger
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from history.timerange import TimeRange
+
 #: Rows from which on a slice of five minutes is worth sums of its own: reading fewer is as quick.
 WORTHWHILE: Final = 5000
 #: How long sums of slices are kept, and how far back they may be read: the difference is for clocks that disagree.
@@ -143,15 +145,14 @@ def _forget_slices(now: int, alias: str) -> None:
     RollupPeriod.objects.using(alias).filter(**old).delete()
 
 
-def rebuild(first: int | None, last: int | None, alias: str = "default") -> int:
-    """Have the hours from ``first`` to before ``last`` (Unix seconds) summed up again from their rows, also those that
-    nobody said were changed; how many. Sealed hours stay: their rows may be gone."""
+def forget(span: TimeRange, alias: str = "default") -> int:
+    """Have the days of a range summed up again, also what nobody said was changed; how many hours that are. Sealed
+    hours stay: their rows may be gone."""
     periods.find(alias)
     rows = RollupPeriod.objects.using(alias).filter(sealed=False)
-    if first is not None:
-        rows = rows.filter(start__gte=floor(first, DAY))
-    if last is not None:
-        rows = rows.filter(start__lt=last)
+    if span.start is not None:
+        rows = rows.filter(start__gte=floor(int(span.start.timestamp()), DAY))
+    if span.end is not None:
+        rows = rows.filter(start__lt=span.end.timestamp())
     rows.update(rolled=None)
     return rows.filter(grain=HOUR).count()
-

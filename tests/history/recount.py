@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from history.ids import milliseconds, time_of
 from history.models import FAILURE_STATUSES, RouteStatus
 from history.rollups.buckets import bucket
+from history.rollups.fields import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from history.failures import Group, Report
     from history.records import Finished, Update
 
 Row = dict[str, Any]
@@ -72,6 +75,35 @@ def assert_true(answer: dict[str, Any], rows: Iterable[Row], matches: Callable[[
         assert {group["key"] for group in answer["groups"] if group["count"]} == set(groups)
     for group in answer["groups"]:
         _same(group, groups[group["key"]], wanted, group_by, exact)
+
+
+def assert_report(
+    report: Report, rows: Iterable[Row], matches: Callable[[Row], bool], gone: set[bytes], recovered: bool
+) -> None:
+    """Every number of the failures report is what ``rows`` say; its examples are the newest that are not ``gone``."""
+    start, end = report.span
+    assert start is not None
+    wanted = [row for row in rows if start <= row["at"] and (end is None or row["at"] < end) and matches(row)]
+    failed, saved = defaultdict(list), defaultdict(list)
+    for row in wanted:
+        if row["status"] in FAILURE_STATUSES:
+            failed[row["error_code"], row["provider"]].append(row)
+        if row["recovered"]:
+            saved[row["first"]].append(row)
+    expected = {}
+    for key in failed.keys() | (saved.keys() if recovered else set()):
+        both = failed[key] + (saved[key] if recovered else [])
+        moments, newest = [row["at"] for row in both], sorted({row["id"] for row in both}, reverse=True)[:SAMPLES]
+        samples = [UUID(bytes=route) for route in newest if route not in gone]
+        expected[key] = (len(both), len(saved[key]), min(moments), max(moments), samples)
+    told = {(group.error_code, group.provider): tuple(vars_of(group)) for group in report.groups}
+    assert told == expected
+    assert report.total == sum(len(some) for some in failed.values())
+    assert report.recovered == sum(len(some) for some in saved.values())
+
+
+def vars_of(group: Group) -> tuple[Any, ...]:
+    return group.count, group.recovered, group.first_seen, group.last_seen, group.sample_ids
 
 
 def _same(told: dict[str, Any], rows: list[Row], all_rows: list[Row], group_by: str | None, exact: bool) -> None:
