@@ -17,11 +17,13 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connections
 
-from history import ids, partitions, pruning, tasks, upkeep
+from history import ids, partitions, pruning, rollups, tasks, upkeep
 from history.errors import BadQuery
 from history.models import RouteAttempt, RouteHistory, RouteHistoryMetric, RoutePayload
 from history.partitions import midnight
 from history.pruning import Cutoffs
+from history.statistics import statistics
+from history.timerange import TimeRange
 from routing_project.celery import SCHEDULE
 from routing_project.env import EnvError, get_env
 from routing_project.worker import TASK_MODULES
@@ -122,6 +124,27 @@ def test_nothing_goes_unless_its_hours_are_summed_up(alias: str, monkeypatch: py
         pruning.prune(WANTED, alias)
     assert upkeep.run(NOW, alias) is None
     assert counts(alias) == (2, 4, 6)
+
+
+def test_statistics_are_what_they_were_when_the_rows_are_gone(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "seal", rollups.seal)
+    failed(TODAY - 9 * DAY, TODAY - 6 * DAY, NOW)
+    rows.store(samples.finished(rows.at(TODAY - 6 * DAY, 7)), alias=alias)
+    span = TimeRange(TODAY - 20 * DAY, NOW + DAY)
+
+    def told() -> dict[Any, Any]:
+        groups = statistics(span, "status", alias=alias)["groups"]
+        return {each["key"]: (each["count"], each["input_tokens"], each["latency_ms"]["avg"]) for each in groups}
+
+    before = told()
+    assert {status: figures[0] for status, figures in before.items()} == {"failed": 3, "routed": 1}
+    assert upkeep.run(NOW, alias) is not None
+    assert RouteHistory.objects.using(alias).count() == 1
+    assert told() == before
+    failed(TODAY - 9 * DAY + timedelta(minutes=1))  # a journal that was held up
+    assert upkeep.run(NOW, alias) is not None
+    assert RouteHistory.objects.using(alias).count() == 1
+    assert told()["failed"][0] == 4
 
 
 def test_what_the_journal_brings_of_days_that_are_gone_is_taken_and_goes_with_the_next_run(alias: str) -> None:
