@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from history import export
 from history.command import options
 from history.lines import FORMATS
-from history.search import ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,10 +31,10 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(terminal: Terminal, given: dict[str, Any]) -> None:
     form = cast("Format", options.choice(given, "format", FORMATS))
-    order = options.choice(given, "order", ORDERS)
+    order = options.order(given)
     filters, span = options.filters(given), options.span(given)
-    told = options.asked(given) | {name: given[name] for name in ("from", "to", "order") if given[name] is not None}
-    audited = export.audited(terminal.actor, told, form)
+    told = options.asked(given) | {"from": given["from"], "to": given["to"], "order": order}
+    audited = export.audited(terminal.actor, {name: value for name, value in told.items() if value}, form)
     rows = 0
 
     def ended(number: int, outcome: str) -> None:

@@ -23,6 +23,10 @@ CSV: Final = "csv"
 NDJSON: Final = "ndjson"
 FORMATS: Final = (TABLE, JSON, CSV, NDJSON)
 
+#: The API's orders in words: one that begins with a hyphen would be taken for an option.
+NEWEST: Final = "newest"
+WORDS: Final = dict(zip((NEWEST, "oldest", "slowest", "fastest"), ORDERS, strict=True))
+
 
 class WrongOption(Exception):
     """``str()`` names the option."""
@@ -39,7 +43,7 @@ def add_filters(parser: CommandParser) -> None:
 
 
 def add_order(parser: CommandParser) -> None:
-    parser.add_argument("--order", default=ORDERS[0], help=f"one of {', '.join(ORDERS)}; default: {ORDERS[0]}")
+    parser.add_argument("--order", default=NEWEST, help=f"one of {', '.join(WORDS)}; default: {NEWEST}")
 
 
 def add_pages(parser: CommandParser) -> None:
@@ -78,6 +82,12 @@ def filters(options: dict[str, Any]) -> Filters:
 
 def span(options: dict[str, Any]) -> TimeRange:
     return TimeRange.parse(options["from"], options["to"])
+
+
+def order(options: dict[str, Any]) -> str:
+    """In the API's words, which are taken too."""
+    given: str = options["order"]
+    return given if given in ORDERS else WORDS[choice(options, "order", list(WORDS))]
 
 
 def limit(options: dict[str, Any]) -> int:

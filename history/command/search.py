@@ -27,7 +27,7 @@ def run(terminal: Terminal, given: dict[str, Any]) -> None:
     form = options.choice(given, "format", options.FORMATS)
     wanted = None if given["count"] is None else options.choice(given, "count", ("exact", "estimate"))
     filters, span = options.filters(given), options.span(given)
-    page = search.search(filters, span, order=given["order"], limit=options.limit(given), cursor=given["cursor"])
+    page = search.search(filters, span, order=options.order(given), limit=options.limit(given), cursor=given["cursor"])
     beside: dict[str, Any] = {}
     if wanted is not None:
         beside["count"] = (search.count if wanted == "exact" else search.estimate)(filters, span)

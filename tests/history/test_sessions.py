@@ -34,14 +34,15 @@ def keyed(name: str) -> UUID:
     return row.pk
 
 
-def a_chat(owner: UUID, name: str = "app", session: str = "chat") -> list[UUID]:
-    values = {"key_id": owner.bytes, "key_name": name, "session_key": session}
+def a_chat(owner: UUID, name: str = "app", number: int = 0) -> list[UUID]:
+    """``number`` tells chats of the same minutes apart."""
+    values = {"key_id": owner.bytes, "key_name": name, "session_key": "chat"}
     saved = [samples.attempt(http_status=500, error_class="upstream_5xx"), samples.attempt()]
     return rows.store(
-        samples.finished(at(NOON, 1), **values, cached_tokens=5),
-        samples.finished(at(NOON + minutes(1)), **values, recovered=True, attempts=saved, attempt_count=2),
-        samples.failed(at(NOON + minutes(2)), **values, cost_micro_usd=None),
-        samples.finished(at(NOON + minutes(3)), **values, profile="batch"),
+        samples.finished(at(NOON, number), **values, cached_tokens=5),
+        samples.finished(at(NOON + minutes(1), number), **values, recovered=True, attempts=saved, attempt_count=2),
+        samples.failed(at(NOON + minutes(2), number), **values, cost_micro_usd=None),
+        samples.finished(at(NOON + minutes(3), number), **values, profile="batch"),
     )
 
 
