@@ -19,6 +19,16 @@ FEW = 100_000
 DAY = timedelta(days=1)
 
 
+def lock(apps, schema_editor):
+    """All tables, in the order a shipper writes to them. Else dropping an index of a child would lock that first, and
+    a shipper between a route and its attempts would end in a deadlock with us."""
+    if schema_editor.connection.vendor == "postgresql":
+        known = {model._meta.db_table for model in apps.get_app_config("history").get_models()}
+        for table in TABLES:
+            if table in known:
+                schema_editor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+
+
 def partition(apps, schema_editor):
     if schema_editor.connection.vendor != "postgresql":
         return
@@ -92,6 +102,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunPython(lock),
         migrations.AlterModelOptions(name="routeattempt", options={"ordering": ("history_id", "ordinal")}),
         migrations.AlterModelOptions(name="routehistorymetric", options={"ordering": ("history_id", "timestamp", "id")}),
         # A route's children are found by the primary key (ids.same_moment).

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from django.db import connections, models
 
 from history import ids, pruning
 from history.models import RouteAttempt, RouteHistory, RouteHistoryMetric
 from history.partitions import AHEAD_DAYS, TABLES, midnight, partitions, tables
+from tests import servers
 from tests.history import rows, samples
 from tests.history.own_tables import BEFORE_PARTITIONS, OWN, empty_postgres, migrate
 
@@ -101,6 +104,40 @@ def test_where_much_is_later_it_is_our_clock_that_is_wrong_and_nothing_is_moved(
             (f"{table}_default", None),
         ]
         assert rows_of(before, f"{table}_default") == []
+
+
+def test_a_shipper_at_work_ends_its_batch_before_tables_are_changed(before: str) -> None:
+    rows.store(samples.failed(rows.at(NOW)), alias=before)
+    errors: list[Exception] = []
+
+    def migrating() -> None:
+        try:
+            migrate()
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections[before].close()
+
+    thread = threading.Thread(target=migrating)
+    with psycopg.connect(servers.postgres_url(str(connections[before].settings_dict["NAME"]))) as shipper:
+        shipper.execute("SET lock_timeout = '2s'")
+        shipper.execute("UPDATE route_history SET message = 'shipped'")
+        thread.start()
+        with connections[before].cursor() as cursor:
+            waiting = 0
+            while not waiting:
+                assert thread.is_alive()
+                cursor.execute(
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = "
+                    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+                )
+                (waiting,) = cursor.fetchone()
+        shipper.execute("UPDATE route_attempts SET message = 'shipped'")
+        shipper.execute("UPDATE route_history_metrics SET metric_unit = 's'")
+    thread.join()
+    assert errors == []
+    assert RouteHistory.objects.using(before).get().message == "shipped"
+    assert tables(before)[0] == "route_history"
 
 
 def test_empty_tables_begin_with_daily_partitions(own_postgres: str) -> None:
