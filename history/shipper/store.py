@@ -166,7 +166,12 @@ class Store:
                 continue
             changed = changes(entry.update)
             if changed:
-                RouteHistory.objects.using(self.alias).filter(id=UUID(bytes=entry.update.id)).update(**changed)
+                # Once more the status: another host's shipper may have been at the same decision meanwhile.
+                row = RouteHistory.objects.using(self.alias).filter(id=UUID(bytes=entry.update.id), status=status)
+                if not row.update(**changed):
+                    existing.update(self.existing([entry.update.id]))
+                    conflicts += wanted != existing[entry.update.id]
+                    continue
             if wanted is not None:
                 existing[entry.update.id] = wanted
             batch.rows.add_metrics(entry.update, entry.key, now_ms)

@@ -20,7 +20,7 @@ from tests.history import samples
 from tests.history.conftest import BOTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from history.journal import JournalWriter
@@ -431,6 +431,32 @@ def test_an_update_finds_the_row_that_another_hosts_shipper_inserted(
     drain(shipper)
     assert rows(alias)[record.id].status == "timeout"
     assert shipper.waiting == {}
+
+
+def test_of_outcomes_that_two_hosts_ship_at_once_the_first_stands(
+    alias: str, writer: JournalWriter, shipper: Shipper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if alias == "default":
+        pytest.skip("SQLite lets one write at a time")
+    record = samples.decided()
+    writer.append(record)
+    drain(shipper)
+    existing = shipper.store.existing
+
+    def and_then_the_other_commits(routes: Iterable[bytes]) -> dict[bytes, str]:
+        found = existing(routes)
+        monkeypatch.undo()
+        with psycopg.connect(servers.postgres_url(str(connections[alias].settings_dict["NAME"]))) as other:
+            other.execute("UPDATE route_history SET status = 'failed', error_code = 'dns'")
+        return found
+
+    monkeypatch.setattr(shipper.store, "existing", and_then_the_other_commits)
+    writer.append(samples.update(record.id, status="routed", latency_us=1000, metrics=[("quality", 0.5, "ratio")]))
+    drain(shipper)
+    row = rows(alias)[record.id]
+    assert (row.status, row.error_code, row.latency_ms) == ("failed", "dns", None)
+    assert not RouteHistoryMetric.objects.using(alias).exists()
+    assert shipper.counters.conflicts == 1
 
 
 def test_an_update_whose_row_never_comes_is_given_up_and_counted(
