@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from history.ids import first_id_of
+from history.ids import first_id_of, same_moment
 from history.models import FAILURE_STATUSES, SWITCHING_PROTOCOLS, RouteStatus
 from history.rollups.buckets import DIGITS, EDGES
 from history.rollups.fields import SAMPLES
@@ -155,9 +155,10 @@ def of_period(grain: int, start: int, vendor: str) -> Select:
 
 
 def of_routes(routes: Sequence[UUID], vendor: str) -> Select:
-    """Sums of certain rows by all dimensions."""
+    """Sums of certain rows by all dimensions; the nearer they are in time, the less of attempts is read."""
     marks = ", ".join(["%s"] * len(routes))
-    return _of_rows(f"r.id IN ({marks})", "TRUE", _ids(vendor, *routes), vendor)
+    low, high = same_moment(min(routes))[0], same_moment(max(routes))[1]
+    return _of_rows(f"r.id IN ({marks})", "a.id >= %s AND a.id < %s", _ids(vendor, low, high, *routes), vendor)
 
 
 def of_sums(view: View, source: Select, vendor: str) -> Select:
