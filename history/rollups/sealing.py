@@ -78,7 +78,7 @@ class LateRows:
         """The versions of ``slices`` were raised by this transaction: none of their hours is sealed meanwhile."""
         self._cursor = cursor
         self._alias = alias
-        self._hours = periods.sealed_among({floor(start, HOUR) for start in slices}, alias)
+        self._hours = _sealed_hours(slices, alias)
         self._changed: set[UUID] = set()
 
     def will_insert(self, routes: Iterable[bytes]) -> None:
@@ -120,9 +120,18 @@ class LateRows:
 
 
 def may_be_sealed(slices: Iterable[int]) -> bool:
-    """Whether any of these slices is in an hour that can be sealed."""
+    """Whether any of these slices is in an hour that can be sealed, as far as our clock is right."""
     recent = timezone.now().timestamp() - HOUR - RECENT_SECONDS
     return any(floor(start, HOUR) <= recent for start in slices)
+
+
+def is_sealed(slices: Iterable[int], alias: str) -> bool:
+    """Whether any of these slices is in a sealed hour. For who has raised their versions, it stays so."""
+    return bool(_sealed_hours(slices, alias))
+
+
+def _sealed_hours(slices: Iterable[int], alias: str) -> set[int]:
+    return periods.sealed_among({floor(start, HOUR) for start in slices}, alias)
 
 
 def _hour(route: bytes) -> int:

@@ -16,10 +16,11 @@ from django.utils import timezone
 
 from history.models import JournalPosition, ParkedRecord, RouteHistory, RouteStatus
 from history.rollups.periods import raise_versions, slices_of
-from history.rollups.sealing import LateRows, may_be_sealed
+from history.rollups.sealing import LateRows, is_sealed, may_be_sealed
 from history.rows import ATTEMPT_COLUMNS, METRIC_COLUMNS, PAYLOAD_COLUMNS, ROUTE_COLUMNS, Rows, changes
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Sequence
 
     from history.records import Update
@@ -62,6 +63,10 @@ class Result(NamedTuple):
     inserted: int
     waiting: list[KeyedUpdate]  # their row does not exist yet
     conflicts: int  # updates the row's status does not allow
+
+
+class _Late(Exception):
+    """An hour that looked too young to be sealed is sealed."""
 
 
 class Store:
@@ -116,9 +121,19 @@ class Store:
         routes = [bytes.fromhex(row[0]) for row in batch.rows.routes]
         updated = (entry.update.id for entry in batch.updates if changes(entry.update))
         slices = slices_of([*routes, *updated])
+        if not may_be_sealed(slices):
+            metrics = len(batch.rows.metrics)
+            try:
+                return self._write(batch, routes, slices, careful=False)
+            except _Late:  # our clock is behind that of who sealed it
+                del batch.rows.metrics[metrics:]
+        return self._write(batch, routes, slices, careful=True)
+
+    def _write(self, batch: Batch, routes: Sequence[bytes], slices: Counter[int], *, careful: bool) -> Result:
+        """``careful``: know of sealed hours before anything is written to them. Raises _Late without it."""
         with transaction.atomic(using=self.alias), self.connection.cursor() as cursor:
             late = None
-            if may_be_sealed(slices):
+            if careful:
                 raise_versions(cursor, slices)
                 late = LateRows(cursor, slices, self.alias)
                 late.will_insert(routes)
@@ -140,6 +155,8 @@ class Store:
                 late.done()
             else:
                 raise_versions(cursor, slices)  # last: other hosts' shippers wait for it
+                if is_sealed(slices, self.alias):
+                    raise _Late
         return result._replace(inserted=inserted)
 
     def forget(self, segments: Sequence[str]) -> None:

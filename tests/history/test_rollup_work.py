@@ -250,6 +250,40 @@ def test_a_sealed_hour_counts_each_late_row_once_whether_its_rows_are_gone_or_no
 
 
 @both
+def test_a_host_whose_clock_is_far_behind_adds_to_sealed_hours_too(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes them for the hours of now, in which nothing can be sealed."""
+    decided = at(DAYS_AGO, 2)
+    rows.store(samples.finished(at(DAYS_AGO, 1)), samples.decided(decided), alias=alias)
+    rollups.seal(DAYS_AGO + timedelta(hours=1), alias)
+    monkeypatch.setattr(sealing.timezone, "now", lambda: DAYS_AGO + minutes(10))
+    update = samples.update(decided, status="failed", metrics=[("quality", 1.0, "")])
+    batch = Batch(Rows("failures"), [KeyedUpdate("u", update, b"")])
+    batch.rows.add_finished(samples.finished(at(DAYS_AGO + minutes(5), 3)))
+    Store(UUID(int=1), "failures", alias).apply(batch)
+    monkeypatch.undo()
+    assert len(batch.rows.metrics) == 1
+    delete_rows(alias, DAYS_AGO + timedelta(hours=1))
+    assert (count(alias), count(alias, status="failed"), count(alias, status="decided")) == (3, 1, 0)
+
+
+@both
+def test_what_comes_late_reads_no_attempts_of_other_times(alias: str) -> None:
+    routes = [UUID(bytes=at(DAYS_AGO + minutes(number), number)) for number in range(3)]
+    select = sums.of_routes(routes, connections[alias].vendor)
+    explain = "EXPLAIN (COSTS FALSE)" if alias == "pg" else "EXPLAIN QUERY PLAN"
+    with connections[alias].cursor() as cursor:
+        if alias == "pg":  # of a table with three rows it would read everything
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"{explain} {select.sql}", select.parameters)
+        text = "\n".join(str(line[-1]) for line in cursor.fetchall())
+    if alias == "pg":
+        assert "route_attempts" in text
+        assert f"route_attempts_p{NOW:%Y%m%d}" not in text
+    else:
+        assert "SEARCH a USING INDEX sqlite_autoindex_route_attempts_1 (id>? AND id<?)" in text
+
+
+@both
 def test_a_range_that_takes_part_of_a_sealed_hour_is_widened_to_the_whole(alias: str) -> None:
     rows.store(*(samples.finished(at(DAYS_AGO + n * minutes(10), n)) for n in range(18)), alias=alias)
     rollups.seal(DAYS_AGO + timedelta(hours=2), alias)
