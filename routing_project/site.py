@@ -68,6 +68,11 @@ class ConsoleSite(AdminSite):
 
             return target_page(request, self, target_id)
 
+        def live(request: HttpRequest) -> HttpResponse:
+            from routing_project.console.live_page import live_page
+
+            return live_page(request, self)
+
         def act(request: HttpRequest) -> HttpResponse:
             from routing_project.console.board.pages import act_page
 
@@ -77,6 +82,7 @@ class ConsoleSite(AdminSite):
             path("health/", self.admin_view(board), name="health_board"),
             path("health/act/", self.admin_view(require_POST(act)), name="health_act"),
             path("health/<uuid:target_id>/", self.admin_view(target), name="health_target"),
+            path("live/", self.admin_view(live), name="live"),
             path("demo/remove/", self.admin_view(remove_demo), name="remove_demo"),
             path("explain/", self.admin_view(explain), name="explain"),
             *super().get_urls(),

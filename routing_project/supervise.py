@@ -220,11 +220,11 @@ class Supervisor:
         shutil.rmtree(self.env.metrics_dir, ignore_errors=True)
         self.env.make_folders()
         self.env.console_socket.unlink(missing_ok=True)
-        # Bound here and inherited: while the console restarts, requests wait in the backlog.
+        # Bound here and inherited: while the console restarts, requests wait in the backlog, and all its watchers.
         self.console_listener = socket.socket(socket.AF_UNIX)
         self.console_listener.bind(str(self.env.console_socket))
         self.env.console_socket.chmod(0o600)
-        self.console_listener.listen(512)
+        self.console_listener.listen(preflight.BACKLOG)
 
     def _environment(self) -> dict[str, str]:
         paths = [str(ROOT), child_environment().get("PYTHONPATH", "")]

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from routing_project import logs
+from routing_project import descriptors, logs
 from routing_project.env import EnvError, get_env, use_metrics_folder
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         env = get_env()
         logs.configure(options.name, env.log_format)
+        descriptors.raise_limit()
         env.make_folders()
         use_metrics_folder(env)  # prometheus-client looks at it when it is imported
         _run(env, options.fd, options.name)

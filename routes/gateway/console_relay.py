@@ -19,7 +19,7 @@ from yarl import URL
 
 from routes.gateway import intake
 from routes.gateway.console_sockets import relay_socket
-from routes.gateway.stalled import Stalled, send_or_cut
+from routes.gateway.stalled import Stalled, send_or_cut, watch_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -132,7 +132,7 @@ class ConsoleRelay:
             # Returning before the last body message closes the connection: the client sees a cut answer.
             logger.warning("the console broke off an answer: %s", type(error).__name__)
         finally:
-            response.close() if not response.content.at_eof() else response.release()
+            response.release() if response.content.at_eof() else response.close()
 
     async def _answer(self, response: aiohttp.ClientResponse, scope: Any, send: Any) -> None:
         headers = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]
@@ -140,19 +140,28 @@ class ConsoleRelay:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         # The head leaves with the first body message: an event stream's must not wait for its first event.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
-        watcher = response.content_type == "text/event-stream"
-        content = response.content
-        closing = asyncio.ensure_future(self.state.closing.wait()) if watcher else None
-        try:
-            while True:
-                chunk = await (_or_closing(content, closing) if closing is not None else content.readany())
-                if not chunk:
-                    break
-                await send_or_cut(scope, send, {"type": "http.response.body", "body": chunk, "more_body": True})
-        finally:
-            if closing is not None:
-                closing.cancel()
+        if response.content_type == "text/event-stream":
+            watch_over(scope)
+            await self._watch(response, scope, send)
+        else:
+            await _pass_on(response.content, scope, send)
         await send_or_cut(scope, send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _watch(self, response: aiohttp.ClientResponse, scope: Any, send: Any) -> None:
+        """Until the stream is over, or this process is told to stop: watchers end at once."""
+
+        async def close() -> None:
+            await self.state.closing.wait()
+            response.close()
+
+        closing = asyncio.create_task(close())  # one for the whole stream: it costs nothing per piece
+        try:
+            await _pass_on(response.content, scope, send)
+        except aiohttp.ClientError:
+            if not self.state.closing.is_set():
+                raise
+        finally:
+            closing.cancel()
 
     async def _down(self, scope: Any, send: Any) -> None:
         accept = intake.index_headers(scope["headers"]).get(b"accept", b"")
@@ -174,6 +183,11 @@ class ConsoleRelay:
     # -- WebSocket ---------------------------------------------------------------------------------------
     async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
         await relay_socket(self.session, _url(scope), self.forwarded_headers(scope), scope, receive, send)
+
+
+async def _pass_on(content: aiohttp.StreamReader, scope: Any, send: Any) -> None:
+    while chunk := await content.readany():
+        await send_or_cut(scope, send, {"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 def _url(scope: Any) -> URL:
@@ -224,14 +238,3 @@ class _Upload:
                 yield message["body"]
             if not message["more_body"]:
                 return
-
-
-async def _or_closing(content: aiohttp.StreamReader, closing: asyncio.Future[Any]) -> bytes:
-    """The next piece; b"" when this process is told to stop, so that watchers end at once."""
-    reading = asyncio.ensure_future(content.readany())
-    try:
-        await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
-        return reading.result() if reading.done() else b""
-    finally:
-        if not reading.done():
-            reading.cancel()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import orjson
+from uvicorn.protocols.utils import ClientDisconnected
 
-from routes.gateway.stalled import send_or_cut
+from routes.gateway.stalled import send_or_cut, watch_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,7 @@ async def relay_socket(
         return
     try:
         await send({"type": "websocket.accept", "subprotocol": console.protocol})
+        watch_over(scope)
         downstream = asyncio.create_task(_console_to_client(console, scope, send))
         upstream = asyncio.create_task(_client_to_console(receive, console))
         await _both(downstream, upstream)
@@ -70,7 +72,7 @@ async def _both(*directions: asyncio.Task[None]) -> None:
         for task in directions:
             task.cancel()
         for outcome in await asyncio.gather(*directions, return_exceptions=True):
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, Exception) and not isinstance(outcome, ClientDisconnected):
                 logger.info("a relayed WebSocket ended early: %s", type(outcome).__name__)
 
 

@@ -54,6 +54,17 @@ _decisions = Counter(
     ("strategy", "model_type", "region"),
     registry=_own,
 )
+_refused = Counter(
+    "watchers_refused_total",
+    "Event streams and WebSockets refused because their access key or person had too many open.",
+    ("kind",),
+    registry=_own,
+)
+
+
+def count_refused(kind: str) -> None:
+    """A stream (``sse``) or socket (``websocket``) too many of one key or person."""
+    _refused.labels(kind).inc()
 
 
 def count_decision(strategy: str, model_type: str, region: str | None) -> None:

@@ -44,6 +44,7 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Dashboard", "layout-dashboard", "admin:index", ""),
             Entry("Health board", "heart-pulse", "admin:health_board", "routes.control_read"),
+            Entry("Live", "activity", "admin:live", "routes.control_read"),
             Entry("History", "scroll-text", "admin:history_routehistory_changelist", "history.view_routehistory"),
         ),
     ),

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from routing_project import logs
+from routing_project import descriptors, logs
 from routing_project.console.watchers import EndWatchers
 from routing_project.env import EnvError, get_env, use_metrics_folder
+from routing_project.preflight import BACKLOG
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -54,7 +55,7 @@ def own_socket(env: Env) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(env.console_socket))
     env.console_socket.chmod(0o600)
-    listener.listen(512)
+    listener.listen(BACKLOG)
     return listener
 
 
@@ -68,6 +69,7 @@ def main() -> int:
     except EnvError as error:
         print(f"console: {error}", file=sys.stderr)
         return 1
+    descriptors.raise_limit()
     logs.configure("console", env.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     use_metrics_folder(env)  # before prometheus-client is imported

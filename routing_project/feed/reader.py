@@ -200,7 +200,7 @@ class _Chosen:
     def by(self, where: Where) -> Batch | None:
         if where not in self._found:
             events = tuple(self._run)
-            if where.equal:
+            if where.conditions:
                 if self._read is None:
                     self._read = [orjson.loads(text) for _, text in self._run]
                 pairs = zip(self._run, self._read, strict=True)

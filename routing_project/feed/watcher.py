@@ -44,6 +44,7 @@ class Watcher:
         self._overrun = False
         self._paused = False
         self._missed: Gap | None = None
+        self.missed = 0  # events it wanted that came while it paused
         self._news = asyncio.Event()
 
     # -- the reader's side -----------------------------------------------------------------------------
@@ -77,6 +78,7 @@ class Watcher:
         if self._paused:
             begun = self._missed.first if self._missed is not None else first
             self._missed = Gap(begun, last)
+            self.missed += 0 if isinstance(item, Gap) else len(item.events)
             return
         self._size += 1 if isinstance(item, Gap) else len(item.events)
         if self._size > self._max_waiting:
@@ -101,13 +103,15 @@ class Watcher:
         """Keep what waits, and nothing of what comes until ``resume``."""
         self._paused = True
 
-    def resume(self) -> None:
-        """Go on with what waited, then a gap for what was missed, then what comes."""
+    def resume(self) -> int:
+        """Go on with what waited, then a gap for what was missed, then what comes; how many it missed."""
         self._paused = False
-        missed, self._missed = self._missed, None
-        if missed is not None:
-            self._put(missed)
+        gap, self._missed = self._missed, None
+        missed, self.missed = self.missed, 0
+        if gap is not None:
+            self._put(gap)
         self._news.set()
+        return missed
 
     async def next(self, seconds: float) -> Batch | Gap | None:
         """What comes next; None when there was nothing for so many seconds."""

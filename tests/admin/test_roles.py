@@ -32,6 +32,7 @@ def pages(site: Site) -> list[str]:
         "/admin/",
         "/admin/health/",
         f"/admin/health/{target}/",
+        "/admin/live/",
         *(list_of(model) for model in LISTS),
         "/admin/routes/policy/",
         *(page_of(thing) for thing in (site.alpha, site.default, site.spare, site.rule, site.key)),

@@ -216,6 +216,7 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         _FEED + "test_watchers_hear_again_by_themselves_when_redis_was_mute",
         _FEED + "test_a_flushed_feed_goes_on_with_a_gap",
         "live_feed/test_sockets.py::test_watchers_hear_again_by_themselves_after_redis_was_killed",
+        "live_feed/test_without_database.py::test_routes_are_told_to_who_watches_and_to_keys_that_come_now",
     ),
     "worker, beat and Redis killed": (
         _KILLED + "test_a_killed_worker_beat_and_redis_come_back_and_no_request_notices",

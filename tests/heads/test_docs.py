@@ -9,9 +9,9 @@ from typing import Any
 
 from health.heads.documents import HeadRegistration, HeadStatus, HeadsWanted, NamedHead, NamedHeadStatus
 from routing_project.console.sockets import envelope
-from routing_project.console.sockets.heads import FIELDS, HeadSocket
+from routing_project.console.sockets.heads import HeadSocket
 from routing_project.console.webhooks import sign
-from routing_project.feed.where import Where
+from routing_project.feed.where import HEAD_FIELDS, Where
 
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "heads.md").read_text()
 BODIES: dict[str, Any] = {
@@ -33,7 +33,7 @@ def test_every_message_of_the_socket_is_shown_and_taken() -> None:
     assert {question.type for question in questions} == set(HeadSocket.handlers)
     for question in questions:
         if question.type == "subscribe":
-            Where.parse(question.payload["filter"], FIELDS)
+            Where.parse(question.payload["filter"], HEAD_FIELDS)
         else:
             BODIES[question.type].model_validate(question.payload)
     for line in DOCS.splitlines():

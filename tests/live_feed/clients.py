@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.servers import Postgres
     from tests.simulators import ProviderHandle
 
 SECRETS = ("an old secret", "a new secret")
@@ -69,10 +70,11 @@ class Stream:
 
 
 class Console(Stack):
-    """An installation over one simulated provider."""
+    """An installation over one simulated provider, with a database that may be stopped."""
 
-    def __init__(self, folder: Path, provider: ProviderHandle) -> None:
-        super().__init__(folder, SIGNALBOX_WEBHOOK_SECRET=", ".join(SECRETS))
+    def __init__(self, folder: Path, provider: ProviderHandle, database: Postgres) -> None:
+        super().__init__(folder, SIGNALBOX_WEBHOOK_SECRET=", ".join(SECRETS), DATABASE_URL=database.url())
+        self.database = database
         self._provider = provider
         self.keys: dict[str, str] = {}
         self.cookie = ""
@@ -105,6 +107,17 @@ class Console(Stack):
                 return bool(client.ping())
             except redis.RedisError:
                 return False
+
+    def open_now(self) -> tuple[int, int]:
+        """Event streams and sockets, as the gauges count them."""
+        gauges = dict(re.findall(r"^(sse|websocket)_connections (\S+)$", self.metrics(), re.M))
+        return int(float(gauges["sse"])), int(float(gauges["websocket"]))
+
+    def refused(self) -> int:
+        """Streams and sockets that were too many of one key or person."""
+        return sum(
+            int(float(each)) for each in re.findall(r"^watchers_refused_total\{.*\} (\S+)$", self.metrics(), re.M)
+        )
 
     def publisher(self, feed: str = "routes") -> Publisher:
         return Publisher(feed, self.redis_url)

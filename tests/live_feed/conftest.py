@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live_feed.clients import Console
+from tests.servers import own_postgres
 from tests.simulators import Simulator
 
 if TYPE_CHECKING:
@@ -23,6 +24,6 @@ def acme() -> Iterator[ProviderHandle]:
 
 @pytest.fixture(scope="package")
 def console(tmp_path_factory: pytest.TempPathFactory, acme: ProviderHandle) -> Iterator[Console]:
-    """Shared: a test leaves every process running, and ends what it opened."""
-    with Console(tmp_path_factory.mktemp("live"), acme) as running:
+    """Shared: a test leaves every process running, also the database, and ends what it opened."""
+    with own_postgres() as database, Console(tmp_path_factory.mktemp("live"), acme, database) as running:
         yield running

@@ -11,21 +11,26 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 import pytest
 import redis
 
+from history import filters as history_filters
+from history.errors import BadQuery
+from history.models import FAILURE_STATUSES, RouteStatus, RouteType
 from routing_project import feed
 from routing_project.feed import publisher as publisher_module
 from routing_project.feed import reader as reader_module
 from routing_project.feed import watcher as watcher_module
+from routing_project.feed import where
 from routing_project.feed.batch import Batch, Gap
 from routing_project.feed.names import CAPACITY, key_of
 from routing_project.feed.publisher import Publisher
 from routing_project.feed.reader import Reader
 from routing_project.feed.watcher import Watcher
-from routing_project.feed.where import BadFilter, Where
+from routing_project.feed.where import ROUTE_FIELDS, BadFilter, Where
 from tests import servers
 
 if TYPE_CHECKING:
@@ -245,8 +250,98 @@ async def test_a_filter_lets_through_what_equals_it(publisher: Publisher, reader
         assert len(await take(all_of_it, 4)) == 4
 
 
+SESSION = "0197a1b2-0000-7000-8000-00000000abcd"
+ROW = {
+    "profile": "a",
+    "provider": "acme",
+    "model": "m",
+    "requested_model": "r",
+    "strategy": "weighted",
+    "rule": "long",
+    "source": "rule",
+    "error_code": "dns",
+    "access_key": "app",
+    "session_key": "talk",
+    "session_id": SESSION,
+    "status": "failed",
+    "route_type": "inference",
+    "recovered": True,
+    "degraded": False,
+}
+
+
+@pytest.mark.parametrize("name", sorted(ROUTE_FIELDS))
+def test_every_field_narrows_as_it_does_in_the_history(name: str) -> None:
+    value = ROW["session_key" if name == "session" else name]
+    other = {
+        "recovered": False,
+        "degraded": True,
+        "status": "routed",
+        "route_type": "service",
+        "session_id": UUID(int=1),
+    }
+    assert Where.parse({name: str(value)}).matches(ROW)
+    assert not Where.parse({name: str(other.get(name, "other"))}).matches(ROW)
+    assert name in {*history_filters.FIELDS, history_filters.SESSION}
+    for condition in (f"{name}={value}", f"{name}__in={value}"):
+        parameter, _, wanted = condition.partition("=")
+        if name in ("recovered", "degraded") and "__in" in parameter:
+            with pytest.raises(BadQuery):
+                history_filters.from_parameters({parameter: wanted})
+            with pytest.raises(BadFilter):
+                Where.parse({parameter: wanted})
+        else:
+            history_filters.from_parameters({parameter: wanted})
+            assert Where.parse({parameter: wanted}).matches(ROW)
+
+
+def test_what_is_any_failure_is_what_the_history_page_calls_so() -> None:
+    assert set(where.STATUSES) == set(RouteStatus.values)
+    assert set(where.ROUTE_TYPES) == set(RouteType.values)
+    found = {status for status in RouteStatus.values if Where.parse({"status": "failures"}).matches({"status": status})}
+    assert found == set(FAILURE_STATUSES)
+    assert Where.parse({"status": "failures"}) == Where.parse({"status__in": ",".join(FAILURE_STATUSES)})
+
+
+def test_a_list_lets_through_any_of_its_values_and_two_conditions_on_a_field_both_hold() -> None:
+    listed = Where.parse({"provider__in": "acme,other", "status__in": ["failed", "cancelled"]})
+    assert listed.matches(ROW)
+    assert listed.matches({**ROW, "provider": "other", "status": "cancelled"})
+    assert not listed.matches({**ROW, "status": "routed"})
+    assert Where.parse({"provider__in": "acme,other", "provider": "acme"}) == Where.parse({"provider": "acme"})
+    assert not Where.parse({"provider": "acme"}).also("provider", frozenset({"other"})).matches(ROW)
+
+
+def test_a_session_goes_by_the_clients_name_and_by_ours() -> None:
+    for name in ("talk", SESSION, SESSION.upper()):
+        assert Where.parse({"session": name}).matches(ROW)
+    assert Where.parse({"session_id": SESSION.replace("-", "")}).matches(ROW)
+    assert not Where.parse({"session_key": SESSION}).matches(ROW)
+
+
 @pytest.mark.parametrize(
-    ("given", "field"), [({"colour": "x"}, "colour"), ({"status": 7}, "status"), ({"status": ""}, "status")]
+    ("given", "field"),
+    [
+        ({"colour": "x"}, "colour"),
+        ({"status": 7}, "status"),
+        ({"status": ""}, "status"),
+        ({"status": "fail"}, "status"),
+        ({"status__in": "failed,fail"}, "status__in"),
+        ({"status__in": "failures,routed"}, "status__in"),
+        ({"status__ne": "failed"}, "status__ne"),
+        ({"model__contains": "gpt"}, "model__contains"),
+        ({"model__in": ""}, "model__in"),
+        ({"model__in": []}, "model__in"),
+        ({"model__in": {"a": 1}}, "model__in"),
+        ({"model__in": ["a", None]}, "model__in"),
+        ({"model__in": ",".join("a" * 101)}, "model__in"),
+        ({"model": "x" * 257}, "model"),
+        ({"model": ["gpt"]}, "model"),
+        ({"recovered": "perhaps"}, "recovered"),
+        ({"recovered": None}, "recovered"),
+        ({"session_id": "talk"}, "session_id"),
+        ({"session_id": 7}, "session_id"),
+    ],
 )
 def test_a_filter_that_cannot_work_is_refused_by_name(given: dict[str, Any], field: str) -> None:
     with pytest.raises(BadFilter) as refused:
@@ -426,10 +521,13 @@ async def test_a_pause_holds_what_waits_and_ends_with_a_gap_for_what_came() -> N
     assert await watcher.next(0) is None
     for number in (13, 14):
         watcher.offer(number, number, batch(number, number))
-    watcher.resume()
+    watcher.offer(15, 15, None)
+    assert watcher.missed == 2
+    assert watcher.resume() == 2
+    assert watcher.missed == 0
     assert isinstance(await watcher.next(0), Batch)
     assert await watcher.next(0) == Gap(13, 14)
-    watcher.offer(15, 15, batch(15, 15))
+    watcher.offer(16, 16, batch(16, 16))
     assert isinstance(await watcher.next(0), Batch)
 
 
@@ -437,7 +535,7 @@ async def test_a_pause_in_which_nothing_wanted_came_leaves_no_gap() -> None:
     watcher = joined()
     watcher.pause()
     watcher.offer(11, 40, None)
-    watcher.resume()
+    assert watcher.resume() == 0
     assert await watcher.next(0) is None
     assert watcher.position == 40
 

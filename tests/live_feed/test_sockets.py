@@ -112,6 +112,9 @@ def test_an_answer_carries_the_id_of_its_question(console: Console, path: str) -
         '{"type": "subscribe", "payload": {"filter": []}}',
         '{"type": "subscribe", "payload": {"filter": {"colour": "x"}}}',
         '{"type": "subscribe", "payload": {"filters": {}}}',
+        '{"type": "subscribe", "payload": {"after": "x"}}',
+        '{"type": "subscribe", "payload": {"after": true}}',
+        '{"type": "subscribe", "payload": {"after": -1}}',
         '{"type": "\\ud800"}',
         '{"type": "subscribe", "payload": ' + "[" * 50_000 + "]" * 50_000 + "}",
         b"\x00\xff",
@@ -157,13 +160,47 @@ def test_a_pause_is_quiet_and_ends_with_a_gap(console: Console) -> None:
         assert socket.ask("pause")["payload"]["success"] is True
         publisher.publish([{"n": 1}, {"n": 2}])
         events(other, 2)
-        assert socket.ask("ping")["payload"]["message"] == "pong"
-        assert socket.ask("resume")["payload"]["success"] is True
+        assert socket.ask("ping")["payload"] == {"success": True, "message": "pong", "missed": 2}
+        assert socket.ask("resume")["payload"] == {"success": True, "message": "resumed", "missed": 2}
         gap = socket.hear()
         assert gap["type"] == "gap"
         assert gap["payload"]["to"] == gap["payload"]["from"] + 1
         publisher.publish([{"n": 3}])
         assert [event["n"] for event in events(socket, 1)] == [3]
+
+
+def test_a_subscription_goes_on_behind_the_last_event_its_sender_has(console: Console) -> None:
+    publisher = console.publisher()
+    with console.socket() as socket:
+        socket.ask("subscribe", {"filter": {"status": "failed"}})
+        publisher.publish([{"n": 1, "status": "failed"}, {"n": 2, "status": "failed"}])
+        heard = socket.hear()["payload"]
+        while len(heard["events"]) < 2:
+            heard["events"] += (more := socket.hear()["payload"])["events"]
+            heard["seq"] = more["seq"]
+    publisher.publish([{"n": 3, "status": "failed"}, {"n": 4, "status": "routed"}, {"n": 5, "status": "failed"}])
+    with console.socket() as socket:
+        socket.ask("subscribe", {"filter": {"status": "failed"}, "after": heard["seq"] - 1})
+        assert [event["n"] for event in events(socket, 3)] == [2, 3, 5]
+    with console.socket() as socket:
+        socket.ask("subscribe", {"after": 17})
+        assert socket.hear()["payload"]["from"] == 18
+
+
+def test_a_filter_takes_lists_and_true_and_false_as_json_has_them(console: Console) -> None:
+    wanted = {"status__in": ["timeout", "cancelled"], "recovered": False, "model": "gpt-4o"}
+    rows = [
+        {"n": 1, "status": "timeout", "recovered": False, "model": "gpt-4o"},
+        {"n": 2, "status": "routed", "recovered": False, "model": "gpt-4o"},
+        {"n": 3, "status": "timeout", "recovered": True, "model": "gpt-4o"},
+        {"n": 4, "status": "cancelled", "recovered": False, "model": "gpt-4o"},
+    ]
+    with console.socket() as socket:
+        socket.ask("subscribe", {"filter": wanted})
+        console.publisher().publish(rows)
+        assert [event["n"] for event in events(socket, 2)] == [1, 4]
+        refused = socket.ask("subscribe", {"filter": {"status__in": ["failed", "x"]}})
+        assert list(refused["payload"]["fields"]) == ["filter.status__in"]
 
 
 def test_there_is_nothing_to_pause_before_a_subscription(console: Console) -> None:

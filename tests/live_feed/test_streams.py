@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from routes.actions.actor import Actor
 from routing_project.console.sockets import events
+from routing_project.console.sockets import opened as opened_module
+from routing_project.console.sockets.access import Visitor
 from routing_project.console.sockets.events import Stream
+from routing_project.console.sockets.opened import WATCHERS, Bound, TooMany
 from routing_project.feed.batch import Batch
 from routing_project.feed.watcher import Watcher
 from routing_project.feed.where import Where
@@ -44,8 +51,9 @@ def test_a_request_is_on_the_stream_as_the_row_that_the_history_lists(console: C
 
 
 def test_heads_have_a_stream_of_their_own(console: Console) -> None:
-    with console.stream("/events/head-status") as stream:
+    with console.stream("/events/head-status?status__in=active,draining") as stream:
         console.publisher().publish([{"route": 1}])
+        console.publisher("heads").publish([{"head_id": "h0", "status": "offline"}])
         console.publisher("heads").publish([{"head_id": "h1", "status": "active"}])
         [event] = stream.events(1)
     assert (event["event"], event.document) == ("head", {"head_id": "h1", "status": "active"})
@@ -96,9 +104,11 @@ def test_a_stream_needs_a_key_or_a_session_and_the_scope_to_read(console: Consol
 
 def test_a_stream_refuses_what_it_does_not_know(console: Console) -> None:
     read = {"Authorization": f"Bearer {console.keys['read']}"}
-    for query in ("colour=x", "status=", "status=a&status=b", "status=%ff"):
-        assert errors(console.call("GET", f"/events/routing-decisions?{query}", **read)) == (400, "invalid")
-    assert errors(console.call("GET", "/events/head-status?status=x", **read)) == (400, "invalid")
+    for query in ("colour=x", "status=", "status=a&status=b", "status=%ff", "status=unknown", "recovered__in=1"):
+        answer = console.call("GET", f"/events/routing-decisions?{query}", **read)
+        assert errors(answer) == (400, "invalid")
+        assert query.startswith("status=") or list(answer.json()["error"]["fields"]) == [query.partition("=")[0]]
+    assert errors(console.call("GET", "/events/head-status?profile=x", **read)) == (400, "invalid")
     answer = console.call("POST", "/events/routing-decisions", b"{}", **read)
     assert errors(answer) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "GET"
@@ -159,13 +169,84 @@ def test_a_revoked_key_loses_its_streams(console: Console) -> None:
 
 
 def test_what_is_open_is_counted_and_comes_back_to_nothing(console: Console) -> None:
-    def open_now() -> list[str]:
-        return [line for line in console.metrics().splitlines() if line.startswith(("sse_conn", "websocket_conn"))]
+    wait_until(lambda: console.open_now() == (0, 0), 10, "all have gone")
+    with (
+        console.stream(),
+        console.stream("/events/head-status"),
+        console.socket(),
+        console.socket("/ws/routing-decisions", key="route"),
+    ):
+        wait_until(lambda: console.open_now() == (2, 2), 10, "four are open")
+    wait_until(lambda: console.open_now() == (0, 0), 10, "all have gone")
 
-    wait_until(lambda: open_now() == ["sse_connections 0.0", "websocket_connections 0.0"], 10, "all have gone")
-    with console.stream(), console.stream("/events/head-status"), console.socket():
-        wait_until(lambda: open_now() == ["sse_connections 2.0", "websocket_connections 1.0"], 10, "three are open")
-    wait_until(lambda: open_now() == ["sse_connections 0.0", "websocket_connections 0.0"], 10, "all have gone")
+
+def test_who_is_killed_is_counted_no_more(console: Console) -> None:
+    code = (
+        "import sys, websockets.sync.client as ws, http.client\n"
+        "port, key = sys.argv[1:]\n"
+        "headers = {'Authorization': f'Bearer {key}'}\n"
+        "open = []\n"
+        "for path in ('/ws/live', '/ws/routing-decisions'):\n"
+        "    open.append(ws.connect(f'ws://127.0.0.1:{port}{path}', additional_headers=headers))\n"
+        "for path in ('/events/routing-decisions', '/events/head-status'):\n"
+        "    open.append(http.client.HTTPConnection('127.0.0.1', int(port)))\n"
+        "    open[-1].request('GET', path, headers=headers)\n"
+        "    open[-1].getresponse()\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    wait_until(lambda: console.open_now() == (0, 0), 10, "all have gone")
+    command = [sys.executable, "-c", code, str(console.port), console.keys["operate"]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"open\n"
+        wait_until(lambda: console.open_now() == (2, 2), 10, "four are open")
+        client.kill()
+    wait_until(lambda: console.open_now() == (0, 0), 10, "all have gone")
+
+
+def test_one_key_has_so_many_open_and_another_key_is_not_kept_out_by_it(console: Console) -> None:
+    key = console.new_key("opens and opens", "read")
+    before = console.refused()
+    with ExitStack() as opened:
+        streams = [opened.enter_context(console.stream(key=key)) for _ in range(WATCHERS.most)]
+        assert {stream.status for stream in streams} == {200}
+        answer = console.call("GET", "/events/head-status", Authorization=f"Bearer {key}")
+        assert errors(answer) == (429, "too_many_connections")
+        assert answer.headers["retry-after"] == "2"
+        with console.socket(key=key) as socket:
+            assert socket.close_code() == 1013
+        wait_until(lambda: console.refused() == before + 2, 10, "both are counted")
+        with console.stream() as other:
+            assert other.status == 200
+        streams[0].connection.close()
+        wait_until(lambda: console.open_now()[0] == WATCHERS.most - 1, 10, "one has gone")
+        with console.socket(key=key) as socket:
+            assert socket.ask("ping")["type"] == "ping_response"
+
+
+def test_a_person_is_one_however_many_sessions_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened_module, "count_refused", lambda _kind: None)
+    few, opened = Bound("streams", 2), opened_module.Opened()
+
+    def connection(kind: Any, who: str, credential: str) -> Stream:
+        nobody: Any = None
+        made = Stream({}, Visitor(who, frozenset(), None, ("session", credential), Actor(kind, who, who), ""), nobody)
+        monkeypatch.setattr(made, "bound", few)
+        return made
+
+    monkeypatch.setattr(opened, "_recheck_on", never)
+    one, two, three = (connection("user", "1", session) for session in "abc")
+
+    async def come_and_go() -> None:
+        with opened.hold(one):
+            with opened.hold(two), pytest.raises(TooMany), opened.hold(three):
+                pass
+            with opened.hold(three), opened.hold(connection("key", "1", "k")):
+                assert opened.counts()["sse"] == 3
+        assert opened.counts()["sse"] == 0
+
+    asyncio.run(come_and_go())
 
 
 # -- time and slowness, where a clock can be passed ------------------------------------------------------

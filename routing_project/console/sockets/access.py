@@ -1,8 +1,9 @@
 """Who is at the other end of a WebSocket or an event stream, by the control API's own rules, and from which page.
 
 An access key as bearer, or the browser's session. A browser sends the session's cookie with whatever page opens a
-connection, so a session needs an Origin that is ours; a key needs none, but one that is there must be allowed. The
-functions that ask the database are plain ones: call them through ``in_thread``.
+connection, so a session needs an Origin that is ours; a key needs none, but one that is there must be allowed. With
+``KnownBearer`` a key of the overlay's copy on disk is admitted without the database, and so while it is away; sessions
+are in the database and nowhere else. The functions that ask it are plain ones: call them through ``in_thread``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from django.http.request import validate_host
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from health.heads.auth import KnownBearer
 from routes.actions.actor import Actor
 from routes.api.auth import BearerAuthentication
 from routes.scopes import scopes_of_user
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
+    from routes.api.auth import KeyPrincipal
     from routes.models import AccessKey
 
     P = ParamSpec("P")
@@ -68,6 +71,16 @@ class Visitor:
     actor: Actor  # for actions
     client_ip: str
 
+    @property
+    def owner(self) -> tuple[str, str]:
+        """The key or the person: whose connections are counted together, whatever session they belong to."""
+        return (self.actor.kind, self.actor.id)
+
+    @property
+    def caller(self) -> str:
+        """The same, as ``routes.api.throttling`` names who calls."""
+        return f"key:{self.actor.id}" if self.actor.kind == "key" else self.actor.id
+
     def may(self, needs: frozenset[str]) -> bool:
         """Whether one of the scopes is among ours."""
         return bool(self.scopes & needs)
@@ -89,10 +102,31 @@ async def admit(
     scope: dict[str, Any], needs: frozenset[str], bearer: type[BearerAuthentication] = BearerAuthentication
 ) -> Visitor:
     """The visitor of a connection that needs one of these scopes; ``bearer`` recognises keys. Raises Refused."""
+    if issubclass(bearer, KnownBearer):
+        try:
+            return identify(scope, needs, AtHand)
+        except NotAtHand:
+            pass
     try:
         return await in_thread(identify, scope, needs, bearer)
     except (DatabaseError, InterfaceError):
         raise Refused(503, "database_unavailable", "the database does not answer; try again in a moment") from None
+
+
+class NotAtHand(Exception):
+    """Only the database knows."""
+
+
+class AtHand(KnownBearer):
+    """Recognises without a query or not at all, so that neither a slow database nor a full pool of threads keeps keys
+    out."""
+
+    def authenticate(self, request: Request) -> tuple[KeyPrincipal, AccessKey | None]:
+        value = self.presented(request)
+        found = None if value is None else self.known(value)
+        if found is None:
+            raise NotAtHand
+        return found, None
 
 
 def identify(

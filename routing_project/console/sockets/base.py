@@ -18,17 +18,19 @@ not read what we send for ``SEND_SECONDS`` is closed with 1013.
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.db import DatabaseError, InterfaceError
+from rest_framework.exceptions import Throttled
 
 from history.errors import BadQuery, HistoryError
 from routes.actions.errors import ActionError, Invalid
 from routes.api.auth import BearerAuthentication
 from routing_project.console.sockets import envelope
 from routing_project.console.sockets.access import CLOSE_TRY_LATER, Refused, admit
-from routing_project.console.sockets.opened import opened
+from routing_project.console.sockets.opened import WATCHERS, TooMany, opened
 from routing_project.feed.batch import Gap
 from routing_project.feed.reader import reader
 from routing_project.feed.where import EVERYTHING, BadFilter
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from routing_project.console.sockets.access import Visitor
+    from routing_project.console.sockets.opened import Bound
     from routing_project.feed.watcher import Watcher
     from routing_project.feed.where import Where
 
@@ -73,6 +76,7 @@ class Socket:
     kind: Final = "websocket"
     needs: frozenset[str] = frozenset()  # any of these scopes; none = nobody
     bearer: ClassVar[type[BearerAuthentication]] = BearerAuthentication  # recognises access keys
+    bound: ClassVar[Bound] = WATCHERS
     handlers: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **named: Any) -> None:
@@ -126,12 +130,13 @@ class Socket:
     async def left(self) -> None:
         """Called once when the socket has ended, whoever ended it."""
 
-    async def follow(self, feed: str, kind: str, where: Where = EVERYTHING) -> Watcher:
-        """From now on push what comes on a feed: ``{type: kind, payload: {seq, events}}``, and gaps as ``{type: "gap",
-        payload: {from, to}}``. Another call takes the place of the one before. The watcher is for pausing."""
+    async def follow(self, feed: str, kind: str, where: Where = EVERYTHING, after: int | None = None) -> Watcher:
+        """From now on push what comes on a feed, and with ``after`` what came after that number too: ``{type: kind,
+        payload: {seq, events}}``, and gaps as ``{type: "gap", payload: {from, to}}``. Another call takes the place of
+        the one before. The watcher is for pausing."""
         await self.unfollow()
         watching = AsyncExitStack()
-        watcher = await watching.enter_async_context(reader(feed).watch(where))
+        watcher = await watching.enter_async_context(reader(feed).watch(where, after))
         self._watching = watching
         # Last, and nothing awaited behind it: the answer to whoever asked for this goes first.
         self._following = self.start(self._push_on(watcher, kind))
@@ -167,18 +172,25 @@ class Socket:
             await self._send_close(refusal.close_code, refusal.message)
             return
         await self._asgi_send({"type": "websocket.accept"})
-        with opened.hold(self):
-            try:
-                self.start(self._read())
-                end = await self._end
-            finally:
-                for task in list(self._tasks):
-                    task.cancel()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
-                await self.unfollow()
-                await self.left()
+        end: tuple[int, str] | None
+        try:
+            with opened.hold(self):
+                end = await self._live()
+        except TooMany as refusal:
+            end = (refusal.close_code, refusal.message)
         if end is not None:
             await self._send_close(*end)
+
+    async def _live(self) -> tuple[int, str] | None:
+        try:
+            self.start(self._read())
+            return await self._end
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.unfollow()
+            await self.left()
 
     async def _send_close(self, code: int, reason: str) -> None:
         # A frame holds 123 bytes of reason, and ours are ASCII.
@@ -241,6 +253,9 @@ def _problem(error: Exception, question: envelope.Envelope) -> str:
         return envelope.error(error.code, str(error), fields, question.id)
     if isinstance(error, Refused):
         return envelope.error(error.code, error.message, {}, question.id)
+    if isinstance(error, Throttled):
+        wait = math.ceil(getattr(error, "wait", None) or 1)  # not in the stubs
+        return envelope.error("throttled", str(error.detail), {}, question.id, retry_after=wait)
     if isinstance(error, (DatabaseError, InterfaceError)):
         text = "the database does not answer; try again in a moment"
         return envelope.error("database_unavailable", text, {}, question.id)

@@ -1,7 +1,8 @@
 """``/ws/routing-decisions``: decisions without forwarding, as ``POST /api/v1/decisions/`` makes them, over one socket.
 
-In: ``get_routing_decision`` with the request of the contract, ``get_routing_strategies``, ``subscribe {filter}``. Needs
-the scope ``route`` or ``operate``; a key that may only route is told of its own routes.
+In: ``get_routing_decision`` with the request of the contract, ``get_routing_strategies``, ``subscribe {filter,
+after}``. Needs the scope ``route`` or ``operate``; a key that may only route is told of its own routes. What REST would
+answer is counted with the calls over REST. Deciding needs the database, so while that is away nobody new gets in here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from routes.api.resources import parse_tree
+from routes.api.throttling import take_call
 from routes.engine import strategies
 from routes.snapshots import live_snapshot
 from routing_project.console.decisions import views
@@ -16,7 +18,7 @@ from routing_project.console.decisions.documents import DecisionRequest
 from routing_project.console.decisions.service import Caller
 from routing_project.console.sockets.access import in_thread
 from routing_project.console.sockets.base import Socket, handles
-from routing_project.console.sockets.live import filter_of
+from routing_project.console.sockets.live import Subscription
 from routing_project.feed.names import ROUTES
 
 
@@ -25,21 +27,29 @@ class DecisionSocket(Socket):
 
     @handles("get_routing_decision")
     async def decide(self, payload: dict[str, Any]) -> Any:
-        wanted = parse_tree(DecisionRequest, payload)
         visitor = self.visitor
         caller = Caller.of(visitor.key, visitor.name, visitor.scopes)
-        return await in_thread(views.decisions().decide, wanted, caller)
+
+        def decide() -> dict[str, Any]:
+            take_call(visitor.caller)
+            return views.decisions().decide(parse_tree(DecisionRequest, payload), caller)
+
+        return await in_thread(decide)
 
     @handles("get_routing_strategies")
     async def strategies(self, _payload: dict[str, Any]) -> Any:
-        return {"strategies": await in_thread(known_strategies)}
+        def listed() -> list[dict[str, Any]]:
+            take_call(self.visitor.caller)
+            return known_strategies()
+
+        return {"strategies": await in_thread(listed)}
 
     @handles("subscribe")
     async def subscribe(self, payload: dict[str, Any]) -> Any:
-        where = filter_of(payload)
-        if self.visitor.key is not None and not self.visitor.may(frozenset({"read"})):
-            where = where.also("access_key", self.visitor.name)
-        await self.follow(ROUTES, "routes", where)
+        where, after = Subscription.read(payload)
+        if not self.visitor.may(frozenset({"read"})):
+            where = where.also("access_key", frozenset({self.visitor.name}))
+        await self.follow(ROUTES, "routes", where, after)
         return {"success": True, "message": "subscribed"}
 
 

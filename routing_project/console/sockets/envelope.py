@@ -80,10 +80,14 @@ def answer(question: Envelope, payload: Any) -> str:
 
 
 def error(
-    code: str, text: str, fields: Mapping[str, Sequence[str]] | None = None, identifier: str | int | None = None
+    code: str,
+    text: str,
+    fields: Mapping[str, Sequence[str]] | None = None,
+    identifier: str | int | None = None,
+    **more: Any,
 ) -> str:
     """An error, with what the control API says beside the message."""
-    return message("error", {"message": text, "code": code, "fields": dict(fields or {})}, identifier)
+    return message("error", {"message": text, "code": code, "fields": dict(fields or {}), **more}, identifier)
 
 
 def _is_id(value: Any) -> bool:

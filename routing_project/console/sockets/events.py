@@ -2,7 +2,8 @@
 
 ``retry: 3000`` first, a comment every 15 seconds, then events with their number as id. ``Last-Event-ID`` goes on where
 the client stopped, as far back as the feed reaches, and what is gone is one ``gap``. Needs the scope ``read``; errors
-have the control API's shape.
+have the control API's shape. An access key is recognised by the overlay's copy, so that new ones get in while the
+database is away.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from health.heads.auth import KnownBearer
 from routes.api import errors
 from routing_project.console.metrics import count_stream
 from routing_project.console.sockets.access import Refused, admit
 from routing_project.console.sockets.base import SEND_SECONDS
-from routing_project.console.sockets.opened import opened
+from routing_project.console.sockets.opened import WATCHERS, opened
 from routing_project.feed.batch import Gap
 from routing_project.feed.reader import reader
 from routing_project.feed.where import BadFilter, Where
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from routing_project.console.sockets.access import Visitor
     from routing_project.feed.watcher import Watcher
+    from routing_project.feed.where import Fields
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -46,7 +49,7 @@ HEADERS: Final = [
 class EventStream:
     """The ASGI application of one address."""
 
-    def __init__(self, path: str, feed: str, event: str, fields: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: str, feed: str, event: str, fields: Fields) -> None:
         self.path = path
         self.feed = feed
         self.event = event
@@ -56,16 +59,15 @@ class EventStream:
         try:
             if scope["method"] != "GET":
                 raise Refused(405, "method_not_allowed", "an event stream is read with GET")
-            visitor = await admit(scope, Stream.needs)
+            visitor = await admit(scope, Stream.needs, KnownBearer)
             where = self._where(scope["query_string"])
+            stream = Stream(scope, visitor, send)
+            with opened.hold(stream):
+                count_stream(scope["method"], self.path, 200)
+                async with reader(self.feed).watch(where, _last_event_id(scope)) as watcher:
+                    await stream.run(watcher, self.event, receive)
         except (Refused, BadFilter) as refusal:
             await self._refuse(scope, send, refusal)
-            return
-        count_stream(scope["method"], self.path, 200)
-        stream = Stream(scope, visitor, send)
-        with opened.hold(stream):
-            async with reader(self.feed).watch(where, _last_event_id(scope)) as watcher:
-                await stream.run(watcher, self.event, receive)
 
     def _where(self, query: bytes) -> Where:
         try:
@@ -90,7 +92,7 @@ class EventStream:
                 headers.append((b"www-authenticate", b'Bearer realm="signalbox"'))
             case 405:
                 headers.append((b"allow", b"GET"))
-            case 503:
+            case 429 | 503:
                 headers.append((b"retry-after", b"2"))
         count_stream(scope["method"], self.path, status)
         body = orjson.dumps(document)
@@ -104,6 +106,7 @@ class Stream:
 
     kind: Final = "sse"
     needs: Final = frozenset({"read"})
+    bound: Final = WATCHERS
 
     def __init__(self, scope: dict[str, Any], visitor: Visitor, send: Send) -> None:
         self.scope = scope
@@ -160,7 +163,7 @@ class Stream:
 def _place(watcher: Watcher) -> bytes:
     """How far a filtered stream is, though it had nothing to say: who comes back asks from there. An id without data
     is no event."""
-    return b"id: %d\n\n" % watcher.position if watcher.where.equal and watcher.idle else b""
+    return b"id: %d\n\n" % watcher.position if watcher.where.conditions and watcher.idle else b""
 
 
 def _last_event_id(scope: dict[str, Any]) -> int | None:

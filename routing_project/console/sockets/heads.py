@@ -20,19 +20,22 @@ from routes.actions.errors import Conflict, Missing
 from routes.api.resources import parse_tree
 from routing_project.console.sockets.access import in_thread
 from routing_project.console.sockets.base import Socket, handles
-from routing_project.console.sockets.live import filter_of
+from routing_project.console.sockets.live import Subscription
+from routing_project.console.sockets.opened import Bound
 from routing_project.feed.names import HEADS
+from routing_project.feed.where import HEAD_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What subscribers may filter by.
-FIELDS: Final = ("event", "head_id", "provider", "region", "status")
+#: Every head may hold a socket of its own, all with one key.
+HEAD_SOCKETS: Final = Bound("sockets for heads", 5000)
 
 
 class HeadSocket(Socket):
     needs = frozenset({"operate"})
     bearer = KnownBearer
+    bound = HEAD_SOCKETS
 
     @handles("register_head")
     async def register(self, payload: dict[str, Any]) -> Any:
@@ -62,7 +65,7 @@ class HeadSocket(Socket):
 
     @handles("subscribe")
     async def subscribe(self, payload: dict[str, Any]) -> Any:
-        await self.follow(HEADS, "heads", filter_of(payload, FIELDS))
+        await self.follow(HEADS, "heads", *Subscription.read(payload, HEAD_FIELDS))
         return {"success": True, "message": "subscribed"}
 
     async def _answer(self, message: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from routing_project.console.sockets.events import EventStream
 from routing_project.console.sockets.heads import HeadSocket
 from routing_project.console.sockets.live import LiveSocket
 from routing_project.feed.names import HEADS, ROUTES
-from routing_project.feed.where import ROUTE_FIELDS
+from routing_project.feed.where import HEAD_FIELDS, ROUTE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -45,6 +45,6 @@ stream_urls: Final[list[Any]] = [
     at(stream.path.strip("/"), stream)
     for stream in (
         EventStream("/events/routing-decisions", ROUTES, "route", ROUTE_FIELDS),
-        EventStream("/events/head-status", HEADS, "head"),
+        EventStream("/events/head-status", HEADS, "head", HEAD_FIELDS),
     )
 ]
