@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import servers
+from tests import databases, servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,16 +22,26 @@ settings.load_profile("signalbox")
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    request: pytest.FixtureRequest, django_db_modify_db_settings_parallel_suffix: None
+    request: pytest.FixtureRequest, django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: Any
 ) -> None:
     """Before pytest-django creates databases: start the servers that the collected tests ask for."""
     servers.redis_url()
+    wanted = {"default"}
     for item in request.session.items:
         marker = item.get_closest_marker("django_db")
-        databases = marker.kwargs.get("databases") if marker else None
-        if databases == "__all__" or (databases and "pg" in databases):
+        named = marker.kwargs.get("databases") if marker else None
+        if named == "__all__" or (named and "pg" in named):
             servers.postgres_url()
-            return
+            wanted.add("pg")
+            break
+    with django_db_blocker.unblock():
+        databases.prepare(wanted)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """What ``databases.prepare`` put there is used; the folder of a run goes with everything in it."""
+    return True
 
 
 @pytest.fixture

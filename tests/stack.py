@@ -8,10 +8,12 @@ with Stack(folder, workers=1) as stack:
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from routing_project.processes import spawn
 from tests.gateways import Answer, wait_until
-from tests.servers import free_port
+from tests.servers import FOLDER, free_port
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,11 +35,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120.0
 ADMIN_PASSWORD = "an admin's password"
+_NEW_KEY = ("create_access_key", "tests", "--scopes", "route,admin", "--allow", "debug")
 _OURS = ("SIGNALBOX_", "REDIS_URL", "DATABASE_URL", "DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR")
 
 
 class Stack:
-    """One installation. ``environment`` overrides settings; entering starts it, leaving ends it and its children."""
+    """One installation. ``environment`` overrides settings; entering starts it, leaving ends it and its children.
+
+    Its data folder is a copy of one that was set up before, so that ``serve --setup`` finds nothing to do; with a demo,
+    or a database or an administrator of its own, it begins with nothing.
+    """
 
     def __init__(self, folder: Path, *, workers: int = 1, demo: bool = False, **environment: str) -> None:
         self.folder = folder
@@ -56,6 +63,8 @@ class Stack:
         self.process: subprocess.Popen[bytes] | None = None
         self.lines: list[str] = []  # everything serve and its children have printed
         self.key = ""  # scopes route and admin
+        if not demo and not {"DATABASE_URL", "SIGNALBOX_ADMIN_PASSWORD"} & set(environment):
+            self.key = _copy_template(folder, self.environment)
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -90,7 +99,7 @@ class Stack:
             wait_until(lambda: self.ready or not self.running, START_SECONDS, "serve is ready")
             assert self.ready
             if not self.key:
-                self.key = self.manage("create_access_key", "tests", "--scopes", "route,admin", "--allow", "debug")
+                self.key = self.manage(*_NEW_KEY)
                 self.eventually_accepted()
 
     @property
@@ -105,6 +114,11 @@ class Stack:
         """Signal ``serve`` and wait for its end; its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
+        return self.wait_ended(seconds)
+
+    def wait_ended(self, seconds: float = 30) -> int:
+        """Wait until ``serve`` has ended and all it said is in ``lines``; its exit code."""
+        assert self.process is not None
         code = self.process.wait(seconds)
         self._join()
         return code
@@ -219,6 +233,27 @@ class Stack:
         """Read the installation's SQLite database."""
         with closing(sqlite3.connect(self.folder / "signalbox.sqlite3", timeout=10)) as connection:
             return connection.execute(sql, parameters).fetchall()
+
+
+def _copy_template(folder: Path, environment: dict[str, str]) -> str:
+    """Fill an empty data folder as ``setup`` would, and with an access key, which is returned. Set up once for a run
+    and all its processes: that takes as long as starting everything."""
+    template = FOLDER / "template"
+    with (FOLDER / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (template / "key").exists():
+            shutil.rmtree(template, ignore_errors=True)
+            environment = {**environment, "SIGNALBOX_DATA_DIR": str(template)}
+            for arguments in (("setup",), _NEW_KEY):
+                done = subprocess.run(
+                    [sys.executable, str(ROOT / "manage.py"), *arguments],
+                    env=environment, capture_output=True, text=True, check=False,
+                )  # fmt: skip
+                assert done.returncode == 0, done.stderr
+            (template / "key").write_text(done.stdout.strip())
+    if not (folder / "key").exists():
+        shutil.copytree(template, folder, dirs_exist_ok=True)
+    return (folder / "key").read_text()
 
 
 def alive(pid: int) -> bool:

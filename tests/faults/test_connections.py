@@ -26,17 +26,7 @@ CIRCUIT_OF_STEEL = {"failure_threshold": 1_000_000, "failure_rate": 100}
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_no_client_notices_that_kept_connections_die_at_random(lab: Lab, how: str) -> None:
-    expect_no_client_to_notice(lab, 500, how)
-
-
-@pytest.mark.slow
-def test_no_client_in_ten_thousand_notices_that_kept_connections_die(
-    start_gateways: Callable[..., Gateways], simulator: Simulator
-) -> None:
-    expect_no_client_to_notice(Lab(start_gateways(), simulator), 10_000, "close")
-
-
-def expect_no_client_to_notice(lab: Lab, requests: int, how: str) -> None:
+    requests = 500
     only = lab.provider()
     lab.publish(only, max_attempts=1)
     only.fail("keepalive_race", how=how, probability=0.2)
@@ -88,7 +78,7 @@ async def test_retries_add_at_most_a_quarter_when_providers_fail_half_of_the_tim
                 strategy="round_robin",
             )
         )
-        total = 720
+        total = 360
         seen = await Load(gateway.url, KEY, rate=60, total=total).run()
         asked = sum(handle.count() for handle in handles)
 

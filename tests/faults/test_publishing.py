@@ -61,7 +61,7 @@ def publish_fast(
     return [each for some in answers for each in some], [each for some in answers[::2] for each in some]
 
 
-@pytest.mark.parametrize("publishes", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("publishes", [20, pytest.param(80, marks=pytest.mark.slow)])
 def test_every_request_sees_exactly_one_revision_and_none_fails(
     start_gateways: Callable[..., Gateways], simulator: Simulator, publishes: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from history import sessions
-from history.ids import new_id, session_id
+from history.ids import session_id
 from history.render import moment
 from routes.models import AccessKey
 from tests.history import rows, samples

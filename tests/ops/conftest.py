@@ -20,6 +20,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
+@pytest.fixture(scope="package")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One gateway process; shared in the same way."""
+    with Stack(tmp_path_factory.mktemp("single"), workers=1) as running:
+        yield running
+
+
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """Providers in a process of their own: load must not share the interpreter with the test."""

@@ -69,48 +69,40 @@ def end_and_look(stack: Stack, number: signal.Signals) -> None:
 
 
 @pytest.mark.thorough
-def test_killing_serve_leaves_no_process_behind(tmp_path: Path) -> None:
-    with Stack(tmp_path, workers=2, demo=True) as stack:
-        pids = stack.pids()
-        assert set(pids) == CHILDREN | {"gateway-2", "simulator"}
-        stack.kill("serve")
-        wait_until(lambda: not any(alive(pid) for pid in pids.values()), 10, "everything is gone")
-
-
-@pytest.mark.thorough
-def test_two_installations_run_side_by_side(tmp_path: Path) -> None:
-    with Stack(tmp_path / "one", demo=True) as one, Stack(tmp_path / "two", demo=True) as two:
+def test_two_installations_run_side_by_side_and_killing_serve_leaves_no_process_behind(tmp_path: Path) -> None:
+    with Stack(tmp_path / "one", workers=2, demo=True) as one, Stack(tmp_path / "two") as two:
         assert one.chat().status == 200
-        assert two.chat().status == 200
+        assert two.request("GET", "/v1/models").status != 401
         assert one.request("GET", "/v1/models", key=two.key).status == 401
-        assert not set(one.pids().values()) & set(two.pids().values())
-        assert one.stop(signal.SIGINT) == 0
-        assert two.chat().status == 200
+        assert two.request("GET", "/v1/models", key=one.key).status == 401
+        pids = one.pids()
+        assert set(pids) == CHILDREN | {"gateway-2", "simulator"}
+        assert not set(pids.values()) & set(two.pids().values())
+        one.kill("serve")
+        wait_until(lambda: not any(alive(pid) for pid in pids.values()), 10, "everything is gone")
+        assert two.request("GET", "/v1/models").status != 401
 
 
 @pytest.mark.thorough
-def test_a_failed_start_says_why_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    with Stack(tmp_path / "one") as running:
-        other = Stack(tmp_path / "two", SIGNALBOX_PORT=str(running.port))
-        assert refusal(other) == f"127.0.0.1:{running.port} is taken by another program; stop it or set SIGNALBOX_PORT."
-        assert not other.pids()
+def test_a_failed_start_says_why_in_one_line_and_leaves_nothing(tmp_path: Path, stack: Stack) -> None:
+    other = Stack(tmp_path / "two", SIGNALBOX_PORT=str(stack.port))
+    assert refusal(other) == f"127.0.0.1:{stack.port} is taken by another program; stop it or set SIGNALBOX_PORT."
+    assert not other.pids()
 
-        second = Stack(tmp_path / "one")
-        assert refusal(second).startswith(f"another serve (process {running.pids()['serve']}) runs on ")
+    second = Stack(stack.folder)
+    assert refusal(second).startswith(f"another serve (process {stack.pids()['serve']}) runs on ")
 
-        public = Stack(tmp_path / "three", SIGNALBOX_HOST="0.0.0.0")
-        assert "would show /metrics to everybody" in refusal(public)
+    public = Stack(tmp_path / "three", SIGNALBOX_HOST="0.0.0.0")
+    assert "would show /metrics to everybody" in refusal(public)
 
-        mistyped = Stack(tmp_path / "four", SIGNALBOX_WORKERS="many")
-        assert refusal(mistyped).startswith("SIGNALBOX_WORKERS: ")
+    mistyped = Stack(tmp_path / "four", SIGNALBOX_WORKERS="many")
+    assert refusal(mistyped).startswith("SIGNALBOX_WORKERS: ")
 
 
 def refusal(stack: Stack) -> str:
     """The one line with which ``serve`` ends."""
     stack.start(wait=False)
-    assert stack.process is not None
-    assert stack.process.wait(30) == 1
-    stack.kill_all()
+    assert stack.wait_ended() == 1
     assert len(stack.lines) == 1, "\n".join(stack.lines)
     return stack.lines[0].removeprefix("signalbox: ")
 
@@ -170,8 +162,7 @@ def test_without_its_database_it_serves_what_was_published_and_tells_of_it_later
 
 @pytest.mark.thorough
 def test_a_locked_database_is_one_clear_line(tmp_path: Path) -> None:
-    with Stack(tmp_path) as stack:
-        assert stack.stop() == 0
-        with closing(sqlite3.connect(tmp_path / "signalbox.sqlite3", isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            assert "is locked by another program" in refusal(stack)
+    stack = Stack(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "signalbox.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "is locked by another program" in refusal(stack)

@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.load import Load
-from tests.stack import Stack, document
+from tests.stack import document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.simulators import ProviderHandle, Simulator
+    from tests.stack import Stack
 
 pytestmark = pytest.mark.slow
-#: Points of percent: four standard deviations of 2,000 draws at one half, so that chance alone fails one run in 10,000.
-CLOSE = 4.5
-
-
-@pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One gateway process: what strategies promise they promise per process for now."""
-    with Stack(tmp_path_factory.mktemp("single"), workers=1) as running:
-        yield running
+DRAWS = 800
+#: Points of percent: four standard deviations of so many draws at one half; chance alone fails one run in 10,000.
+CLOSE = 7.1
 
 
 async def send(stack: Stack, total: int) -> None:
@@ -55,17 +48,17 @@ async def test_weighted_follows_the_weights_also_with_one_down(single: Stack, si
     for provider, weight in zip(configuration["providers"], (50, 30, 20), strict=True):
         provider["weight"] = weight
     await asyncio.to_thread(single.import_config, configuration)
-    await send(single, 2000)
+    await send(single, DRAWS)
     assert shares(providers) == [pytest.approx(share, abs=CLOSE) for share in (50, 30, 20)]
 
     providers[1].stop()
     await send(single, 50)  # opens the circuit
     for each in providers:
         each.forget()
-    await send(single, 2000)
+    await send(single, DRAWS)
     left = [providers[0], providers[2]]
     assert shares(left) == [pytest.approx(share, abs=CLOSE) for share in (71.4, 28.6)]
-    assert sum(each.count() for each in left) == 2000
+    assert sum(each.count() for each in left) == DRAWS
 
 
 def test_least_latency_finds_the_really_fastest(single: Stack, simulator: Simulator) -> None:
