@@ -90,6 +90,8 @@ class LateRows:
         """Before rows are updated that are decisions without an outcome: takes them out of the sums."""
         # Those that this batch inserted are not in the sums yet.
         wanted = {UUID(bytes=route) for route in routes if _hour(route) in self._hours} - self._changed
+        # Locked, because pruning may be at them: taken out here and gone before ``done``, they would count no longer.
+        wanted = self._present(wanted, lock=True)
         for hour, some in self._by_hour(wanted):
             sums.add(self._cursor, HOUR, hour, sums.without(self._select(some)))
         self._changed |= wanted
@@ -99,11 +101,13 @@ class LateRows:
         for hour, some in self._by_hour(self._changed):
             sums.add(self._cursor, HOUR, hour, self._select(some))
 
-    def _present(self, wanted: Collection[UUID]) -> set[UUID]:
+    def _present(self, wanted: Collection[UUID], *, lock: bool = False) -> set[UUID]:
         listed = list(wanted)
         found: set[UUID] = set()
         for start in range(0, len(listed), _TOGETHER):
             rows = RouteHistory.objects.using(self._alias).filter(id__in=listed[start : start + _TOGETHER])
+            if lock and connections[self._alias].vendor == "postgresql":
+                rows = rows.order_by("id").select_for_update()
             found.update(rows.values_list("id", flat=True))
         return found
 

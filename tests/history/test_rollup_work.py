@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from history import queries, rollups
 from history.filters import from_parameters
@@ -264,6 +264,39 @@ def test_a_host_whose_clock_is_far_behind_adds_to_sealed_hours_too(alias: str, m
     assert len(batch.rows.metrics) == 1
     delete_rows(alias, DAYS_AGO + timedelta(hours=1))
     assert (count(alias), count(alias, status="failed"), count(alias, status="decided")) == (3, 1, 0)
+
+
+@BOTH
+def test_a_row_is_not_removed_between_being_taken_out_of_the_sums_and_coming_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decided = at(DAYS_AGO, 2)
+    rows.store(samples.decided(decided), alias="pg")
+    rollups.seal(DAYS_AGO + timedelta(hours=1), "pg")
+    add = sums.add
+    refused: list[Exception] = []
+
+    def prune() -> None:
+        try:
+            with transaction.atomic(using="pg"), connections["pg"].cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '20ms'")
+                cursor.execute("DELETE FROM route_history")
+        except OperationalError as error:
+            refused.append(error)
+        finally:
+            connections["pg"].close()
+
+    def and_then_it_is_pruned(*arguments: Any) -> None:
+        add(*arguments)
+        thread = threading.Thread(target=prune)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(sums, "add", and_then_it_is_pruned)
+    update = KeyedUpdate("u", samples.update(decided, status="failed"), b"")
+    Store(UUID(int=1), "failures", "pg").apply(Batch(Rows("failures"), [update]))
+    assert len(refused) == 2
+    assert (count("pg"), count("pg", status="failed"), count("pg", status="decided")) == (1, 1, 0)
 
 
 @both
