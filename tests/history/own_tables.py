@@ -14,6 +14,7 @@ import psycopg
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
+from history.partitions import TABLES
 from tests import servers
 
 if TYPE_CHECKING:
@@ -64,31 +65,52 @@ def empty_postgres() -> Iterator[str]:
 
 
 class Templates:
-    """The migrated databases that are copied."""
+    """The migrated databases that are copied. A copy on PostgreSQL is emptied and used again while its tables are what
+    they were: making hundreds of files for each test takes longer than most tests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._made: dict[str, str] = {}
+        self._at_hand: str | None = None
+        self._tables: set[tuple[Any, ...]] = set()
 
     @contextmanager
     def copy(self, vendor: str) -> Iterator[str]:
         """A copy as ``own``; its name, or the path of its file."""
-        if vendor not in self._made:
-            self._made[vendor] = self._postgres() if vendor == "postgresql" else self._sqlite()
-        template = self._made[vendor]
-        if vendor == "postgresql":
-            name = f"own_{uuid4().hex}"
-            admin(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-            try:
-                with alias_for("pg", name):
-                    yield name
-            finally:
-                admin(f'DROP DATABASE "{name}" WITH (FORCE)')
-        else:
+        if vendor == "sqlite":
             path = str(self.folder / f"{uuid4().hex}.sqlite3")
-            shutil.copyfile(template, path)
+            shutil.copyfile(self._template(vendor), path)
             with alias_for("default", path):
                 yield path
+            return
+        if self._at_hand is None:
+            self._at_hand = f"own_{uuid4().hex}"
+            admin(f'CREATE DATABASE "{self._at_hand}" TEMPLATE "{self._template(vendor)}"')
+        with alias_for("pg", self._at_hand):
+            self._tables = self._tables or _tables()
+            try:
+                yield self._at_hand
+            finally:
+                reusable = self._emptied()
+        if not reusable:
+            admin(f'DROP DATABASE "{self._at_hand}" WITH (FORCE)')
+            self._at_hand, self._tables = None, set()
+
+    def _emptied(self) -> bool:
+        """Whether the copy at hand is again what it was."""
+        now = _tables()
+        with connections[OWN].cursor() as cursor:
+            for name in {each[1] for each in now} - {each[1] for each in self._tables}:
+                cursor.execute(f'DROP TABLE "{name}"')
+            for _, name, *_ in self._tables:
+                if name.startswith("history_") or name in TABLES:
+                    cursor.execute(f'DELETE FROM "{name}"')
+        return self._tables == _tables()
+
+    def _template(self, vendor: str) -> str:
+        if vendor not in self._made:
+            self._made[vendor] = self._postgres() if vendor == "postgresql" else self._sqlite()
+        return self._made[vendor]
 
     def _postgres(self) -> str:
         name = f"template_{uuid4().hex}"
@@ -103,3 +125,14 @@ class Templates:
             migrate()
             connections[OWN].cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return path
+
+
+def _tables() -> set[tuple[Any, ...]]:
+    """Of ``own``: tables and partitions with their bounds, columns and indexes."""
+    with connections[OWN].cursor() as cursor:
+        cursor.execute(
+            "SELECT oid, relname, pg_get_expr(relpartbound, oid), relnatts, "
+            "(SELECT count(*) FROM pg_index WHERE indrelid = pg_class.oid) FROM pg_class "
+            "WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+        )
+        return set(cursor.fetchall())

@@ -97,11 +97,11 @@ def test_today_and_seven_days_ahead_have_their_partitions_and_tomorrow_one_more(
 
 def test_days_on_which_nobody_made_partitions_get_them_later_but_no_older_ones_than_are_kept(alias: str) -> None:
     later = NOW + 60 * DAY
-    partitions.ensure_ahead(later, later - 20 * DAY, alias)
+    partitions.ensure_ahead(later, later - 3 * DAY, alias)
     made = days(alias)[AHEAD_DAYS + 2 :]
-    assert made == [midnight(later) + n * DAY for n in range(-20, AHEAD_DAYS + 1)]
-    partitions.ensure_ahead(later + 20 * DAY, NOW, alias)
-    assert days(alias)[AHEAD_DAYS + 2 :] == [made[0] + n * DAY for n in range(20 + 20 + AHEAD_DAYS + 1)]
+    assert made == [midnight(later) + n * DAY for n in range(-3, AHEAD_DAYS + 1)]
+    partitions.ensure_ahead(later + 11 * DAY, NOW, alias)
+    assert days(alias)[AHEAD_DAYS + 2 :] == [made[0] + n * DAY for n in range(3 + 11 + AHEAD_DAYS + 1)]
 
 
 def test_a_question_about_a_day_reads_the_partition_of_that_day_alone(alias: str) -> None:
@@ -349,7 +349,7 @@ def test_upkeeps_of_several_workers_and_a_shipper_at_once_lose_and_double_nothin
     monkeypatch.setattr(upkeep, "_running", threading.Semaphore(9))  # as in several processes
     errors: list[BaseException] = []
     begun = threading.Barrier(3)
-    offsets = (-40, -20, -9, 0, 1, 12, 365)
+    offsets = (-31, -3, -2, 0, 1, 12, 365)
 
     def shipping() -> None:
         begun.wait()
@@ -377,7 +377,7 @@ def test_upkeeps_of_several_workers_and_a_shipper_at_once_lose_and_double_nothin
         thread.join()
     assert errors == []
     upkeep.run(NOW, alias)
-    kept = sum(20 for batch in range(30) if offsets[batch % len(offsets)] != -40)
+    kept = sum(20 for batch in range(30) if offsets[batch % len(offsets)] != -31)
     assert counts(alias) == (kept, kept * 2, kept * 3)
     assert in_default(alias) == [0, 0, 0]
     for table in partitions.tables(alias):
