@@ -1,7 +1,8 @@
 """Reads a feed for all watchers of this process: one connection to Redis and one task, from the first watcher to the
 last, whatever their number.
 
-Events that come together are handed on together, at most four times a second; each distinct filter is applied once.
+Events that come together are handed on together, at most four times a second, and not to all watchers in the same
+instant: whoever relays them has other things to do. Each distinct filter is applied once.
 When Redis goes away, mute or down, reading goes on by itself when it is back, and watchers see as a gap what they
 missed. Asyncio; one event loop per reader.
 """
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     Event = tuple[int, bytes]
 
 BATCH_SECONDS: Final = 0.25
+#: Watchers that are handed a batch at once, then a moment for others; all have it within SPREAD_SECONDS.
+GROUP: Final = 20
+MOMENT: Final = 0.005
+SPREAD_SECONDS: Final = 0.15
 #: Events of one read; more follow at once.
 COUNT: Final = 1000
 BLOCK_SECONDS: Final = 1.0
@@ -152,17 +157,22 @@ class Reader:
                 await self._look_at_the_end()
                 continue
             events = _events(found[0][1])
-            self._hand_on(events)
+            began = asyncio.get_running_loop().time()
+            await self._hand_on(events)
             if len(events) < COUNT:
-                await asyncio.sleep(BATCH_SECONDS)
+                await asyncio.sleep(began + BATCH_SECONDS - asyncio.get_running_loop().time())
 
-    def _hand_on(self, events: Sequence[Event]) -> None:
-        for run in _runs(events):
-            wanted = _Chosen(run)
-            first, last = run[0][0], run[-1][0]
-            self._newest = last
-            for watcher in self._watchers:
-                watcher.offer(first, last, wanted.by(watcher.where))
+    async def _hand_on(self, events: Sequence[Event]) -> None:
+        runs = [(run[0][0], run[-1][0], _Chosen(run)) for run in _runs(events)]
+        watchers = list(self._watchers)  # who comes meanwhile begins behind these
+        self._newest = events[-1][0]
+        moment = min(MOMENT, SPREAD_SECONDS * GROUP / len(watchers)) if watchers else 0.0
+        for start in range(0, len(watchers), GROUP):
+            if start:
+                await asyncio.sleep(moment)
+            for watcher in watchers[start : start + GROUP]:
+                for first, last, wanted in runs:
+                    watcher.offer(first, last, wanted.by(watcher.where))
 
     # -- what was before ---------------------------------------------------------------------------------
     async def _past(self, watcher: Watcher, after: int, newest: int) -> AsyncIterator[Batch | Gap]:

@@ -6,10 +6,12 @@ import asyncio
 import http.client
 import json
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
+import uvloop
 import websockets.sync.client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -291,3 +293,31 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_not_waited_for(monkeyp
     room.set()
     await stalled.send_or_cut({"signalbox": connection}, send, {"type": "websocket.send", "text": "x"})
     connection.transport.abort.assert_called_once_with()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux ends a connection by this time")
+def test_the_kernel_keeps_little_for_a_watcher_and_ends_one_that_acknowledges_nothing() -> None:
+    async def watched() -> tuple[int, int]:
+        loop = asyncio.get_running_loop()
+        accepted: asyncio.Future[Any] = loop.create_future()
+
+        class Server(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                accepted.set_result(transport)
+
+        server = await loop.create_server(Server, "127.0.0.1", 0)
+        client, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        edge = Mock(transport=await accepted)
+        stalled.watch_over({"signalbox": edge})
+        connection = edge.transport.get_extra_info("socket")
+        found = (
+            connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+            connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+        )
+        for each in (client, edge.transport, server):
+            each.close()
+        return found
+
+    timeout, kept = uvloop.run(watched())  # the gateway's loop: its sockets are not asyncio's
+    assert timeout == 1000 * stalled.STALLED_SECONDS
+    assert kept <= 2 * stalled.KERNEL_BYTES  # the kernel counts what it needs itself, too

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from routing_project.feed.names import CAPACITY, key_of
 from routing_project.feed.publisher import Publisher
 from routing_project.feed.reader import Reader
 from routing_project.feed.watcher import Watcher
-from routing_project.feed.where import ROUTE_FIELDS, BadFilter, Where
+from routing_project.feed.where import HEAD_FIELDS, ROUTE_FIELDS, BadFilter, Where
 from tests import servers
 
 if TYPE_CHECKING:
@@ -218,6 +218,26 @@ async def test_every_watcher_gets_every_event_once_and_in_order(publisher: Publi
         assert await take(one, 2100) == await take(other, 2100) == events(700) * 3
 
 
+async def test_who_comes_while_a_batch_is_handed_out_begins_behind_it_and_who_goes_keeps_nobody_from_it(
+    publisher: Publisher, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "GROUP", 1)
+    monkeypatch.setattr(reader_module, "SPREAD_SECONDS", 60.0)
+    monkeypatch.setattr(reader_module, "MOMENT", 0.02)
+    async with AsyncExitStack() as others:
+        watchers = [await others.enter_async_context(reader.watch()) for _ in range(8)]
+        async with reader.watch() as leaving:
+            publisher.publish(events(3))
+            taken = [asyncio.create_task(take(watcher, 3)) for watcher in [*watchers, leaving]]
+            await asyncio.wait(taken, return_when=asyncio.FIRST_COMPLETED)
+            taken.pop().cancel()
+        async with reader.watch() as late:
+            assert await asyncio.gather(*taken) == [events(3)] * 8
+            publisher.publish(events(1, late=True))
+            for watcher in (*watchers, late):
+                assert await take(watcher, 1) == events(1, late=True)
+
+
 async def test_one_connection_serves_all_watchers_and_ends_with_the_last(
     store: Redis, publisher: Publisher, reader: Reader
 ) -> None:
@@ -293,6 +313,12 @@ def test_every_field_narrows_as_it_does_in_the_history(name: str) -> None:
         else:
             history_filters.from_parameters({parameter: wanted})
             assert Where.parse({parameter: wanted}).matches(ROW)
+
+
+def test_the_docs_name_every_field_that_may_be_filtered_by() -> None:
+    docs = (Path(__file__).parent.parent.parent / "docs" / "live.md").read_text()
+    filters = docs.partition("## Filters")[2].partition("\n## ")[0]
+    assert [name for name in {**ROUTE_FIELDS, **HEAD_FIELDS} if f"`{name}`" not in filters] == []
 
 
 def test_what_is_any_failure_is_what_the_history_page_calls_so() -> None:

@@ -33,6 +33,21 @@ def end(each: Child) -> int:
     return int(code[0])
 
 
+def test_a_process_may_open_as_much_as_its_administrator_allows_and_its_children_too() -> None:
+    code = (
+        "import resource, subprocess, sys\n"
+        "from routing_project import descriptors\n"
+        "hard = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 2000)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))\n"
+        "descriptors.raise_limit()\n"
+        "child = 'import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))'\n"
+        "print(hard, subprocess.run([sys.executable, '-S', '-c', child], capture_output=True, text=True).stdout)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    hard, _, limits = done.stdout.partition(" ")
+    assert limits.strip() == f"({hard}, {hard})"
+
+
 def test_backoff_doubles_to_its_limit_and_a_steady_life_starts_it_over(monkeypatch: pytest.MonkeyPatch) -> None:
     each = child(QUICK_END)
     waits = []
