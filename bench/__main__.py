@@ -26,7 +26,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=float, help="length of each measurement (default 5)")
     parser.add_argument("--only", default="", metavar="A,B", help=f"scenarios: {', '.join(scenarios.ALL)}, trace")
-    parser.add_argument("--subjects", default="direct,nginx,bare,signalbox", metavar="A,B", help="what to measure")
+    parser.add_argument("--subjects", default="direct,nginx,bare,signalbox", metavar="A,B", help="these, and payloads")
     parser.add_argument("--strategy", default="weighted", help="strategy of the gateway's profile (default weighted)")
     parser.add_argument("--streams", type=int, help="streams at once (default 256)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything works")
@@ -63,7 +63,8 @@ def chosen_scenarios(options: argparse.Namespace) -> list[Scenario]:
 
 
 def chosen_subjects(options: argparse.Namespace, *, nginx: bool) -> list[Subject]:
-    known: dict[str, Subject] = {one.name: one for one in (Direct(), Nginx(), Bare(), Signalbox(options.strategy))}
+    ours = Signalbox(options.strategy), Signalbox(options.strategy, payloads=True)
+    known: dict[str, Subject] = {one.name: one for one in (Direct(), Nginx(), Bare(), *ours)}
     names = [name for name in options.subjects.split(",") if name]
     unknown = set(names) - set(known)
     if unknown:

@@ -17,6 +17,7 @@ _TITLES = {
     "nginx": "nginx",
     "bare": "uvicorn + aiohttp, bare",
     "signalbox": "**signalbox**",
+    "payloads": "signalbox, keeping copies of all payloads",
 }
 
 

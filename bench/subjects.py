@@ -190,12 +190,13 @@ class Bare:
 
 
 class Signalbox:
-    """One gateway process as `serve` starts it: access key, four targets, journal, metrics, headers."""
+    """One gateway process as `serve` starts it: access key, four targets, journal, metrics, headers. With `payloads` it
+    keeps copies of what is said, too."""
 
-    name = "signalbox"
-
-    def __init__(self, strategy: str) -> None:
+    def __init__(self, strategy: str, *, payloads: bool = False) -> None:
+        self.name = "payloads" if payloads else "signalbox"
         self._strategy = strategy
+        self._environment = {"SIGNALBOX_HISTORY_PAYLOADS": "all" if payloads else "off"}
 
     @contextlib.contextmanager
     def run(self, upstream: Upstream, core: int | None) -> Iterator[Running]:
@@ -204,7 +205,7 @@ class Signalbox:
                 provider(f"upstream-{number}", base_url=f"http://127.0.0.1:{port}/v1")
                 for number, port in enumerate(upstream.ports)
             ]
-            gateway = Gateways(Path(data))
+            gateway = Gateways(Path(data), environment=self._environment)
             gateway.overlay(credentials={each["slug"]: "sk-bench" for each in providers})
             gateway.publish(document(providers, strategy=self._strategy))
             try:

@@ -90,6 +90,11 @@ def credentials(env: Env, report: dict[str, Any]) -> str:
         lines.append(f"  Key        `{_manage()} create_access_key NAME` prints a new one")
     if simulated := demo(env):
         lines.append(f"  Simulated  http://127.0.0.1:{simulated['control_port']}/   (how the demo's providers behave)")
+    if env.history_payloads != "off":
+        of = "every request" if env.history_payloads == "all" else "requests that fail"
+        lines.append(
+            f"  Payloads   prompts and answers of {of} are stored for {env.payload_days:g} days (docs/payloads.md)"
+        )
     if report.get("access_key"):
         lines += ["", "Try it:", "", curl(base, report["access_key"], report["model"])]
     return "\n".join([*lines, ""])

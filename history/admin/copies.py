@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
+
 from history import payloads
 from history.errors import PayloadNotKept
 from routes.actions.actor import Actor
@@ -27,7 +29,7 @@ SHOW = "show_payload"
 
 
 class Text(NamedTuple):
-    """One of the two texts. ``indented``: it is JSON, laid out for reading."""
+    """One of the two texts. ``indented``: it is JSON, laid out for reading; ``said``: the words of a stream."""
 
     title: str
     name: str
@@ -37,6 +39,7 @@ class Text(NamedTuple):
     tail: str
     cut: bool
     indented: bool
+    said: str
 
 
 class Section(NamedTuple):
@@ -70,7 +73,8 @@ def _texts(payload: RoutePayload) -> tuple[Text, ...]:
 
 def _text(title: str, name: str, content_type: str, size: int | None, text: str, tail: str, cut: bool) -> Text:
     laid_out = "" if cut or "json" not in content_type else _indented(text)
-    return Text(title, name, content_type, size, laid_out or text, tail, cut, bool(laid_out))
+    said = " … ".join(filter(None, map(_said, (text, tail)))) if "event-stream" in content_type else ""
+    return Text(title, name, content_type, size, laid_out or text, tail, cut, bool(laid_out), said)
 
 
 def _indented(text: str) -> str:
@@ -79,3 +83,32 @@ def _indented(text: str) -> str:
         return json.dumps(value, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return ""
+
+
+def _said(events: str) -> str:
+    """The words of a stream put together: of its first answer, whichever of the formats it is in. Events that are cut,
+    and of other formats, are left out."""
+    words = []
+    for line in events.split("\n"):
+        if not line.startswith("data:"):
+            continue
+        try:
+            event = orjson.loads(line[5:])
+        except orjson.JSONDecodeError:
+            continue
+        if type(event) is dict:
+            words.append(_word(event))
+    return "".join(words)
+
+
+def _word(event: dict[str, Any]) -> str:
+    match event:
+        case {"choices": [{"index": 0, "delta": {"content": str(word)}}, *_]}:
+            return word
+        case {"choices": [{"index": 0, "text": str(word)}, *_]}:
+            return word
+        case {"type": "content_block_delta", "delta": {"text": str(word)}}:
+            return word
+        case {"type": "response.output_text.delta", "delta": str(word)}:
+            return word
+    return ""

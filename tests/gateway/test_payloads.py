@@ -1,14 +1,10 @@
-"""Copies of payloads, from real gateways: what the client sent and was answered, whatever came of it, without secrets;
-and nothing at all where they are not asked for."""
+"""Copies of payloads, by real gateways: what a client sent and was answered, whatever came of it, without secrets."""
 
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import random
-import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,12 +13,12 @@ from history.journal import list_segments
 from history.records import Finished, Payload
 from tests.gateway.lab import CHAT, Lab
 from tests.gateway.test_metrics import scrape, total
+from tests.gateway.test_websockets import dial, refused
 from tests.gateway.test_wire_form import form_of, part
 from tests.gateways import KEY, Answer, Gateways, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.simulators import Simulator
 
@@ -50,11 +46,6 @@ class Kept(Lab):
     def journal(self) -> bytes:
         folder = self.gateway.data / "journal"
         return b"".join((folder / name.file_name).read_bytes() for name in list_segments(folder))
-
-
-def on_disk(data: Path, needle: str) -> list[str]:
-    """The files below the data folder that hold a text."""
-    return [path.name for path in data.rglob("*") if path.is_file() and needle.encode() in path.read_bytes()]
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +140,9 @@ def test_a_failed_request_keeps_what_we_told_the_client(kept: Kept) -> None:
     assert payload.response.text == answer.body.decode()
     assert payload.response.content_type == "application/json"
     assert PROMPT in payload.request.text
-    refused = kept.chat(model="x" * 300)
-    assert refused.status == 400
-    assert kept.payload(refused).response.text == refused.body.decode()
+    invalid = kept.chat(model="x" * 300)
+    assert invalid.status == 400
+    assert kept.payload(invalid).response.text == invalid.body.decode()
     surfaced = kept.provider()
     kept.publish(surfaced)
     surfaced.fail("status", status=422, content_type="text/plain", body="no such parameter")
@@ -288,6 +279,39 @@ def test_nothing_is_kept_of_who_has_no_key_and_of_lists_of_models(kept: Kept) ->
     assert len(kept.payloads()) == len(kept.gateway.finished()) == 1
 
 
+def test_what_a_websocket_carries_is_not_kept_and_why_it_was_refused_is(kept: Kept) -> None:
+    kept.publish(kept.provider())
+    with dial(kept.gateway, "/v1/realtime?model=gpt-4o", {"Authorization": f"Bearer {KEY}"}) as connection:
+        connection.recv()
+        connection.send(json.dumps({"type": "response.create", "said": PROMPT}))
+        while json.loads(connection.recv())["type"] != "response.done":
+            pass
+    wait_until(kept.gateway.finished)
+    assert kept.payloads() == {}
+    kept.gateway.forget()
+    refused(kept.gateway, f"/v1/realtime?model={'x' * 300}", {"Authorization": f"Bearer {KEY}"})
+    payload = kept.payload()
+    assert (payload.request.size, payload.request.text) == (0, "")
+    assert '"invalid_field"' in payload.response.text
+
+
+def test_of_a_service_text_is_kept_and_anything_else_told_of(kept: Kept) -> None:
+    only = kept.provider("generic")
+    kept.publish(only)
+    auth = {"Authorization": f"Bearer {KEY}"}
+    for kind, body, expected in (
+        ("text/plain; charset=utf-8", b"tell me, token=abcd1234", "tell me, token=[redacted]"),
+        ("application/grpc", b"\0\1\2", "[3 bytes application/grpc, not kept]"),
+        ("", b"\x89PNG\xff", "[5 bytes of no declared type, not kept]"),
+    ):
+        headers = {**auth, "Content-Type": kind} if kind else auth
+        answer = kept.gateway.request("POST", "/svc/default/ask", body, headers)
+        assert answer.status == 200
+        payload = kept.payload(answer)
+        assert (payload.request.text, payload.request.size) == (expected, len(body))
+        assert json.loads(payload.response.text)["name"] == only.slug
+
+
 def test_failures_keeps_what_was_not_simply_answered(failures: Kept) -> None:
     first, second = failures.provider(), failures.provider()
     failures.publish(first, second, max_attempts=2, same_target_retries=0)
@@ -295,56 +319,15 @@ def test_failures_keeps_what_was_not_simply_answered(failures: Kept) -> None:
     streamed = failures.gateway.post("/v1/chat/completions", asked("this went well", stream=True))
     first.fail("status", status=500, times=1)
     saved = failures.gateway.post("/v1/chat/completions", asked("failover saved this"))
-    refused = failures.gateway.post("/v1/chat/completions", asked("refused", model="x" * 300))
+    invalid = failures.gateway.post("/v1/chat/completions", asked("refused", model="x" * 300))
     first.fail("reset_mid_stream", after_events=2)
     cut = failures.gateway.post("/v1/chat/completions", asked("cut", stream=True))
-    assert [answer.status for answer in (plain, streamed, saved, refused, cut)] == [200, 200, 200, 400, 200]
+    assert [answer.status for answer in (plain, streamed, saved, invalid, cut)] == [200, 200, 200, 400, 200]
     assert failures.row(saved).recovered
     kept = failures.payloads()
-    assert set(kept) == {failures.row(answer).id for answer in (saved, refused, cut)}
+    assert set(kept) == {failures.row(answer).id for answer in (saved, invalid, cut)}
     assert "failover saved this" in failures.payload(saved).request.text
     assert b"this went well" not in failures.journal()
-
-
-def test_off_leaves_no_trace_of_what_was_said(started: Callable[[str], Gateways], simulator: Simulator) -> None:
-    off = Kept(started("off"), simulator)
-    only = off.provider()
-    off.publish(only)
-    only.behave(text="an answer like no other")
-    for stream in (False, True):
-        assert off.gateway.post("/v1/chat/completions", asked(stream=stream)).status == 200
-    only.fail("status", status=500)
-    assert off.gateway.post("/v1/chat/completions", asked()).status == 502
-    assert len(off.gateway.finished()) == 3
-    assert off.payloads() == {}
-    for text in (PROMPT, "an answer like no other"):
-        assert on_disk(off.gateway.data, text) == []
-
-
-def test_what_is_killed_leaves_no_row_without_its_copy(
-    start_gateways: Callable[..., Gateways], simulator: Simulator
-) -> None:
-    gateway = start_gateways(SIGNALBOX_HISTORY_PAYLOADS="all")
-    lab = Kept(gateway, simulator)
-    lab.publish(lab.provider())
-    answered: list[str] = []
-
-    def ask() -> None:
-        with suppress(OSError, http.client.HTTPException):
-            while True:
-                answered.append(gateway.post("/v1/chat/completions", asked()).headers["x-route-id"].replace("-", ""))
-
-    askers = [threading.Thread(target=ask) for _ in range(4)]
-    for asker in askers:
-        asker.start()
-    wait_until(lambda: len(answered) >= 40)
-    gateway.kill()
-    gateway.close_listener()
-    for asker in askers:
-        asker.join()
-    kept = {identifier.hex() for identifier in lab.payloads()}
-    rows = {record.id.hex() for record in gateway.finished()}
-    assert set(answered) <= rows <= kept
 
 
 def test_a_journal_that_is_half_full_drops_copies_first_and_counts_them(
@@ -352,13 +335,15 @@ def test_a_journal_that_is_half_full_drops_copies_first_and_counts_them(
 ) -> None:
     gateway = start_gateways(SIGNALBOX_HISTORY_PAYLOADS="all", SIGNALBOX_JOURNAL_MAX_MB="1")
     lab = Kept(gateway, simulator)
-    lab.publish(lab.provider())
-    for _ in range(60):
-        assert gateway.post("/v1/chat/completions", asked("word " * 3000)).status == 200
+    only = lab.provider()
+    lab.publish(only)
+    only.behave(text="word " * 4000)
+    for _ in range(25):
+        assert gateway.post("/v1/chat/completions", asked("word " * 4000)).status == 200
     rows, kept = len(gateway.finished()), len(lab.payloads())
-    assert rows == 60
-    assert 20 < kept < 50
+    assert rows == 25
+    assert 8 <= kept <= 15
     size = sum(path.stat().st_size for path in (gateway.data / "journal").iterdir())
-    assert size < 512 * 1024 + rows * 2048
+    assert size < (512 + 100) * 1024
     wait_until(lambda: total(scrape(gateway), "payload_copies_total", outcome="dropped") == rows - kept)
     assert total(scrape(gateway), "journal_dropped_total") == 0

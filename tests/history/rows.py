@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from history import ids
+from history.records import Finished, Payload
 from history.rows import Rows
 from history.shipper.store import Batch, Store
 from tests.history import samples
 
 if TYPE_CHECKING:
-    from history.records import Finished, Started, Update
+    from history.records import Record
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -27,12 +28,14 @@ def minutes(number: float) -> timedelta:
     return timedelta(minutes=number)
 
 
-def store(*records: Finished | Started | Update, alias: str = "default", policy: Any = "failures") -> list[UUID]:
+def store(*records: Record, alias: str = "default", policy: Any = "failures") -> list[UUID]:
     """Insert the rows of records as the shipper does; their ids."""
     rows = Rows(policy)
     for record in records:
-        if hasattr(record, "attempts"):
-            rows.add_finished(record)  # type: ignore[arg-type]
+        if isinstance(record, Finished):
+            rows.add_finished(record)
+        elif isinstance(record, Payload):
+            rows.add_payload(record)
         else:
             rows.add_interrupted(record)  # type: ignore[arg-type]
     Store(UUID(int=1), policy, alias).apply(Batch(rows))

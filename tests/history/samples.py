@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from history.ids import milliseconds, new_id
-from history.records import Attempt, Finished, Started, Update
+from history.records import Attempt, Excerpt, Finished, Payload, Started, Update
 
 PROFILE = bytes.fromhex("0197a1000000700080000000000000aa")
 KEY = bytes.fromhex("0197a1000000700080000000000000bb")
@@ -113,6 +113,16 @@ def decided(identifier: bytes | None = None, **values: Any) -> Finished:
 
 def update(identifier: bytes, **values: Any) -> Update:
     return Update(id=identifier, **values)
+
+
+def payload(identifier: bytes | None = None, prompt: str = "hello", **values: Any) -> Payload:
+    """Copies of a small chat."""
+    request = Excerpt(
+        "application/json", 90, f'{{"model":"gpt-4o","messages":[{{"role":"user","content":"{prompt}"}}]}}'
+    )
+    response = Excerpt("text/event-stream", 70_000, 'data: {"delta":"a"}', "data: [DONE]", True)
+    base: dict[str, Any] = {"request": request, "response": response, "redactions": 2}
+    return Payload(id=identifier or route(), **{**base, **values})
 
 
 def noise(size: int) -> bytes:

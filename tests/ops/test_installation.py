@@ -106,6 +106,13 @@ def test_the_announcement_shows_secrets_once_and_a_curl_line_of_its_own(env: Env
     assert "create_access_key NAME" in later
 
 
+def test_the_announcement_says_that_prompts_are_stored_only_when_they_are() -> None:
+    assert "prompts" not in announce.text(Env(), {})
+    all_of_them = announce.text(Env(history_payloads="all", payload_days=2), {})
+    assert "prompts and answers of every request are stored for 2 days" in all_of_them
+    assert "of requests that fail are stored for 7 days" in announce.text(Env(history_payloads="failures"), {})
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [("127.0.0.1", "127.0.0.1:8000"), ("0.0.0.0", "127.0.0.1:8000"), ("::", "[::1]:8000"), ("box", "box:8000")],

@@ -151,7 +151,8 @@ def _abridged(body: bytes, room: int) -> tuple[bytes, int]:
             last = end
             missing = _rest_of_blob(body, reached + end) if end == len(window) else 0
             stop = reached + end + missing
-            missing -= body.count(b"\\", stop - missing, stop)
+            if body.find(b"\\", stop - missing, stop) >= 0:  # which is quicker than to count
+                missing -= body.count(b"\\", stop - missing, stop)
             parts.append(_note(match.group(), missing, body[stop - 2 : stop] if stop < len(body) else None))
             room -= len(parts[-1])
             last = stop - reached
