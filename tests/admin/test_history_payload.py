@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.utils import timezone
+from history.payload_section import SHOW
 
 from history.models import RouteHistory, RoutePayload
-from history.payload_section import SHOW
 from history.records import Excerpt
 from routes.models import AuditEntry
 from routing_project.env import get_env
