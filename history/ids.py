@@ -17,6 +17,7 @@ import uuid_utils
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _RANDOM_BITS = 80
+_LATEST_MS = 2**47
 
 
 def new_id() -> UUID:
@@ -30,8 +31,9 @@ def milliseconds(value: UUID | bytes) -> int:
 
 
 def time_of(value: UUID | bytes) -> datetime:
-    """When the request was accepted, to the millisecond."""
-    return _EPOCH + milliseconds(value) * _MILLISECOND
+    """When the request was accepted, to the millisecond. Of an id that nobody minted, a time before the year 6500: the
+    rest are beyond what can be reckoned with."""
+    return _EPOCH + min(milliseconds(value), _LATEST_MS) * _MILLISECOND
 
 
 def first_id(moment: datetime) -> UUID:

@@ -131,12 +131,13 @@ def find(name: str, access_key: str | None = None, alias: str = "default") -> UU
 
     Raises SessionNotFound, SessionAmbiguous, BadQuery. A query for the keys and one for each 500 of them.
     """
-    try:
-        FIELDS["session_key"].parse(name)
-        if not name:
-            raise ValueError("must not be empty")
-    except ValueError as error:
-        raise BadQuery("session_key", str(error)) from None
+    for parameter, value in (("session_key", name), ("access_key", access_key or "")):
+        try:
+            FIELDS[parameter].parse(value)
+        except ValueError as error:
+            raise BadQuery(parameter, str(error)) from None
+    if not name:
+        raise BadQuery("session_key", "must not be empty")
     wanted = [session_id(None if key is None else key.bytes, name) for key in _keys(access_key, alias)]
     found = [sighting for some in _some(wanted) for sighting in _sightings(some, alias)]
     if not found:

@@ -70,6 +70,13 @@ _METRIC: Final = {
     "metric_unit": "ms",
     "timestamp": "2026-11-20T12:00:00.000Z",
 }
+_EXCERPT: Final = {
+    "content_type": "application/json",
+    "size": 71,
+    "truncated": False,
+    "text": '{"model":"gpt-4o","messages":[{"role":"user","content":"My key: [redacted]"}]}',
+    "tail": "",
+}
 _GROUP: Final = {
     "error_code": "connect_refused",
     "provider": "acme-us",
@@ -164,6 +171,15 @@ DOCUMENTS: Final[dict[str, dict[str, Any]]] = {
             "The client was answered with status 200 after 842 ms, thanks to failover.",
         ],
     },
+    "HistoryExcerpt": _EXCERPT,
+    "HistoryPayload": {
+        "id": ROUTE_ID,
+        "created_at": ROW["created_at"],
+        "kept_until": "2026-11-27T12:00:00.000Z",
+        "redactions": 1,
+        "request": _EXCERPT,
+        "response": {**_EXCERPT, "text": '{"choices":[{"message":{"content":"Hello!"}}]}', "size": 47},
+    },
     "HistoryPage": {**_PAGE, "count": 1284, "scanned_to": "2026-11-19T18:20:00.000Z"},
     "HistoryFailureGroup": _GROUP,
     "HistoryFailures": {**_SPAN, "total": 31, "recovered": 14, "groups": [_GROUP], **_PAGE},
@@ -190,15 +206,17 @@ def _error(code: str, message: str, **fields: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, "fields": {name: [text] for name, text in fields.items()}}}
 
 
-#: By the code of the error.
+#: By the code of the error, or what is missing.
 ERRORS: Final[dict[str, dict[str, Any]]] = {
     "invalid": _error("invalid", "limit: must be a number from 1 to 1000", limit="must be a number from 1 to 1000"),
     "range_too_large": _error(
         "range_too_large", "this takes too long; narrow the time range or filter by an indexed field"
     ),
     "unauthenticated": _error("unauthenticated", "unknown access key"),
-    "permission_denied": _error("permission_denied", "this needs the scope 'read'"),
+    "no_read": _error("permission_denied", "this needs the scope 'read'"),
+    "no_admin": _error("permission_denied", "this needs the scope 'admin'"),
     "route_not_found": _error("route_not_found", "there is no route with this id"),
+    "payload_not_kept": _error("payload_not_kept", "no copy of this request is kept"),
     "session_not_found": _error("session_not_found", "there is no session with this id"),
     "not_acceptable": _error("not_acceptable", "Could not satisfy the request Accept header."),
     "throttled": _error("throttled", "Request was throttled. Expected available in 41 seconds."),

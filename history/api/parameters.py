@@ -62,6 +62,8 @@ OPERATORS: Final[dict[str, str]] = {
 _IDS: Final = frozenset({"id", "route_id", "endpoint_id", "session_id"})
 _CHOICES: Final = {"status": RouteStatus.values, "route_type": RouteType.values}
 _FLAGS: Final = frozenset({"recovered", "degraded"})
+#: No column of text holds NUL.
+TYPED_TEXT: Final = {**TEXT, "maxLength": MAX_TEXT, "pattern": "^[^\\x00]*$"}
 
 
 def type_of(field: str) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def type_of(field: str) -> dict[str, Any]:
         return FLAG
     if field in NUMBERS:
         return {**NUMBER, "format": "int64"}
-    return {**TEXT, "maxLength": MAX_TEXT}
+    return TYPED_TEXT
 
 
 def _filter(field: str, operator: str) -> OpenApiParameter:
@@ -81,8 +83,8 @@ def _filter(field: str, operator: str) -> OpenApiParameter:
     said = f"{MEANING[field]} {OPERATORS[operator]}".rstrip()
     if operator != "in":
         return OpenApiParameter(field if operator == "eq" else f"{field}__{operator}", of_one, description=said)
-    if of_one == TEXT | {"maxLength": MAX_TEXT}:
-        of_one = {**of_one, "minLength": 1, "pattern": "^[^,]*$"}
+    if of_one == TYPED_TEXT:
+        of_one = {**of_one, "minLength": 1, "pattern": "^[^,\\x00]+$"}
     many = {"type": "array", "items": of_one, "minItems": 1, "maxItems": MAX_VALUES}
     return OpenApiParameter(f"{field}__in", many, description=said, style="form", explode=False)
 
@@ -95,7 +97,7 @@ FILTERS: Final = [
     *(_filter(name, operator) for name, field in FIELDS.items() for operator in _names(field.operators)),
     OpenApiParameter(
         SESSION,
-        {**TEXT, "maxLength": MAX_TEXT},
+        TYPED_TEXT,
         description="A session by its id or by the client's own name of it.",
     ),
     OpenApiParameter(
@@ -154,12 +156,12 @@ SESSION_ID: Final = OpenApiParameter(
 )
 SESSION_KEY: Final = OpenApiParameter(
     "session_key",
-    {**TEXT, "minLength": 1, "maxLength": MAX_TEXT},
+    {**TYPED_TEXT, "minLength": 1},
     required=True,
     description="The client's own name of the session.",
 )
 ACCESS_KEY: Final = OpenApiParameter(
-    "access_key", TEXT, description="Name of the access key; needed where several have a session of this name."
+    "access_key", TYPED_TEXT, description="Name of the access key; needed where several have a session of this name."
 )
 
 PAGE: Final = [CURSOR, LIMIT, PAGE_FORMAT]

@@ -73,20 +73,21 @@ def _error(description: str, *shown: str) -> OpenApiResponse:
     return OpenApiResponse(reference("Error"), description, told)
 
 
+_FORBIDDEN: Final = {scope: _error(f"This needs the scope `{scope}`.", f"no_{scope}") for scope in ("read", "admin")}
 _REFUSED: Final[Responses] = {
     (400, JSON): _error(
         "A parameter is not understood, or what is asked takes too long.", "invalid", "range_too_large"
     ),
     (401, JSON): _error("No key and no session, or one that is not valid.", "unauthenticated"),
-    (403, JSON): _error("The key or the person may not read.", "permission_denied"),
+    (403, JSON): _FORBIDDEN["read"],
     (429, JSON): _error("Too many calls; or, of exports, too many at once.", "throttled"),
 }
 
 
-def one(name: str, *, missing: str = "") -> Responses:
-    """A JSON document. ``missing``: the error when there is no such thing."""
+def one(name: str, *, missing: str = "", scope: str = "read") -> Responses:
+    """A JSON document. ``missing``: the error when there is no such thing; ``scope``: what it needs."""
     gone: Responses = {(404, JSON): _error("There is no such thing.", missing)} if missing else {}
-    return {(200, JSON): reference(name), **_REFUSED, **gone}
+    return {(200, JSON): reference(name), **_REFUSED, (403, JSON): _FORBIDDEN[scope], **gone}
 
 
 def page(name: str, *, missing: str = "", ambiguous: bool = False) -> Responses:

@@ -17,7 +17,6 @@ from history.api import parameters, schema
 from history.api.base import TIMES, HistoryView, PageView
 from history.errors import RouteNotFound
 from routes.api.auth import actor_of
-from routes.api.openapi import reference
 from routes.api.permissions import AdminReadScope
 
 if TYPE_CHECKING:
@@ -72,7 +71,8 @@ class HistoryPayloadView(HistoryView):
     @extend_schema(
         operation_id="history_payload",
         tags=["history"],
-        responses={200: reference("HistoryPayload")},
+        parameters=[parameters.ROUTE, schema.RETRY_AFTER],
+        responses=schema.one("HistoryPayload", missing="payload_not_kept", scope="admin"),
         description="Copies of what the client sent and was answered, if `SIGNALBOX_HISTORY_PAYLOADS` had them kept: "
         "redacted, cut if long. Needs the scope `admin`; every reading is in the audit log. 404 `payload_not_kept` "
         "where there is none.",

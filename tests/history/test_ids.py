@@ -41,3 +41,8 @@ def test_children_keep_their_parents_time_and_are_told_apart(route: bytes, place
 @given(key=st.binary(min_size=16, max_size=16), session=st.text())
 def test_a_session_is_the_uuid5_of_its_key_and_name(key: bytes, session: str) -> None:
     assert ids.session_id(key, session) == uuid5(UUID(bytes=key), session)
+
+
+def test_an_id_that_nobody_minted_has_a_time_that_can_be_reckoned_with() -> None:
+    for identifier in (UUID(int=2**128 - 1), UUID("f159e94d-c261-53b6-b7f0-d6d679ce77f8"), UUID(int=0)):
+        assert ids.time_of(identifier) + timedelta(days=36500) > datetime(1970, 1, 1, tzinfo=UTC)

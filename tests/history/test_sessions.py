@@ -138,6 +138,7 @@ def test_there_may_be_more_keys_than_one_query_asks_for(
         (SESSIONS, {"session_key": ""}, 400, "invalid"),
         (SESSIONS, {"session_key": "a\x00b"}, 400, "invalid"),
         (SESSIONS, {"session_key": "x", "colour": "blue"}, 400, "invalid"),
+        (SESSIONS, {"session_key": "x", "access_key": "a\x00b"}, 400, "invalid"),
         (SESSIONS, {"session_key": "x", "limit": "0"}, 400, "invalid"),
         (SESSIONS, {"session_key": "nobody's"}, 404, "session_not_found"),
         (f"{SESSIONS}{NOBODYS}/", {}, 404, "session_not_found"),
