@@ -67,7 +67,7 @@ def settle() -> None:
         if connection.vendor != "postgresql":
             cursor.execute("ANALYZE")
             return
-        cursor.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relname LIKE 'route%%'")
+        cursor.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relname ~ '^(route|history)_'")
         for (name,) in cursor.fetchall():
             cursor.execute(f"VACUUM (ANALYZE) {name}")
 
