@@ -169,6 +169,7 @@ class _Times:
 
     def __init__(self) -> None:
         self._distribution = Distribution()
+        self._histograms: list[Mapping[int, int]] = []
         self._sum = 0
 
     def add(self, value: int, count: int) -> None:
@@ -176,11 +177,17 @@ class _Times:
         self._sum += value * count
 
     def add_histogram(self, counts: Mapping[int, int] | None, total: int | None) -> None:
-        for number, count in (counts or {}).items():
-            self._distribution.add(MIDDLES[number], count)
+        if counts:
+            self._histograms.append(counts)
         self._sum += total or 0
 
     def render(self) -> dict[str, float | None]:
+        """Once. Histograms are added up by bucket before: thousands of them are those of a month by hours."""
+        together = dict(self._histograms.pop()) if self._histograms else {}  # it is a group's too
+        for histogram in self._histograms:
+            for number, count in histogram.items():
+                together[number] = together.get(number, 0) + count
+        self._distribution.add_all({MIDDLES[number]: count for number, count in together.items()})
         p50, p95, p99 = self._distribution.percentiles(0.5, 0.95, 0.99)
         size = self._distribution.size
         return {"avg": self._sum / size if size else None, "p50": p50, "p95": p95, "p99": p99}

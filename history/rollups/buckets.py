@@ -57,16 +57,9 @@ def from_decimal(text: str) -> dict[int, int]:
     """Counts by bucket, from PostgreSQL's number."""
     digits = text.rstrip("0")
     skipped = (len(text) - len(digits)) // DIGITS
-    end = len(text) - skipped * DIGITS
-    counts = {}
-    number = skipped
-    while end > 0:
-        count = int(text[max(0, end - DIGITS) : end])
-        if count:
-            counts[number] = count
-        end -= DIGITS
-        number += 1
-    return counts
+    parts = range(len(text) - skipped * DIGITS, 0, -DIGITS)
+    counts = enumerate([int(text[max(0, end - DIGITS) : end]) for end in parts], skipped)
+    return {number: count for number, count in counts if count}
 
 
 def to_number(counts: Mapping[int, int]) -> int:
