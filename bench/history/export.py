@@ -55,7 +55,6 @@ def run(options: argparse.Namespace) -> int:
 def exported(rows: int, file_format: str) -> dict[str, Any]:
     """One export of the newest ``rows``, thrown away as it comes."""
     from history.export import stream
-
     from history.filters import NOTHING
     from history.ids import time_of
     from history.models import RouteHistory

@@ -39,7 +39,7 @@ FILTERS: list[tuple[dict[str, str], Callable[[recount.Row], bool]]] = [
     ({"status__ne": "routed"}, lambda row: row["status"] != "routed"),
     ({"recovered": "1"}, lambda row: row["recovered"]),
     ({"profile": "default"}, lambda row: row["profile"] == "default"),
-    ({"provider__in": "acme-eu,"}, lambda row: row["provider"] in ("acme-eu", "")),
+    ({"provider__in": "acme-eu,acme-us"}, lambda row: row["provider"] in ("acme-eu", "acme-us")),
     ({"provider__ne": "acme-eu"}, lambda row: row["provider"] != "acme-eu"),
     ({"rule": "Größe"}, lambda row: row["rule"] == "Größe"),
     ({"rule__ne": "Größe"}, lambda row: row["rule"] != "Größe"),
