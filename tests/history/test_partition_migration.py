@@ -6,13 +6,15 @@ import importlib
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import psycopg
 import pytest
 from django.db import connections, models
+from django.db.migrations.executor import MigrationExecutor
 
 from history import ids, pruning
-from history.models import RouteAttempt, RouteHistory, RouteHistoryMetric
+from history.models import RollupPeriod, RouteAttempt, RouteHistory, RouteHistoryMetric
 from history.partitions import AHEAD_DAYS, TABLES, midnight, partitions, tables
 from tests import servers
 from tests.history import rows, samples
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
 migration = importlib.import_module("history.migrations.0007_partitions")
+
+
+@pytest.fixture
+def own_postgres_empty(postgres_url: str, unblocked: None) -> Iterator[None]:
+    with empty_postgres():
+        yield
 
 
 @pytest.fixture
@@ -138,6 +146,23 @@ def test_a_shipper_at_work_ends_its_batch_before_tables_are_changed(before: str)
     assert errors == []
     assert RouteHistory.objects.using(before).get().message == "shipped"
     assert tables(before)[0] == "route_history"
+
+
+def test_hours_of_before_there_were_sums_are_known_from_the_first_moment(own_postgres_empty: None) -> None:
+    """Else one late row would make everything between it and now count as empty."""
+    before = [("history", "0003_spent")]
+    migrate(before)
+    then = MigrationExecutor(connections[OWN]).loader.project_state(before).apps.get_model("history", "RouteHistory")
+    moments = [NOW - timedelta(days=20), NOW - timedelta(days=3, hours=2), NOW - timedelta(days=3, hours=2), NOW]
+    then.objects.using(OWN).bulk_create(
+        [then(id=ids.first_id(at) if n != 2 else UUID(int=ids.first_id(at).int + 1), created_at=at)
+         for n, at in enumerate(moments)]
+    )  # fmt: skip
+    migrate()
+    known = (
+        RollupPeriod.objects.using(OWN).filter(grain=3600, rolled=None, sealed=False).values_list("start", flat=True)
+    )
+    assert set(known) == {int(at.timestamp()) // 3600 * 3600 for at in moments}
 
 
 def test_empty_tables_begin_with_daily_partitions(own_postgres: str) -> None:
