@@ -13,20 +13,22 @@ UV = $(VENV)/bin/uv pip install --quiet --system-certs --python $(PY) --require-
 INSTALL = @echo "installing $(1) into $(VENV)"; $(UV) $(1) || { echo "once more, with pip"; $(PIP) $(1); }
 LOCK = $(VENV)/bin/uv pip compile --quiet --system-certs --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 DJANGO_TEMPLATES = find templates -name '*.html'
+# Hundreds of processes of the tests import the same: compiling it anew in each would take as long as all tests.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test test-fast test-faults lint format bench bench-faults bench-history soak lock help
 
 run: $(VENV)/.runtime ## set up what is missing, then run everything on http://127.0.0.1:8000 (SIGNALBOX_PORT)
 	@exec $(PY) manage.py serve --setup
 
-# Side by side what computes or waits (three on two cores, because much of it waits; a file in one process, because its
-# tests share what they start); one after another what loads the machine.
+# Side by side what computes or waits (four on two cores, because much of it waits; what shares a start in one process:
+# tests/distribution.py); two at a time what loads the machine.
 test: lint ## the whole suite with its own PostgreSQL and Redis, after every static check
-	$(PY) -m pytest -n 3 --dist loadfile -m "browser or not slow"
-	$(PY) -m pytest -m "slow and not browser"
+	$(PY) -m pytest -n 4 --dist loadfile -m "browser or not slow"
+	$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser"
 
 test-fast: $(VENV)/.dev ## the suite without slow, thorough and browser tests
-	$(PY) -m pytest -n 3 --dist loadfile -m "not slow and not thorough and not browser"
+	$(PY) -m pytest -n 4 --dist loadfile -m "not slow and not thorough and not browser"
 
 test-faults: $(VENV)/.dev ## the fault suite: every way providers, clients and processes fail, one test for each
 	$(PY) -m pytest -m faults

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Without a deadline: a time is never an assertion, and the machine may be busy. The same examples in every run, so
-# that a red suite means a change; `pytest --hypothesis-profile=explore` looks for new ones.
+# that a red suite means a change; `pytest --hypothesis-profile=explore` looks for new ones, and for more of them.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("signalbox", settings.get_profile("explore"), derandomize=True)
+settings.register_profile("signalbox", settings.get_profile("explore"), derandomize=True, max_examples=40)
 settings.load_profile("signalbox")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.utils import timezone
-from history.payload_section import SHOW
 
+from history.admin.copies import SHOW
 from history.models import RouteHistory, RoutePayload
 from history.records import Excerpt
 from routes.models import AuditEntry

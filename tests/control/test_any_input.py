@@ -19,7 +19,7 @@ from tests.control.samples import document, rule, whole_document
 from tests.control.test_document import json_values
 
 pytestmark = [pytest.mark.thorough, pytest.mark.django_db(transaction=True)]
-EXAMPLES = 15
+EXAMPLES = 6
 
 words = st.sampled_from(
     ["all", "any", "not", "fact", "op", "value", "tokens", "time", "model", "gte", "within", "regex", "(", "start", "x"]
@@ -75,7 +75,7 @@ def test_any_json_in_rules_policy_and_affinity_is_taken_or_a_400_that_names_it(
     policy = sorted(draft.configuration().policy.model_dump())
     statuses: set[int] = set()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(tree=near_misses | json_values, field=st.sampled_from(policy))
     def send(tree: Any, field: str) -> None:
         bodies: list[dict[str, Any]] = [

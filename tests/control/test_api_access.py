@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.test import Client
 from rest_framework.settings import api_settings
 from rest_framework.test import APIRequestFactory
@@ -18,6 +19,11 @@ from routes.models import Provider
 from tests.control.api import Api
 from tests.control.conftest import actor
 from tests.control.samples import profile, provider, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.control.api import Answer
 
 pytestmark = pytest.mark.django_db
 
@@ -70,39 +76,38 @@ def configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     actions.publish(actor=root)
 
 
+def every_call(api: Api) -> Iterator[tuple[str, Answer, str, int]]:
+    """Each of them with what it is, its answer, and the scope and status it has; none changes anything for the next."""
+    for method, path, body, needs, status in CALLS:
+        with transaction.atomic():
+            yield f"{method} {path}", api.call(method, path, body), needs, status
+            transaction.set_rollback(True)
+
+
 @pytest.mark.parametrize("scope", ["route", READ, OPERATE, ADMIN])
-@pytest.mark.parametrize(("method", "path", "body", "needs", "status"), CALLS, ids=[f"{c[0]} {c[1]}" for c in CALLS])
-def test_a_key_may_do_what_its_scope_says_and_nothing_else(
-    scope: str, method: str, path: str, body: Any, needs: str, status: int
-) -> None:
-    answer = Api(scope).call(method, path, body)
-    if needs in HELD[scope]:
-        assert answer.status == status
-    else:
-        assert (answer.status, answer.error["code"]) == (403, "permission_denied")
-        assert needs in answer.error["message"]
+def test_a_key_may_do_what_its_scope_says_and_nothing_else(scope: str) -> None:
+    for call, answer, needs, status in every_call(Api(scope)):
+        if needs in HELD[scope]:
+            assert answer.status == status, call
+        else:
+            assert (answer.status, answer.error["code"]) == (403, "permission_denied"), call
+            assert needs in answer.error["message"], call
 
 
-@pytest.mark.parametrize(("method", "path", "body", "needs", "status"), CALLS, ids=[f"{c[0]} {c[1]}" for c in CALLS])
-def test_nobody_gets_anything_without_a_key_or_session(
-    method: str, path: str, body: Any, needs: str, status: int
-) -> None:
-    answer = Api().call(method, path, body)
-    assert (answer.status, answer.error["code"]) == (401, "unauthenticated")
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+def test_nobody_gets_anything_without_a_key_or_session() -> None:
+    for call, answer, _needs, _status in every_call(Api()):
+        assert (answer.status, answer.error["code"]) == (401, "unauthenticated"), call
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer"), call
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(("method", "path", "body", "needs", "status"), CALLS, ids=[f"{c[0]} {c[1]}" for c in CALLS])
-def test_a_role_is_the_scope_of_the_same_rank(
-    role: str, method: str, path: str, body: Any, needs: str, status: int
-) -> None:
+def test_a_role_is_the_scope_of_the_same_rank(role: str) -> None:
     user = User.objects.create_user("grace")
     user.groups.add(Group.objects.get(name=role))
     client = Client()
     client.force_login(user)
-    answer = Api(client=client).call(method, path, body)
-    assert answer.status == (status if needs in HELD[ROLES[role]] else 403)
+    for call, answer, needs, status in every_call(Api(client=client)):
+        assert answer.status == (status if needs in HELD[ROLES[role]] else 403), call
 
 
 def test_a_person_without_a_role_may_do_nothing_and_a_superuser_everything() -> None:

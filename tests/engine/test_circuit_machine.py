@@ -106,4 +106,4 @@ class CircuitMachine(RuleBasedStateMachine):
 
 
 TestCircuitMachine = CircuitMachine.TestCase
-TestCircuitMachine.settings = run_settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCircuitMachine.settings = run_settings(max_examples=30, stateful_step_count=40, deadline=None)

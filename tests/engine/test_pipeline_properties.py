@@ -16,7 +16,7 @@ from tests.engine.drive import Bench, chi_squared, request
 from tests.engine.situations import Watched, situations
 
 #: Situations are large; six properties share what they may cost.
-FEWER = settings(max_examples=50)
+FEWER = settings(max_examples=25)
 STAGES = ["admission", "health", "smart_routing", "affinity", "load_balancer"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
     from tests.gateways import Answer, Gateways
     from tests.simulators import ProviderHandle, Simulator
 
+_numbers = itertools.count(1)
 OTHER_KEY = "sbx_" + "o" * 40
 
 
 class Station:
-    """Gateway processes in front of three providers under ``round_robin``, sessions pinned."""
+    """Gateway processes in front of three providers under ``round_robin``, sessions pinned. The providers are new, so
+    that nothing that other tests pinned on a shared process leads to them."""
 
     def __init__(self, gateway: Gateways, simulator: Simulator) -> None:
         self.gateway = gateway
         self.simulator = simulator
         self.providers: dict[str, ProviderHandle] = {}
-        for slug in ("red", "green", "blue"):
+        number = next(_numbers)
+        for slug in (f"red-{number}", f"green-{number}", f"blue-{number}"):
             self.providers[slug] = simulator.add(slug)
         self.publish()
 
@@ -60,8 +64,8 @@ class Station:
 
 
 @pytest.fixture
-def station(gateway: Gateways, simulator: Simulator) -> Station:
-    return Station(gateway, simulator)
+def station(shared_gateway: Gateways, simulator: Simulator) -> Station:
+    return Station(shared_gateway, simulator)
 
 
 @pytest.mark.thorough
@@ -147,7 +151,8 @@ def test_clients_without_a_session_are_told_apart_by_address_where_asked_for(sta
 
 
 @pytest.mark.thorough
-def test_honoured_and_missing_pins_are_counted(station: Station) -> None:
+def test_honoured_and_missing_pins_are_counted(gateway: Gateways, simulator: Simulator) -> None:
+    station = Station(gateway, simulator)
     for session in ("one", "one", "one", "two", None):
         station.ask(session)
     series = wait_for(station.gateway, "cache_hits_total", 2, cache="affinity")

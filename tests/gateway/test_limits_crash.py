@@ -25,6 +25,8 @@ pytestmark = pytest.mark.thorough
 class Failing:
     """Has no room for anything."""
 
+    watch = None
+
     def finish(self, *_: Any, **__: Any) -> None:
         raise OSError("no room")
 

@@ -122,26 +122,21 @@ def test_no_field_is_lost_either_way(
 @pytest.mark.parametrize("upstream", WIRES)
 @pytest.mark.parametrize("client", WIRES)
 async def test_the_asynchronous_clients_read_the_same_from_streams(pair: Pair, client: str, upstream: str) -> None:
-    for conversation in CONVERSATIONS:
-        pair[upstream].behave(reply=scripted(conversation, upstream))
-        if client == "openai":
-            kwargs = openai_kwargs(conversation, MODEL, stream=True)
-            del kwargs["stream"]
-            async with (
-                pair.async_chat(upstream) as chat,
-                chat.chat.completions.stream(**kwargs) as streamed,
-            ):
-                chunks = [event.chunk async for event in streamed if event.type == "chunk"]
-                answer = completion(with_stop_reason(streamed.current_completion_snapshot, chunks))
-        else:
-            async with (
-                pair.async_messages(upstream) as messages,
-                messages.messages.stream(**anthropic_kwargs(conversation, MODEL)) as spoken,
-            ):
-                answer = message(await spoken.get_final_message())
+    async with pair.async_chat(upstream) as chat, pair.async_messages(upstream) as messages:
+        for conversation in CONVERSATIONS:
+            pair[upstream].behave(reply=scripted(conversation, upstream))
+            if client == "openai":
+                kwargs = openai_kwargs(conversation, MODEL, stream=True)
+                del kwargs["stream"]
+                async with chat.chat.completions.stream(**kwargs) as streamed:
+                    chunks = [event.chunk async for event in streamed if event.type == "chunk"]
+                    answer = completion(with_stop_reason(streamed.current_completion_snapshot, chunks))
+            else:
+                async with messages.messages.stream(**anthropic_kwargs(conversation, MODEL)) as spoken:
+                    answer = message(await spoken.get_final_message())
 
-        assert answer == expected_answer(conversation, client, upstream), conversation.name
-        assert asked(upstream, pair[upstream].requests()[-1].json()) == expected_request(conversation)
+            assert answer == expected_answer(conversation, client, upstream), conversation.name
+            assert asked(upstream, pair[upstream].requests()[-1].json()) == expected_request(conversation)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("provider")]
 
-SCHEMA = yaml.safe_load((Path(__file__).parent.parent / "control" / "openapi.yaml").read_text())
 SECRET = "a secret of at least a few letters"
 
 
@@ -34,11 +34,17 @@ def api() -> Api:
         return Api("operate")
 
 
+@cache
+def schema() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((Path(__file__).parent.parent / "control" / "openapi.yaml").read_text())
+    return document
+
+
 def conforms(answer: Answer, method: str, path: str) -> None:
     """The answer is what the OpenAPI document says it is."""
-    responses = SCHEMA["paths"][f"/api/v1{path}"][method]["responses"]
+    responses = schema()["paths"][f"/api/v1{path}"][method]["responses"]
     told = responses.get(str(answer.status), responses["default"])["content"]["application/json"]["schema"]
-    problems = Draft202012Validator({**SCHEMA, "told": told, "$ref": "#/told"}).iter_errors(answer.body)
+    problems = Draft202012Validator({**schema(), "told": told, "$ref": "#/told"}).iter_errors(answer.body)
     assert [problem.message for problem in problems] == []
 
 
