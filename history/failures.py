@@ -70,7 +70,7 @@ def report(
     span = page.span
     for _ in range(TRIES):
         plan = _plan(span, filters.condition, alias)
-        with time_limit(alias):
+        with time_limit(alias), reading.many_rows(alias):
             failed, saved = _read(plan, filters.condition, alias)
         if plan.holds(alias):
             break

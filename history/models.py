@@ -295,6 +295,10 @@ class Rollup(models.Model):
         indexes: ClassVar = [
             # Every question about a range of time, and what is replaced when a period is summed up again.
             models.Index(fields=["grain", "view", "start"], name="rollup_period"),
+            # Statistics by hour of one profile, provider or model, out of a month or a year of hours.
+            models.Index(fields=["profile", "grain", "start"], name="rollup_profile", condition=Q(view="full")),
+            models.Index(fields=["provider", "grain", "start"], name="rollup_provider", condition=Q(view="full")),
+            models.Index(fields=["model", "grain", "start"], name="rollup_model", condition=Q(view="full")),
         ]
 
     def __str__(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.models import Q
 
 from history.models import Rollup, RouteHistory
@@ -52,6 +54,19 @@ def sums_of_view(plan: Plan, view: View, grain: int, condition: Q, alias: str) -
 def rows(plan: Plan, condition: Q, alias: str) -> Any:
     """The rows of the plan."""
     return RouteHistory.objects.using(alias).filter(plan.rows_condition()).filter(condition).order_by()
+
+
+@contextmanager
+def many_rows(alias: str) -> Iterator[None]:
+    """For statements that join ranges of ids, in a transaction. PostgreSQL takes any range of UUIDs for one row, and
+    would join two of them row by row: an hour of 7,000 rows took 5 s instead of 0.1."""
+    if connections[alias].vendor != "postgresql":
+        yield
+        return
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SET LOCAL enable_nestloop TO off")
+        yield
+        cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
 
 
 def smallest(grain: int, needed: frozenset[str]) -> View:

@@ -18,6 +18,7 @@ from history.ids import milliseconds
 from history.models import RollupPeriod, RouteHistory
 from history.rollups import periods, sums
 from history.rollups.periods import DAY, HOUR, floor, state_of
+from history.rollups.reading import many_rows
 from history.rollups.work import lock_key, roll
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def _seal(start: int, alias: str) -> None:
             return
         if not state.clean:
             sums.clear(cursor, HOUR, start)
-            sums.fill(cursor, HOUR, start, sums.of_period(HOUR, start, vendor))
+            with many_rows(alias):
+                sums.fill(cursor, HOUR, start, sums.of_period(HOUR, start, vendor))
         hour = RollupPeriod.objects.using(alias).filter(grain=HOUR, start=start)
         hour.update(sealed=True, rolled=state.version)
 

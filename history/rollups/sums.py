@@ -223,8 +223,10 @@ def _derive(cursor: Any, grain: int, start: int, source: Select) -> None:
 
 
 def _insert(cursor: Any, grain: int, start: int, view: View, source: Select) -> None:
+    # In order, so that what filters ask for lies together.
     cursor.execute(
-        f"{_INSERT} SELECT {grain}, '{view.name}', {start}, {', '.join(COLUMNS)} FROM ({source.sql}) AS sums",  # noqa: S608
+        f"{_INSERT} SELECT {grain}, '{view.name}', {start}, {', '.join(COLUMNS)} FROM ({source.sql}) AS sums "  # noqa: S608
+        "ORDER BY profile, provider, model",
         source.parameters,
     )
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 from history.models import Rollup, RollupPeriod
 from history.rollups import periods, sums
 from history.rollups.periods import DAY, HOUR, SLICE, State, floor, state_of
+from history.rollups.reading import many_rows
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def _roll_inside(grain: int, start: int, alias: str) -> bool:
         if state is None:
             return False
         sums.clear(cursor, grain, start)
-        sums.fill(cursor, grain, start, sums.of_period(grain, start, "postgresql"))
+        with many_rows(alias):
+            sums.fill(cursor, grain, start, sums.of_period(grain, start, "postgresql"))
         _note(cursor, grain, start, state)
     return True
 

@@ -135,6 +135,26 @@ def test_the_rows_of_a_busy_hour_that_is_not_over_are_read_by_the_slices_that_ch
     assert count(alias, TimeRange(hour)) == 81
 
 
+@both
+def test_postgresql_does_not_join_an_hour_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes any range of UUIDs for one row, and an hour of 7,000 would be read 7,000 times."""
+    rows.store(*(samples.failed(at(DAYS_AGO - minutes(n * 24), n)) for n in range(1000)), alias="pg")
+    fill = sums.fill
+    plans: list[str] = []
+
+    def fill_and_explain(cursor: Any, grain: int, start: int, source: Any) -> None:
+        cursor.execute(f"EXPLAIN {source.sql}", source.parameters)
+        plans.append("\n".join(line for (line,) in cursor.fetchall()))
+        fill(cursor, grain, start, source)
+
+    with connections["pg"].cursor() as cursor:
+        cursor.execute("ANALYZE route_history, route_attempts")
+    monkeypatch.setattr(sums, "fill", fill_and_explain)
+    for hour in range(40, 50):
+        assert work.roll(HOUR, START - hour * HOUR, "pg")
+    assert ["Nested Loop" in told for told in plans] == [False] * 10
+
+
 # -- several at once -----------------------------------------------------------------------------------
 @BOTH
 def test_a_batch_that_comes_while_its_hour_is_summed_up_waits_for_nobody_and_leaves_it_dirty(
