@@ -69,15 +69,15 @@ class Slots:
     """At most so many at a time, of one caller and of all. For any thread."""
 
     def __init__(self, *, of_caller: int, of_all: int) -> None:
-        self._of_caller = of_caller
-        self._of_all = of_all
+        self.of_caller = of_caller
+        self.of_all = of_all
         self._taken: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def take(self, caller: str) -> bool:
         """False when there is none left; else somebody must give it back."""
         with self._lock:
-            if self._taken[caller] >= self._of_caller or self._taken.total() >= self._of_all:
+            if self._taken[caller] >= self.of_caller or self._taken.total() >= self.of_all:
                 return False
             self._taken[caller] += 1
             return True

@@ -18,6 +18,7 @@ from django.utils import timezone
 from jsonschema import Draft202012Validator
 
 from health.models import HealthEvent
+from history.filters import FIELDS
 from routes import actions, live
 from routes.engine.local_live import LocalLiveState
 from routes.engine.snapshot import target_id
@@ -170,13 +171,42 @@ def compare(schema: dict[str, Any], api: Api, calls: list[Call]) -> None:
         assert problems == [], (method, path)
 
 
-def test_the_examples_of_health_are_what_the_schema_says(schema: dict[str, Any]) -> None:
+def test_the_examples_of_health_and_history_are_what_the_schema_says(schema: dict[str, Any]) -> None:
     components = schema["components"]["schemas"]
-    for name in HEALTH:
+    for name in (*HEALTH, *(name for name in components if name.startswith("History"))):
         [example] = components[name]["examples"]
         rooted = {**schema, "told": dict(components[name]), "$ref": "#/told"}
         assert [problem.message for problem in Draft202012Validator(rooted).iter_errors(example)] == [], name
-        assert set(example) == set(components[name]["properties"]), name
+        assert set(example) == set(components[name]["properties"]) - {"count", "scanned_to"} | {
+            "count",
+            "scanned_to",
+        } & set(example), name
+
+
+def test_every_parameter_and_every_answer_of_the_history_is_described(schema: dict[str, Any]) -> None:
+    shared = schema["components"]["parameters"]
+    operations = {path: of["get"] for path, of in schema["paths"].items() if path.startswith("/api/v1/history/")}
+    assert len(operations) == 8
+    for path, operation in operations.items():
+        assert {"200", "400", "401", "403", "429"} <= set(operation["responses"]), path
+        assert ("404" in operation["responses"]) == ("{" in path or path.endswith("/sessions/")), path
+        for status, response in operation["responses"].items():
+            for kind, content in response["content"].items():
+                if status == "200" and kind == "application/json":
+                    assert "examples" in schema["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+                elif status not in ("409", "default"):
+                    assert content["examples"], (path, status, kind)
+        assert "Retry-After" in operation["responses"]["429"]["headers"], path
+        for parameter in operation["parameters"]:
+            whole = shared[parameter["$ref"].rpartition("/")[2]] if "$ref" in parameter else parameter
+            assert whole["schema"], (path, whole["name"])
+            assert whole["description"], (path, whole["name"])
+    filters = {name.removeprefix("History.") for name in shared}
+    assert filters == {
+        name if operator == "eq" else f"{name}__{operator}"
+        for name, field in FIELDS.items()
+        for operator in field.operators
+    } | {"session", "filter"}
 
 
 @pytest.mark.django_db
