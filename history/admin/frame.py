@@ -112,8 +112,8 @@ def _too_large(asked: Asked) -> Notice:
 
 
 def export(asked: Asked, span: TimeRange, rows: str, count_url: str = "", tree: Any = None) -> Export:
-    csv, ndjson = (asked.api("export/", span, tree, format=name) for name in ("csv", "ndjson"))
-    return Export(csv, ndjson, rows, count_url)
+    csv = asked.api("export/", span, tree, format="csv", bom="1")  # for Excel, which would not know it for UTF-8
+    return Export(csv, asked.api("export/", span, tree, format="ndjson"), rows, count_url)
 
 
 def counted(asked: Asked) -> str:

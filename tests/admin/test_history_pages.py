@@ -232,7 +232,7 @@ def test_the_export_has_the_filters_as_the_api_names_them_and_the_bounds_of_the_
     address = urlsplit(page.context["export"].csv)
     assert address.path == "/api/v1/history/export/"
     asked = parse_qs(address.query)
-    assert asked.pop("format") == ["csv"]
+    assert (asked.pop("format"), asked.pop("bom")) == (["csv"], ["1"])
     # The list of the API takes the same.
     answer = viewer.get("/api/v1/history/", {name: values[0] for name, values in asked.items()}).json()
     assert [row["id"] for row in answer["results"]] == [str(route)]
