@@ -5,12 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import random
+import time
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from history.journal import list_segments
-from history.records import Finished, Payload
+from history.ids import new_id
+from history.journal import JournalWriter, list_segments, read_segment
+from history.records import Finished, Payload, decode
+from routes.gateway.auth import AccessKey
+from routes.gateway.exchange import Exchange
+from routes.gateway.metrics import Metrics
+from routes.gateway.payloads import excerpts
+from routes.gateway.payloads.recorder import PayloadRecorder
+from tests.documents import access_key
 from tests.gateway.lab import CHAT, Lab
 from tests.gateway.test_metrics import scrape, total
 from tests.gateway.test_websockets import dial, refused
@@ -19,6 +29,7 @@ from tests.gateways import KEY, Answer, Gateways, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.simulators import Simulator
 
@@ -347,3 +358,25 @@ def test_a_journal_that_is_half_full_drops_copies_first_and_counts_them(
     assert size < (512 + 100) * 1024
     wait_until(lambda: total(scrape(gateway), "payload_copies_total", outcome="dropped") == rows - kept)
     assert total(scrape(gateway), "journal_dropped_total") == 0
+
+
+def test_a_fault_while_copying_fails_no_request_and_tells_nobody_what_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(body: bytes, *_: Any) -> Any:
+        raise ValueError(f"cannot redact {body!r}")
+
+    monkeypatch.setattr(excerpts, "of_body", faulty)
+    journal, metrics = JournalWriter(tmp_path / "journal", 1 << 20), Metrics("test", CollectorRegistry())
+    recorder = PayloadRecorder(journal, metrics, "all", lambda _: None)
+    made = Exchange(new_id().bytes, "the-route", time.monotonic(), 0, "POST", "/v1/chat/completions", b"", [])
+    made.key, made.body, made.received = AccessKey.from_document(access_key(KEY)), PROMPT.encode(), made.accepted
+    assert recorder.watch is not None
+    recorder.watch(made, AsyncMock())
+    recorder.finish(made, status="routed", http_status=200, rest=PROMPT.encode())
+    [name] = list_segments(journal.folder)
+    records = [decode(payload) for payload in read_segment(journal.folder / name.file_name)]
+    assert [type(record) for record in records] == [Finished]
+    assert metrics.payloads.pending == {("failed",): 1}
+    assert "the payload of request the-route was not kept: ValueError" in caplog.text
+    assert PROMPT not in caplog.text

@@ -63,12 +63,13 @@ class PayloadRecorder(Recorder):
         rest: bytes = b"",
         refusal: Refusal | None = None,
     ) -> None:
+        copy, exchange.copy = exchange.copy, None  # which holds the connection, which holds the exchange
         wanted = self._policy == "all" or status != "routed" or len(exchange.attempts) > 1
         # What a WebSocket carries is not kept.
-        if wanted and not exchange.finished and exchange.copy is not None and http_status != SWITCHING_PROTOCOLS:
+        if wanted and copy is not None and not exchange.finished and http_status != SWITCHING_PROTOCOLS:
             if refusal is not None:
                 _, fields, rest = render(refusal, exchange)
-            self._keep(exchange, exchange.copy, fields, rest)
+            self._keep(exchange, copy, fields, rest)
         super().finish(exchange, status=status, http_status=http_status, error_code=error_code, message=message)
 
     def _keep(self, exchange: Exchange, copy: AnswerCopy, fields: Sequence[tuple[bytes, bytes]], rest: bytes) -> None:

@@ -123,12 +123,10 @@ def redact(
 ) -> tuple[bytes, int]:
     """``text`` without secrets, and how many there were. ``known``: values to take out wherever they stand; ``events``:
     it is a stream, in which one secret may be told in several; ``whole``: nothing is cut off, so that it may be read as
-    JSON; ``torn``: it begins anywhere, maybe inside a secret."""
+    JSON; ``torn``: a stream that begins anywhere, maybe inside a secret that is longer than any margin."""
     count = 0
     if events:
         text, count = _over_events(text, known, torn)
-    if torn:
-        text = text.lstrip(_TOKEN)
     for value in known:
         if times := text.count(value):
             count += times
