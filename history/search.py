@@ -146,10 +146,10 @@ def search(
     return Page(found, following, previous, time_of(scanned_to) if scanned_to else None, span)
 
 
-def limit_of(text: str) -> int:
+def limit_of(text: str, most: int = MAX_LIMIT) -> int:
     """The rows of a page, as somebody typed them. Raises BadQuery."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-        raise BadQuery("limit", f"must be a number from 1 to {MAX_LIMIT}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise BadQuery("limit", f"must be a number from 1 to {most}")
     return int(text)
 
 

@@ -18,9 +18,10 @@ from history.errors import BadQuery
 from history.filters import NOTHING, Filters, from_parameters
 from history.models import FAILURE_STATUSES
 from history.render import moment
-from history.search import DEFAULT_LIMIT, ORDERS, Cursor
+from history.search import DEFAULT_LIMIT, ORDERS, Cursor, limit_of
 from history.statistics import GROUPINGS
 from history.timerange import TimeRange
+from routing_project.feed.where import ROUTE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,12 +57,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
 #: Rows of a page, at most: the API gives more at a time, but nobody reads so many.
 MOST_ROWS: Final = 200
 _FRAME: Final = frozenset({*_CHOICES, "limit", "cursor", "part"})
-#: What the live page knows by the same name: fields as one value or as a list, and two that are yes or no.
-_LIVE_LISTED: Final = (
-    *("profile", "provider", "model", "requested_model", "strategy", "source", "rule", "error_code", "access_key"),
-    *("session", "session_id", "session_key", "status", "route_type"),
-)
-_LIVE: Final = frozenset({*_LIVE_LISTED, *(f"{name}__in" for name in _LIVE_LISTED), "recovered", "degraded"})
+#: What the live page knows by the same name.
+_LIVE: Final = frozenset({*ROUTE_FIELDS, *(f"{name}__in" for name, field in ROUTE_FIELDS.items() if field.listed)})
 
 
 class Problem(NamedTuple):
@@ -202,10 +199,11 @@ def _time(typed: Mapping[str, str], now: datetime, problems: list[Problem]) -> t
 def _limit(text: str, problems: list[Problem]) -> dict[str, str]:
     if not text:
         return {}
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ROWS:
-        return {"limit": text}
-    problems.append(Problem("limit", text, f"must be a number from 1 to {MOST_ROWS}"))
-    return {}
+    try:
+        return {"limit": str(limit_of(text, MOST_ROWS))}
+    except BadQuery as error:
+        problems.append(Problem(error.field, text, error.message))
+        return {}
 
 
 def _cursor(text: str, order: str, problems: list[Problem]) -> str | None:

@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
 
+from history import search
 from history.admin import copies, detail, failed, figures, frame, listing
 from history.admin.asked import Asked
 from history.models import RouteHistory
@@ -57,7 +58,7 @@ class RouteHistoryAdmin(LogAdmin):
             identifier = UUID(unquote(object_id))
         except ValueError:
             identifier = None
-        route = RouteHistory.objects.filter(pk=identifier).first() if identifier else None
+        route = search.find(identifier) if identifier else None
         if route is None:
             why = detail.missing(identifier)
             return self.page(request, "history/missing.html", why.title, status=404, missing=why, identifier=identifier)
