@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.history.database import cpu_ms
 from bench.history.search import percentile
 from bench.report import table
 
@@ -55,15 +55,18 @@ def run(options: argparse.Namespace) -> int:
     lines, kept = [], True
     for name, ask in questions.items():
         times = []
-        for _ in range(options.runs + 1):
+        ask()
+        before = cpu_ms()
+        for _ in range(options.runs):
             begun = time.perf_counter()
             ask()
             times.append((time.perf_counter() - begun) * 1000)
-        p95 = percentile(times[1:], 0.95)
+        p95 = percentile(times, 0.95)
         kept &= p95 <= LIMIT_MS
-        lines.append([name, f"{percentile(times[1:], 0.5):.1f}", f"{p95:.1f}", f"≤ {LIMIT_MS}"])
-        sys.stderr.write(f"{name:<44}{percentile(times[1:], 0.5):>10.1f}{p95:>10.1f} ms\n")
-    print("\n".join(table(["", "p50", "p95", "promised"], lines)))
+        figures = [f"{each:.1f}" for each in (percentile(times, 0.5), p95, (cpu_ms() - before) / options.runs)]
+        lines.append([name, *figures, f"≤ {LIMIT_MS}"])
+        sys.stderr.write(f"{name:<44}{''.join(f'{each:>10}' for each in figures)} ms\n")
+    print("\n".join(table(["", "p50", "p95", "CPU", "promised"], lines)))
     if not options.no_recount:
         for group in (None, *GROUPINGS):
             wrong = differences(statistics(data.month, group), recount(data.month, group), group)
@@ -81,38 +84,33 @@ def roll_up() -> None:
 
 
 def recount(span: TimeRange, group_by: str | None) -> dict[Any, dict[str, Any]]:
-    """The same figures from every row of the range, a day at a time; None is the key of all of them."""
+    """The same figures from every row of the range, as the database counts them; ``_TOTAL`` is the key of all."""
+    from django.db.models import Count, F, FloatField, Sum
+
     from history.models import SWITCHING_PROTOCOLS, RouteHistory
-    from history.timerange import TimeRange
+    from history.queries import bucket
 
     found: dict[Any, dict[str, Any]] = defaultdict(_nothing)
-    columns = ("created_at", "status", "recovered", "http_status", "latency_ms", "ttfb_ms", *_NUMBERS, "cost_micro_usd")
-    own = () if group_by in (None, "hour", "day") else (group_by,)
-    start, end = span.start, span.end
-    assert start is not None
-    assert end is not None
-    while start < end:
-        part = TimeRange(start, min(end, start + timedelta(days=1)))
-        rows = RouteHistory.objects.filter(part.q()).order_by().values_list(*columns, *own)
-        for at, status, recovered, http_status, latency, ttfb, tokens_in, tokens_out, cost, *key in rows.iterator(5000):
-            groups = [found[_TOTAL]]
-            if group_by is not None:
-                seconds = {"hour": 3600, "day": 86400}.get(group_by)
-                unix = int(at.timestamp())
-                groups.append(found[key[0] if seconds is None else unix - unix % seconds])
-            for group in groups:
-                group["count"] += 1
-                group[status] += 1
-                group["recovered"] += recovered
-                group["input_tokens"] += tokens_in or 0
-                group["output_tokens"] += tokens_out or 0
-                group["cost_micro_usd"] += cost or 0
-                if status != "decided":
-                    if latency is not None and http_status != SWITCHING_PROTOCOLS:
-                        group["latency_ms"][latency] += 1
-                    if ttfb is not None:
-                        group["ttfb_ms"][ttfb] += 1
-        start = part.end or end
+    rows = RouteHistory.objects.filter(span.q()).order_by()
+    seconds = {"hour": 3600, "day": 86400}.get(group_by or "")
+    rows = rows.annotate(key=bucket(seconds) if seconds else F(group_by or "profile"))
+    sums = {name: Sum(name) for name in _NUMBERS} | {"cost": Sum("cost_micro_usd", output_field=FloatField())}
+    sums = {f"sum_{name}": expression for name, expression in sums.items()}
+    for entry in rows.values("key", "status", "recovered").annotate(n=Count("id"), **sums):
+        for group in (found[_TOTAL], found[entry["key"]]):
+            group["count"] += entry["n"]
+            group[entry["status"]] += entry["n"]
+            group["recovered"] += entry["n"] * entry["recovered"]
+            for name in _NUMBERS:
+                group[name] += entry[f"sum_{name}"] or 0
+            group["cost_micro_usd"] += entry["sum_cost"] or 0
+    for name in ("latency_ms", "ttfb_ms"):
+        timed = rows.exclude(status="decided").filter(**{f"{name}__isnull": False})
+        if name == "latency_ms":
+            timed = timed.exclude(http_status=SWITCHING_PROTOCOLS)
+        for key, value, number in timed.values_list("key", name).annotate(n=Count("id")).iterator(5000):
+            for group in (found[_TOTAL], found[key]):
+                group[name][value] += number
     return found
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LARGEST: Final = 2**31 - 1
 #: Decimal digits of one bucket's count, in PostgreSQL: 10^12 requests in one bucket of one sum.
 DIGITS: Final = 12
+_NONE: Final = "0" * DIGITS
 #: Bytes of one bucket's count, in SQLite.
 WIDTH: Final = 5
 
@@ -57,9 +58,9 @@ def from_decimal(text: str) -> dict[int, int]:
     """Counts by bucket, from PostgreSQL's number."""
     digits = text.rstrip("0")
     skipped = (len(text) - len(digits)) // DIGITS
-    parts = range(len(text) - skipped * DIGITS, 0, -DIGITS)
-    counts = enumerate([int(text[max(0, end - DIGITS) : end]) for end in parts], skipped)
-    return {number: count for number, count in counts if count}
+    text = text.zfill(-(-len(text) // DIGITS) * DIGITS)
+    parts = [text[end - DIGITS : end] for end in range(len(text) - skipped * DIGITS, 0, -DIGITS)]
+    return {number: int(part) for number, part in enumerate(parts, skipped) if part != _NONE}
 
 
 def to_number(counts: Mapping[int, int]) -> int:
