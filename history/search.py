@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 SCAN_SECONDS: Final = 2.0
 #: What a search by index may take of it, before it goes on without.
 INDEX_SECONDS: Final = 1.0
-#: Days that a search by index looks at in one query, one after another; None = all that is left.
-STRETCH_DAYS: Final = (1, 1, 2, 4, 8, 16, 32, 64, None)
+#: Days that a search by index looks at in one query, one after another, behind the first rows; None = all that is left.
+STRETCH_DAYS: Final = (1, 2, 4, 8, 16, 32, 64, None)
 DAY_MS: Final = 86_400_000
 SCAN_ROWS: Final = 20_000  # of the primary key in one stretch: some ten milliseconds
 DEFAULT_LIMIT: Final = 50
@@ -207,6 +207,7 @@ def _fetch(
             return list(matching.order_by(f"{sign}latency_ms", f"{sign}id")[:wanted]), None
     remaining = rows.order_by("-id" if descending else "id").filter(_beyond(at, descending))
     found: list[RouteHistory] = []
+    deadline = time.monotonic() + SCAN_SECONDS
     if filters.empty or filters.indexed:
         walk = _Walk(span, descending)
         try:
@@ -216,18 +217,18 @@ def _fetch(
                 return walk.rows(remaining, filters.condition, wanted), None
         except RangeTooLarge:  # the indexes did not narrow it enough
             found, remaining = walk.found, remaining.filter(walk.left)
-    more, scanned_to = _scan(remaining, filters, descending, wanted - len(found))
+    more, scanned_to = _scan(remaining, filters, descending, wanted - len(found), deadline)
     return found + more, scanned_to
 
 
 class _Walk:
-    """The search by index, in stretches of time that grow: ``found`` and ``left`` say how far it got.
+    """The search by index, in stretches that grow: ``found`` and ``left`` say how far it got.
 
-    It begins with the first row there is. One day is read in the order of the key, where a common value fills the page
-    within some rows. Behind it the value is rare, and rows are asked for in an order that no index has: the database
-    must then find them by the filter's own indexes and sort them. It would rather read in the key's order until it has
-    a page full, believing that what is asked for lies scattered evenly; of a value that nobody has used for weeks, or
-    two that never come together, that is the whole table.
+    The first ``SCAN_ROWS`` are read in the order of the key, where a common value fills the page. Behind them the value
+    is rare, and rows are asked for in an order that no index has: the database must then find them by the filter's own
+    indexes and sort them. It would rather read in the key's order until it has a page full, believing that what is
+    asked for lies scattered evenly; of a value that nobody has used for weeks, or two that never come together, that is
+    the whole table.
     """
 
     def __init__(self, span: TimeRange, descending: bool) -> None:
@@ -240,49 +241,47 @@ class _Walk:
     def rows(self, remaining: QuerySet[RouteHistory], condition: Q, wanted: int) -> list[RouteHistory]:
         """Raises RangeTooLarge."""
         deadline = time.monotonic() + INDEX_SECONDS
-        backwards = self._descending
-        by_time = ("-created_at", "-id") if backwards else ("created_at", "id")  # the same order: the id holds the time
-        first = remaining.values_list("id", flat=True).first()
-        if first is None:
-            return []
-        edge: int | None = milliseconds(first)
-        for number, days in enumerate(STRETCH_DAYS):
-            stretch = remaining.filter(condition, self.left)
-            edge = self._next(edge, days)
-            if edge is not None:
-                stretch = stretch.filter(Q(id__gte=_id(edge)) if backwards else Q(id__lt=_id(edge)))
-            if number:
-                stretch = stretch.order_by(*by_time)
-            self.found += stretch[: wanted - len(self.found)]
-            if edge is None or len(self.found) >= wanted:
-                break
-            self.left = Q(id__lt=_id(edge)) if backwards else Q(id__gte=_id(edge))
+        edge = _edge(remaining)
+        self._read(remaining.filter(condition), edge, wanted)
+        by_time = ("-created_at", "-id") if self._descending else ("created_at", "id")  # the same order: see ids
+        days = iter(STRETCH_DAYS)
+        while edge is not None and len(self.found) < wanted:
             if time.monotonic() > deadline:
                 raise RangeTooLarge("the indexes narrow it too little")
+            edge = self._next(milliseconds(edge), next(days))
+            self._read(remaining.filter(condition, self.left).order_by(*by_time), edge, wanted)
         return self.found
 
-    def _next(self, edge: int | None, days: int | None) -> int | None:
-        """Where a stretch of so many days ends; None = where everything does."""
-        if edge is None or days is None:
+    def _read(self, rows: QuerySet[RouteHistory], edge: UUID | None, wanted: int) -> None:
+        """Up to ``edge`` and with it, or all."""
+        if edge is not None:
+            rows = rows.filter(Q(id__gte=edge) if self._descending else Q(id__lte=edge))
+        self.found += rows[: wanted - len(self.found)]
+        if edge is not None:
+            self.left = Q(id__lt=edge) if self._descending else Q(id__gt=edge)
+
+    def _next(self, unix_ms: int, days: int | None) -> UUID | None:
+        """Where a stretch of so many days from there ends; None = where everything does."""
+        if days is None:
             return None
-        edge += -days * DAY_MS if self._descending else days * DAY_MS
-        if self._descending:
-            return edge if edge > (self._end_ms or 0) else None
-        return edge if self._end_ms is None or edge < self._end_ms else None
+        unix_ms += -days * DAY_MS if self._descending else days * DAY_MS
+        over = unix_ms <= (self._end_ms or 0) if self._descending else unix_ms >= (self._end_ms or 2**48)
+        return None if over else UUID(int=unix_ms << 80)
 
 
-def _id(unix_ms: int) -> UUID:
-    return UUID(int=min(unix_ms, 2**48 - 1) << 80)
+def _edge(remaining: QuerySet[RouteHistory]) -> UUID | None:
+    """The id so many rows on that reading them takes some ten milliseconds; None if there are fewer."""
+    return remaining.values_list("id", flat=True)[SCAN_ROWS : SCAN_ROWS + 1].first()
 
 
 def _scan(
-    remaining: QuerySet[RouteHistory], filters: Filters, descending: bool, wanted: int
+    remaining: QuerySet[RouteHistory], filters: Filters, descending: bool, wanted: int, deadline: float
 ) -> tuple[list[RouteHistory], UUID | None]:
-    deadline = time.monotonic() + SCAN_SECONDS
+    """At least one stretch, whatever the time."""
     found: list[RouteHistory] = []
     comparison = "lt" if descending else "gt"
     while True:
-        edge = remaining.values_list("id", flat=True)[SCAN_ROWS : SCAN_ROWS + 1].first()
+        edge = _edge(remaining)
         stretch = remaining.filter(filters.condition)
         if edge is not None:
             stretch = stretch.filter(Q(**{f"id__{'gte' if descending else 'lte'}": edge}))

@@ -241,8 +241,9 @@ def test_pages_stay_put_while_rows_arrive(alias: str) -> None:
 @pytest.mark.parametrize("order", ["-created_at", "created_at"])
 @pytest.mark.parametrize("limit", [1, 2, 50])
 def test_a_value_is_found_however_long_ago_it_was_used_and_whatever_lies_between(
-    alias: str, order: str, limit: int
+    alias: str, order: str, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(search_module, "SCAN_ROWS", 3)  # read in the key's order; all behind them in stretches of days
     ages = [0, 0, 0.5, 1, 1.5, 2, 3, 7, 20, 20, 33, 100, 100.5, 4000]
     moments = [NOON - timedelta(days=age) for age in ages]
     wanted = rows.store(*(samples.finished(at(m, 10 + n), profile="rare") for n, m in enumerate(moments)), alias=alias)
@@ -325,9 +326,9 @@ def test_a_search_whose_indexes_narrow_too_little_goes_on_without_them(
     expected = sorted(stored, reverse=order.startswith("-"))
     filters = from_parameters({"profile": "default"})
     monkeypatch.setattr(search_module, "INDEX_SECONDS", 0)  # out of time after one stretch
+    monkeypatch.setattr(search_module, "SCAN_ROWS", 2)
     page = search(filters, order=order, alias=alias)
     assert (found(page), page.scanned_to) == (expected, None)
-    monkeypatch.setattr(search_module, "SCAN_ROWS", 2)
     monkeypatch.setattr(search_module, "SCAN_SECONDS", -1.0)
     page = search(filters, order=order, alias=alias)
     assert 1 < len(found(page)) < 9
