@@ -6,15 +6,15 @@ Whole hours and days are counted by their sums, the rest by rows (``history.roll
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from heapq import nlargest
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, F, Max, Min, Q, Sum, Window
+from django.db.models import Count, F, IntegerField, Max, Min, Q, Sum, Value, Window
 from django.db.models.functions import RowNumber
 
 from history.filters import NOTHING, Filters
 from history.models import RouteHistory
+from history.postgresql import MANY_ROWS
 from history.queries import failure_condition
 from history.rollups import reading
 from history.rollups.fields import SAMPLES, Joined
@@ -24,7 +24,6 @@ from history.search import DEFAULT_LIMIT, Page, search, time_limit
 from history.timerange import TimeRange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
 
@@ -70,7 +69,7 @@ def report(
     span = page.span
     for _ in range(TRIES):
         plan = _plan(span, filters.condition, alias)
-        with time_limit(alias), reading.many_rows(alias):
+        with time_limit(alias, settings=MANY_ROWS):
             failed, saved = _read(plan, filters.condition, alias)
         if plan.holds(alias):
             break
@@ -107,6 +106,8 @@ class _Part(NamedTuple):
 
 
 _Parts = dict[tuple["str | None", str], _Part]
+#: Which of the two a line of an answer belongs to.
+_FAILED, _SAVED = 0, 1
 
 
 def _plan(span: TimeRange, condition: Q, alias: str) -> Plan:
@@ -114,46 +115,62 @@ def _plan(span: TimeRange, condition: Q, alias: str) -> Plan:
 
 
 def _read(plan: Plan, condition: Q, alias: str) -> tuple[_Parts, _Parts]:
-    """(failed, recovered) by cause and provider."""
-    failed: _Parts = {}
-    saved: _Parts = {}
+    """(failed, recovered) by cause and provider. Two queries."""
+    found: tuple[_Parts, _Parts] = ({}, {})
     needed = reading.dimensions_of(condition) or frozenset()
+    questions = []
     for grain, stretches in plan.sums.items():
         if stretches:
             short = grain in FAILURES.grains and needed <= frozenset(FAILURES.dimensions)
             sums = reading.sums_of_view(plan, FAILURES if short else FULL, grain, condition, alias)
-            _add(failed, _of_sums(sums.filter(failure_condition()), "error_code", "provider"))
+            questions.append(_of_sums(sums.filter(failure_condition()), _FAILED, "error_code", "provider"))
             first = sums.filter(recovered=True, first_provider__isnull=False)
-            _add(saved, _of_sums(first, "first_error", "first_provider"))
+            questions.append(_of_sums(first, _SAVED, "first_error", "first_provider"))
+    for kind, *key, number, first_at, last_at, ids in reading.together(questions):
+        samples = [UUID(each) for each in set(ids.split(","))] if ids else []
+        _add(found[kind], key, _Part(number, first_at, last_at, samples))
     rows = reading.rows(plan, condition, alias)
-    _add(failed, _of_rows(rows.filter(failure_condition()), "error_code", "provider"))
     attempts = rows.filter(plan.rows_condition("attempts__id"), recovered=True, attempts__ordinal=1)
-    _add(saved, _of_rows(attempts, "attempts__error_class", "attempts__provider"))
-    return failed, saved
+    questions = [
+        _of_rows(rows.filter(failure_condition()), _FAILED, "error_code", "provider"),
+        _of_rows(attempts, _SAVED, "attempts__error_class", "attempts__provider"),
+    ]
+    for kind, *key, sample, place, number, first_at, last_at in reading.together(questions):
+        # One line for each sample: the figures are its group's.
+        part = _Part(0 if place > 1 else number, first_at, last_at, [sample])
+        _add(found[kind], key, part)
+    return found
 
 
-def _add(parts: _Parts, more: Iterable[tuple[tuple[str | None, str], _Part]]) -> None:
-    for key, part in more:
-        parts[key] = _Part.together(parts.get(key), part)
+def _add(parts: _Parts, key: list[Any], part: _Part) -> None:
+    cause, provider = key
+    parts[cause, provider] = _Part.together(parts.get((cause, provider)), part)
 
 
-def _of_sums(sums: Any, code: str, provider: str) -> Iterator[tuple[tuple[str | None, str], _Part]]:
-    found = sums.values_list(code, provider).annotate(
+def _of_sums(sums: Any, kind: int, code: str, provider: str) -> Any:
+    return sums.values_list(_kind(kind), F(code), F(provider)).annotate(
         n=Sum("requests"), first=Min("first_at"), last=Max("last_at"), ids=Joined("samples")
     )
-    for cause, slug, number, first, last, ids in found:
-        newest = nlargest(SAMPLES, set(ids.split(","))) if ids else []
-        yield (cause, slug), _Part(number, first, last, [UUID(each) for each in newest])
 
 
-def _of_rows(rows: Any, code: str, provider: str) -> Iterator[tuple[tuple[str | None, str], _Part]]:
-    place = Window(RowNumber(), partition_by=[F(code), F(provider)], order_by=F("id").desc())
-    samples: dict[tuple[str | None, str], list[UUID]] = {}
-    for cause, slug, sample in rows.annotate(place=place).filter(place__lte=SAMPLES).values_list(code, provider, "id"):
-        samples.setdefault((cause, slug), []).append(sample)
-    counted = rows.values_list(code, provider).annotate(n=Count("id"), first=Min("created_at"), last=Max("created_at"))
-    for cause, slug, number, first, last in counted:
-        yield (cause, slug), _Part(number, first, last, samples.get((cause, slug), []))
+def _of_rows(rows: Any, kind: int, code: str, provider: str) -> Any:
+    """The newest rows of each group, with its figures."""
+
+    def over(expression: Any, **window: Any) -> Window:
+        return Window(expression, partition_by=[F(code), F(provider)], **window)
+
+    return (
+        rows.annotate(place=over(RowNumber(), order_by=F("id").desc()))
+        .filter(place__lte=SAMPLES)
+        .values_list(
+            *(_kind(kind), F(code), F(provider), "id", "place"),
+            *(over(Count("id")), over(Min("created_at")), over(Max("created_at"))),
+        )
+    )
+
+
+def _kind(kind: int) -> Value:
+    return Value(kind, IntegerField())
 
 
 def _present(samples: set[UUID], alias: str) -> set[UUID]:

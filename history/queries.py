@@ -191,20 +191,20 @@ def provider_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[str, ProviderTraffic
 
 def rule_traffic(alias: str = DEFAULT_ALIAS) -> Mapping[tuple[str, str], RuleTraffic]:
     """What ``routes.ports`` asks for: matches of the last 24 hours by (profile, rule). Sums answer for whole hours, the
-    index ``history_rule`` for the rest. Four queries."""
+    index ``history_rule`` for the rest. Two queries."""
     plan = make(TimeRange.last(), alias)
     matched = Q(rule__isnull=False)
     found: dict[tuple[str, str], RuleTraffic] = {}
-    for rows, number, last in (
-        *(
-            (sums, Sum("requests"), "last_at")
-            for sums in reading.sums(plan, frozenset(("profile", "rule")), matched, alias)
-        ),
-        (reading.rows(plan, matched, alias), Count("id"), "created_at"),
-    ):
-        for profile, rule, count, latest in rows.values_list("profile", "rule").annotate(n=number, last=Max(last)):
-            before = found.get((profile, rule), RuleTraffic(0, latest))
-            found[profile, rule] = RuleTraffic(before.matched + count, max(before.last, latest))
+    sums = reading.sums(plan, frozenset(("profile", "rule")), matched, alias)
+    parts = [
+        *(each.values_list("profile", "rule").annotate(n=Sum("requests"), last=Max("last_at")) for each in sums),
+        reading.rows(plan, matched, alias)
+        .values_list("profile", "rule")
+        .annotate(n=Count("id"), last=Max("created_at")),
+    ]
+    for profile, rule, count, latest in reading.together(parts):
+        before = found.get((profile, rule), RuleTraffic(0, latest))
+        found[profile, rule] = RuleTraffic(before.matched + count, max(before.last, latest))
     return found
 
 

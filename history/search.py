@@ -15,12 +15,14 @@ import base64
 import json
 import time
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, connections
 from django.db.models import Q
 
+from history import postgresql
 from history.errors import BadQuery, RangeTooLarge
 from history.filters import NOTHING, Filters
 from history.ids import milliseconds, time_of
@@ -29,7 +31,7 @@ from history.rows import ROW_FIELDS
 from history.timerange import TimeRange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -304,15 +306,18 @@ def _beyond(at: Cursor | None, descending: bool) -> Q:
 
 
 @contextmanager
-def time_limit(alias: str, seconds: float = SCAN_SECONDS) -> Iterator[None]:
-    """Stop statements inside after ``seconds``; raises RangeTooLarge then."""
+def time_limit(
+    alias: str,
+    seconds: float = SCAN_SECONDS,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[None]:
+    """Stop statements inside after ``seconds``; raises RangeTooLarge then. ``settings`` are more of PostgreSQL's."""
     connection: Any = connections[alias]
     try:
         if connection.vendor == "postgresql":
-            with transaction.atomic(using=alias), connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])
+            limit = {"statement_timeout": str(int(seconds * 1000))}
+            with postgresql.transaction_with(alias, limit | dict(settings)):
                 yield
-                cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
         else:
             connection.ensure_connection()
             deadline = time.monotonic() + seconds

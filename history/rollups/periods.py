@@ -30,6 +30,21 @@ _LAST_MS: Final = (2**48 - 1) // (HOUR * 1000) * (HOUR * 1000)
 #: Periods in one statement.
 _TOGETHER: Final = 300
 
+#: ``raise_versions``, but for its values: grain, start, how many.
+_RAISE: Final = f"""
+    INSERT INTO history_periods AS p (grain, start, version, sealed, rolled)
+    SELECT grain, start, number, late, CASE WHEN late THEN number END
+    FROM (
+        SELECT column1 AS grain, column2 AS start, column3 AS number, column1 = {HOUR} AND column2 < coalesce(
+            (SELECT max(start) FROM history_periods WHERE grain = {HOUR} AND sealed), 0
+        ) AS late
+        FROM (VALUES {{}}) AS given
+    ) AS news
+    WHERE TRUE
+    ON CONFLICT (grain, start) DO UPDATE SET
+        version = p.version + excluded.version,
+        rolled = CASE WHEN p.sealed THEN p.rolled + excluded.version ELSE p.rolled END
+"""  # noqa: S608 own text
 #: Dirty: what was summed up is not the latest.
 DIRTY: Final = Q(rolled=None) | ~Q(rolled=F("version"))
 
@@ -57,7 +72,8 @@ def raise_versions(cursor: Any, slices: Mapping[int, int]) -> None:
     """Say that rows of these slices were changed, and how many. One statement.
 
     It locks the periods until the transaction ends, the earlier ones first and days before their hours, so that no
-    two shippers wait for each other. A sealed hour stays clean: whoever changes its rows changes its sums too.
+    two shippers wait for each other. A sealed hour stays clean: whoever changes its rows changes its sums too. An hour
+    nobody knew that is older than a sealed one is sealed at once: its rows may be removed at any moment.
     """
     numbers: Counter[tuple[int, int]] = Counter()
     for start, count in slices.items():
@@ -67,10 +83,7 @@ def raise_versions(cursor: Any, slices: Mapping[int, int]) -> None:
     for first in range(0, len(ordered), _TOGETHER):
         some = ordered[first : first + _TOGETHER]
         cursor.execute(
-            "INSERT INTO history_periods AS p (grain, start, version, sealed) VALUES "  # noqa: S608 own text
-            + ", ".join(["(%s, %s, %s, FALSE)"] * len(some))
-            + " ON CONFLICT (grain, start) DO UPDATE SET version = p.version + excluded.version, "
-            "rolled = CASE WHEN p.sealed THEN p.rolled + excluded.version ELSE p.rolled END",
+            _RAISE.format(", ".join(["(%s, %s, %s)"] * len(some))),
             [value for period in some for value in period],
         )
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from history.ids import first_id, first_id_of, milliseconds
 from history.models import RollupPeriod
-from history.rollups.periods import DAY, GRAINS, HOUR, SLICE, State, floor, known, sealed_among
+from history.rollups.periods import DAY, GRAINS, HOUR, SLICE, State, floor, sealed_among
 from history.rollups.work import READ_SLICES
 from history.timerange import TimeRange
 
@@ -70,18 +70,18 @@ def from_rows(span: TimeRange) -> Plan:
 
 
 def make(span: TimeRange, alias: str, grains: Sequence[int] = GRAINS, now: datetime | None = None) -> Plan:
-    """Two queries. ``grains``: periods whose sums may be used; hours always are."""
+    """One query. ``grains``: periods whose sums may be used; hours always are."""
     low, high = _stretch(span)
-    ends = known(alias)
-    if ends is None:
+    states = _states(low, high, grains, alias, now)
+    hours = [start for grain, start in states if grain == HOUR]
+    if not hours:
         return from_rows(span)
     rows: list[Stretch] = []
-    first, last = ends[0] * 1000, (ends[1] + HOUR) * 1000
+    first, last = min(hours) * 1000, (max(hours) + HOUR) * 1000
     if low is None or low < first:
         rows.append(Stretch(low, first if high is None else min(first, high)))
     planner = _Planner(low, high, grains)
-    begun = floor((first if low is None else max(low, first)) // 1000, DAY)
-    planner.add(_states(begun, last if high is None else min(high, last), grains, alias, now))
+    planner.add(states)
     rows += planner.rows
     if high is None or high > last:
         rows.append(Stretch(last if low is None else max(low, last), high))
@@ -154,14 +154,21 @@ class _Planner:
 
 
 def _states(
-    begin: int, end_ms: int, grains: Sequence[int], alias: str, now: datetime | None
+    low: int | None, high: int | None, grains: Sequence[int], alias: str, now: datetime | None
 ) -> dict[tuple[int, int], State]:
-    """Of the periods from ``begin`` (seconds) on; of slices those that may be read."""
+    """Of the periods of that time (milliseconds), of slices those that may be read; and of the first and the last hour
+    that is known, wherever they are."""
     wanted = Q(grain=HOUR) | Q(grain=DAY) if DAY in grains else Q(grain=HOUR)
     if SLICE in grains:
         recent = int((now or timezone.now()).timestamp()) - READ_SLICES
-        wanted |= Q(grain=SLICE, rolled__isnull=False, start__gte=max(begin, recent))
-    rows = RollupPeriod.objects.using(alias).filter(wanted, start__gte=begin, start__lt=-(-end_ms // 1000))
+        wanted |= Q(grain=SLICE, rolled__isnull=False, start__gte=recent)
+    if low is not None:
+        wanted &= Q(start__gte=floor(low // 1000, DAY))
+    if high is not None:
+        wanted &= Q(start__lt=-(-high // 1000))
+    hours = RollupPeriod.objects.filter(grain=HOUR).order_by("start").values("start")
+    wanted |= Q(grain=HOUR, start__in=hours[:1]) | Q(grain=HOUR, start__in=hours.reverse()[:1])
+    rows = RollupPeriod.objects.using(alias).filter(wanted)
     return {
         (grain, start): State(*state) for grain, start, *state in rows.values_list("grain", "start", *State._fields)
     }

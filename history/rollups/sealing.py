@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from history.ids import milliseconds
 from history.models import RollupPeriod, RouteHistory
+from history.postgresql import MANY_ROWS, settings
 from history.rollups import periods, sums
 from history.rollups.periods import DAY, HOUR, floor, state_of
-from history.rollups.reading import many_rows
 from history.rollups.work import lock_key, roll
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _seal(start: int, alias: str) -> None:
             return
         if not state.clean:
             sums.clear(cursor, HOUR, start)
-            with many_rows(alias):
+            with settings(alias, MANY_ROWS):
                 sums.fill(cursor, HOUR, start, sums.of_period(HOUR, start, vendor))
         hour = RollupPeriod.objects.using(alias).filter(grain=HOUR, start=start)
         hour.update(sealed=True, rolled=state.version)

@@ -14,9 +14,9 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from history.models import Rollup, RollupPeriod
+from history.postgresql import MANY_ROWS, settings
 from history.rollups import periods, sums
 from history.rollups.periods import DAY, HOUR, SLICE, State, floor, state_of
-from history.rollups.reading import many_rows
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _roll_inside(grain: int, start: int, alias: str) -> bool:
         if state is None:
             return False
         sums.clear(cursor, grain, start)
-        with many_rows(alias):
+        with settings(alias, MANY_ROWS):
             sums.fill(cursor, grain, start, sums.of_period(grain, start, "postgresql"))
         _note(cursor, grain, start, state)
     return True

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid5
 
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Subquery
 from django.utils import timezone
 
 from routes import document, draft, ports
@@ -54,8 +54,12 @@ class Sections(NamedTuple):
 
 
 def sections() -> Sections:
-    """Two queries."""
-    return Sections(draft.policy_tree(Policy.get()), PriceTable.get().prices)
+    """One query, once both rows are there."""
+    prices = PriceTable.objects.filter(pk=OuterRef("pk")).values("prices")
+    policy = Policy.objects.annotate(prices=Subquery(prices)).first()
+    if policy is None or policy.prices is None:
+        return Sections(draft.policy_tree(Policy.get()), PriceTable.get().prices)
+    return Sections(draft.policy_tree(policy), policy.prices)
 
 
 def configuration(profiles: Sequence[dict[str, Any]], providers: Iterable[Provider], around: Sections) -> Configuration:

@@ -272,7 +272,7 @@ def _touches(names: tuple[str, ...], fields: set[str]) -> bool:
 
 def is_published(slug: str) -> bool:
     """Whether the live revision has the profile. One query, and a parse of its document."""
-    live = ConfigRevision.objects.first()
+    live = ConfigRevision.objects.defer("compiled_zlib").first()
     return live is not None and any(entry["slug"] == slug for entry in live.document["profiles"])
 
 

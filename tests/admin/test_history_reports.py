@@ -13,7 +13,10 @@ from django.utils import timezone
 
 from history.ids import new_id
 from history.models import RouteHistory
+from history.rollups import plan, work
+from history.rollups.periods import DAY, HOUR
 from history.statistics import GROUPINGS
+from history.timerange import TimeRange
 from routes.models import AccessKey
 from tests.admin.conftest import list_of, page_of, person, text
 from tests.admin.test_pages import MOST_QUERIES
@@ -163,3 +166,21 @@ def test_pages_need_few_queries_however_many_rows_and_causes_there_are(viewer: C
             rows.store(*(samples.failed(provider=provider.slug, error_code=code, session_key="s") for _ in range(4)))
     assert counts() == before
     assert max(before) <= MOST_QUERIES, dict(zip(addresses, before, strict=True))
+
+
+def test_reports_of_days_hours_and_rows_need_few_queries_too(
+    viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "WORTHWHILE", 1)
+    now = timezone.now()
+    moments = [now - timedelta(minutes=30 * number) for number in range(150)]
+    rows.store(*(samples.failed(rows.at(moment, number)) for number, moment in enumerate(moments)))
+    work.run("default", now)
+    sums = plan.make(TimeRange.last(hours=168), "default").sums
+    assert sums[DAY]
+    assert sums[HOUR]
+    for address in (f"{FAILURES}?include_recovered=1&range=7d", f"{STATISTICS}?group_by=provider&range=7d"):
+        viewer.get(address)
+        with CaptureQueriesContext(connection) as captured:
+            assert "150" in text(viewer.get(address))
+        assert len(captured) <= MOST_QUERIES, address

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from tests.admin.conftest import Site
 
-#: Statistics ask first what is summed up, and then sums and rows.
-MOST_QUERIES = 17
+MOST_QUERIES = 15
 __all__ = ["both_databases"]  # a fixture, found by its name
 
 

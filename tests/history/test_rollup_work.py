@@ -270,6 +270,17 @@ def test_a_sealed_hour_counts_each_late_row_once_whether_its_rows_are_gone_or_no
 
 
 @both
+def test_a_row_older_than_all_that_was_known_counts_even_if_it_is_removed_at_once(alias: str) -> None:
+    rows.store(samples.finished(at(DAYS_AGO, 1)), alias=alias)
+    rollups.seal(DAYS_AGO + timedelta(hours=3), alias)
+    rows.store(samples.failed(at(DAYS_AGO - timedelta(days=2), 2)), alias=alias)
+    delete_rows(alias, DAYS_AGO + timedelta(hours=3))
+    work.run(alias)
+    rollups.seal(DAYS_AGO + timedelta(hours=3), alias)
+    assert (count(alias), count(alias, status="failed")) == (2, 1)
+
+
+@both
 def test_a_host_whose_clock_is_far_behind_adds_to_sealed_hours_too(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes them for the hours of now, in which nothing can be sealed."""
     decided = at(DAYS_AGO, 2)
