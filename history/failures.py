@@ -13,6 +13,7 @@ from django.db.models import Count, F, IntegerField, Max, Min, Q, Sum, Value, Wi
 from django.db.models.functions import RowNumber
 
 from history.filters import NOTHING, Filters
+from history.ids import milliseconds
 from history.models import RouteHistory
 from history.postgresql import MANY_ROWS
 from history.queries import failure_condition
@@ -79,10 +80,11 @@ def report(
         both = _Part.together(failed.get(key), there if include_recovered else None)
         if both.number:
             recovered = there.number if there else 0
-            groups.append(Group(*key, both.number, recovered, both.first, both.last, both.samples))
+            samples = [UUID(each) for each in both.samples]
+            groups.append(Group(*key, both.number, recovered, both.first, both.last, samples))
     groups.sort(key=lambda group: (-group.count, group.error_code or "", group.provider))
-    present = _present({sample for group in groups for sample in group.sample_ids}, alias)
-    groups = [replace(group, sample_ids=[each for each in group.sample_ids if each in present]) for group in groups]
+    gone = _gone({sample for group in groups for sample in group.sample_ids}, plan.sealed_to, alias)
+    groups = [replace(group, sample_ids=[each for each in group.sample_ids if each not in gone]) for group in groups]
     total, recovered = (sum(part.number for part in parts.values()) for parts in (failed, saved))
     return Report(plan.span, total, recovered, groups, page)
 
@@ -91,7 +93,7 @@ class _Part(NamedTuple):
     number: int
     first: datetime
     last: datetime
-    samples: list[UUID]
+    samples: list[str]
 
     @classmethod
     def together(cls, *parts: _Part | None) -> _Part:
@@ -127,7 +129,8 @@ def _read(plan: Plan, condition: Q, alias: str) -> tuple[_Parts, _Parts]:
             first = sums.filter(recovered=True, first_provider__isnull=False)
             questions.append(_of_sums(first, _SAVED, "first_error", "first_provider"))
     for kind, *key, number, first_at, last_at, ids in reading.together(questions):
-        samples = [UUID(each) for each in set(ids.split(","))] if ids else []
+        # As text while there are many of them; without hyphens on both databases, so that the newest is the greatest.
+        samples = ids.replace("-", "").split(",") if ids else []
         _add(found[kind], key, _Part(number, first_at, last_at, samples))
     rows = reading.rows(plan, condition, alias)
     attempts = rows.filter(plan.rows_condition("attempts__id"), recovered=True, attempts__ordinal=1)
@@ -137,7 +140,7 @@ def _read(plan: Plan, condition: Q, alias: str) -> tuple[_Parts, _Parts]:
     ]
     for kind, *key, sample, place, number, first_at, last_at in reading.together(questions):
         # One line for each sample: the figures are its group's.
-        part = _Part(0 if place > 1 else number, first_at, last_at, [sample])
+        part = _Part(0 if place > 1 else number, first_at, last_at, [sample.hex])
         _add(found[kind], key, part)
     return found
 
@@ -173,7 +176,10 @@ def _kind(kind: int) -> Value:
     return Value(kind, IntegerField())
 
 
-def _present(samples: set[UUID], alias: str) -> set[UUID]:
-    """Those whose rows are there: sums outlive them."""
-    found = RouteHistory.objects.using(alias).filter(id__in=samples)
-    return set(found.values_list("id", flat=True))
+def _gone(samples: set[UUID], sealed_to: int, alias: str) -> set[UUID]:
+    """Those whose rows were removed: sums outlive them. One query where any may be."""
+    old = {sample for sample in samples if milliseconds(sample) < sealed_to}
+    if not old:
+        return old
+    found = RouteHistory.objects.using(alias).filter(id__in=old)
+    return old.difference(found.values_list("id", flat=True))

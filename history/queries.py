@@ -56,15 +56,6 @@ class Distribution:
             self._counts[value] += count
             self.size += count
 
-    def add_all(self, counts: Mapping[int, int]) -> None:
-        """Values with their counts; the first ones at once, because most are the only ones."""
-        if self._counts:
-            for value, count in counts.items():
-                self._counts[value] += count
-        else:
-            self._counts.update(counts)
-        self.size += sum(counts.values())
-
     def percentiles(self, *wanted: float) -> list[int | None]:
         """The values at the wanted shares (0.95 = 95 of 100 are no larger); None without values."""
         if not self.size:

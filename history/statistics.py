@@ -19,7 +19,7 @@ from history.models import SWITCHING_PROTOCOLS, RouteStatus
 from history.queries import DEFAULT_ALIAS, FAILURES, Distribution, EpochSeconds
 from history.rollups import plan as planning
 from history.rollups import reading
-from history.rollups.buckets import MIDDLES
+from history.rollups.buckets import MIDDLES, percentiles
 from history.rollups.fields import HistogramSum
 from history.rollups.periods import DAY, GRAINS, HOUR, SLICE
 from history.search import time_limit
@@ -159,28 +159,30 @@ class _Times:
     """Durations in milliseconds, by value or by bucket."""
 
     def __init__(self) -> None:
-        self._distribution = Distribution()
-        self._histograms: list[Mapping[int, int]] = []
+        self._values = Distribution()
+        self._histograms: list[list[int]] = []
         self._sum = 0
 
     def add(self, value: int, count: int) -> None:
-        self._distribution.add(value, count)
+        self._values.add(value, count)
         self._sum += value * count
 
-    def add_histogram(self, counts: Mapping[int, int] | None, total: int | None) -> None:
+    def add_histogram(self, counts: list[int] | None, total: int | None) -> None:
         if counts:
             self._histograms.append(counts)
         self._sum += total or 0
 
     def render(self) -> dict[str, float | None]:
-        """Once. Histograms are added up by bucket before: thousands of them are those of a month by hours."""
-        together = dict(self._histograms.pop()) if self._histograms else {}  # it is a group's too
-        for histogram in self._histograms:
-            for number, count in histogram.items():
-                together[number] = together.get(number, 0) + count
-        self._distribution.add_all({MIDDLES[number]: count for number, count in together.items()})
-        p50, p95, p99 = self._distribution.percentiles(0.5, 0.95, 0.99)
-        size = self._distribution.size
+        """Once. Quick where it must be: a month by hours has thousands of histograms, most of them alone in a group."""
+        counts = self._histograms[0] if len(self._histograms) == 1 else [*map(sum, zip(*self._histograms, strict=True))]
+        size = sum(counts) + self._values.size
+        if self._values.size:
+            for value, count in zip(MIDDLES, counts, strict=False):
+                if count:
+                    self._values.add(value, count)
+            p50, p95, p99 = self._values.percentiles(0.5, 0.95, 0.99)
+        else:
+            p50, p95, p99 = percentiles(counts, 0.5, 0.95, 0.99)
         return {"avg": self._sum / size if size else None, "p50": p50, "p95": p95, "p99": p99}
 
 

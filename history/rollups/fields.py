@@ -21,27 +21,29 @@ SAMPLES: Final = 5
 
 
 class HistogramField(Field):  # type: ignore[type-arg] # generic for type checkers only
-    """Counts of times by bucket. Written by SQL alone; read as {bucket: count}."""
+    """Counts of times by bucket. Written by SQL alone; read as the count of each bucket."""
 
     description = "Counts by bucket"
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "numeric" if connection.vendor == "postgresql" else "blob"
 
-    def from_db_value(self, value: Any, _expression: Any, _connection: Any) -> dict[int, int] | None:
+    def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
+        if compiler.connection.vendor == "postgresql":
+            sql = f"numeric_send({sql})"
+        return sql, params
+
+    def from_db_value(self, value: Any, _expression: Any, connection: Any) -> list[int] | None:
         if value is None:
             return None
-        return buckets.from_bytes(value) if isinstance(value, bytes) else buckets.from_decimal(str(value))
+        return (buckets.from_numeric if connection.vendor == "postgresql" else buckets.from_bytes)(bytes(value))
 
 
 class HistogramSum(Aggregate):
-    """The sum of histograms. As text from PostgreSQL: as a number, Python would take it apart digit by digit first."""
+    """The sum of histograms."""
 
     function = "SUM"
     output_field = HistogramField()
-
-    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        return self.as_sql(compiler, connection, template="SUM(%(expressions)s)::text", **extra)
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, function="histogram_sum", **extra)

@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     sums: dict[int, list[Stretch]]
     rows: list[Stretch]
     open: frozenset[int]  # hours that rows answer for
+    sealed_to: int = 0  # milliseconds; what is older may have no rows any longer
 
     @property
     def any_sums(self) -> bool:
@@ -89,7 +90,9 @@ def make(span: TimeRange, alias: str, grains: Sequence[int] = GRAINS, now: datet
         span.start if planner.low == low else _moment(planner.low),
         span.end if planner.high == high else _moment(planner.high),
     )
-    return Plan(wide, planner.sums, _joined(rows), frozenset(planner.open))
+    sealed = (start for (grain, start), state in states.items() if grain == HOUR and state.sealed)
+    sealed_to = max((start + HOUR for start in sealed), default=0) * 1000
+    return Plan(wide, planner.sums, _joined(rows), frozenset(planner.open), sealed_to)
 
 
 class _Planner:

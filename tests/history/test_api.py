@@ -553,4 +553,4 @@ def test_a_page_costs_the_same_few_queries_whatever_its_size(get: Callable[..., 
     queries(LIST)
     assert queries(LIST, limit="5") == queries(LIST, limit="60") <= 15
     few = queries("/api/v1/history/failures/", include_recovered="1", limit="5")
-    assert few == queries("/api/v1/history/failures/", include_recovered="1", limit="60") <= 23
+    assert few == queries("/api/v1/history/failures/", include_recovered="1", limit="60") <= 22
