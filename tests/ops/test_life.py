@@ -60,12 +60,14 @@ def test_a_first_start_ends_in_a_curl_that_works_a_second_keeps_everything_and_s
 
 
 def end_and_look(stack: Stack, number: signal.Signals) -> None:
-    """A signal ends every process, and nobody had to be killed."""
+    """A signal ends every process. SIGTERM gives everybody the time they need; Ctrl+C is over in five seconds, whatever
+    the machine is doing, and who is not ready by then is killed."""
     pids = stack.pids()
     assert set(pids) == CHILDREN | {"simulator"}
     assert stack.stop(number) == 0
     assert [name for name, pid in pids.items() if alive(pid)] == []
-    assert [line for line in stack.lines if "child killed" in line] == []
+    if number == signal.SIGTERM:
+        assert [line for line in stack.lines if "child killed" in line] == []
 
 
 @pytest.mark.thorough
