@@ -3,6 +3,7 @@
 Used by the console's process and by ``runserver`` alike.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from django.urls import re_path
+from django.urls import get_resolver, re_path
 
 from routing_project.static import StaticFiles
 
@@ -26,3 +27,9 @@ application = ProtocolTypeRouter(
         "websocket": URLRouter(socket_urls),
     }
 )
+
+# What is loaded by now stays: the collector need not go through it again whenever a page makes rows by the thousand
+# (statistics of a month by hours: about a sixth of its time).
+_ = get_resolver().url_patterns
+gc.collect()
+gc.freeze()

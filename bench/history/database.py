@@ -6,6 +6,7 @@ nobody has tuned. Set Django up (``connect``) before anything that imports model
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -44,6 +45,8 @@ def connect(url: str | None, folder: Path | None = None) -> None:
     import django
 
     django.setup()
+    gc.collect()
+    gc.freeze()  # as the console does
 
 
 def environment(url: str | None, folder: Path | None = None) -> dict[str, str]:
