@@ -30,15 +30,16 @@ _LAST_MS: Final = (2**48 - 1) // (HOUR * 1000) * (HOUR * 1000)
 #: Periods in one statement.
 _TOGETHER: Final = 300
 
-#: ``raise_versions``, but for its values: grain, start, how many.
+#: ``raise_versions``, but for its values (grain, start, how many) and for whether an hour may be sealed at once.
 _RAISE: Final = f"""
     INSERT INTO history_periods AS p (grain, start, version, sealed, rolled)
     SELECT grain, start, number, late, CASE WHEN late THEN number END
     FROM (
-        SELECT column1 AS grain, column2 AS start, column3 AS number, column1 = {HOUR} AND column2 < coalesce(
-            (SELECT max(start) FROM history_periods WHERE grain = {HOUR} AND sealed), 0
-        ) AS late
-        FROM (VALUES {{}}) AS given
+        SELECT column1 AS grain, column2 AS start, column3 AS number,
+            {{summed}} AND column1 = {HOUR} AND column2 < coalesce(
+                (SELECT max(start) FROM history_periods WHERE grain = {HOUR} AND sealed), 0
+            ) AS late
+        FROM (VALUES {{values}}) AS given
     ) AS news
     WHERE TRUE
     ON CONFLICT (grain, start) DO UPDATE SET
@@ -68,8 +69,9 @@ def slices_of(routes: Iterable[bytes]) -> Counter[int]:
     return Counter(floor(milliseconds(route) // 1000, SLICE) for route in routes)
 
 
-def raise_versions(cursor: Any, slices: Mapping[int, int]) -> None:
-    """Say that rows of these slices were changed, and how many. One statement.
+def raise_versions(cursor: Any, slices: Mapping[int, int], *, summed: bool = True) -> None:
+    """Say that rows of these slices were changed, and how many. One statement. ``summed``: whoever calls keeps the sums
+    of sealed hours right.
 
     It locks the periods until the transaction ends, the earlier ones first and days before their hours, so that no
     two shippers wait for each other. A sealed hour stays clean: whoever changes its rows changes its sums too. An hour
@@ -83,7 +85,7 @@ def raise_versions(cursor: Any, slices: Mapping[int, int]) -> None:
     for first in range(0, len(ordered), _TOGETHER):
         some = ordered[first : first + _TOGETHER]
         cursor.execute(
-            _RAISE.format(", ".join(["(%s, %s, %s)"] * len(some))),
+            _RAISE.format(values=", ".join(["(%s, %s, %s)"] * len(some)), summed=str(summed).upper()),
             [value for period in some for value in period],
         )
 
@@ -128,7 +130,7 @@ def find(alias: str) -> int:
     if found:
         # All or none: an hour between known ones counts as empty.
         with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-            raise_versions(cursor, dict.fromkeys(found, 1))
+            raise_versions(cursor, dict.fromkeys(found, 1), summed=False)
     return len(found)
 
 

@@ -281,6 +281,18 @@ def test_a_row_older_than_all_that_was_known_counts_even_if_it_is_removed_at_onc
 
 
 @both
+def test_old_rows_that_were_restored_by_hand_are_summed_up_before_they_are_removed(alias: str) -> None:
+    rows.store(samples.finished(at(DAYS_AGO, 1)), alias=alias)
+    rollups.seal(DAYS_AGO + timedelta(hours=3), alias)
+    rows.store(samples.failed(at(DAYS_AGO - timedelta(days=2), 2)), alias=alias)
+    RollupPeriod.objects.using(alias).filter(start__lt=START).delete()
+    Rollup.objects.using(alias).filter(start__lt=START).delete()
+    rollups.seal(DAYS_AGO + timedelta(hours=3), alias)
+    delete_rows(alias, DAYS_AGO + timedelta(hours=3))
+    assert (count(alias), count(alias, status="failed")) == (2, 1)
+
+
+@both
 def test_a_host_whose_clock_is_far_behind_adds_to_sealed_hours_too(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes them for the hours of now, in which nothing can be sealed."""
     decided = at(DAYS_AGO, 2)
