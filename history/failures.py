@@ -1,4 +1,4 @@
-"""The failures report: what went wrong in a time range, grouped by cause and provider. Read only, five to seven queries.
+"""The failures report: what went wrong in a time range, grouped by cause and provider. Five to seven queries.
 
 Whole hours and days are counted by their sums, the rest by rows (``history.rollups``); the page of routes is of rows.
 """
