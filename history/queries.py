@@ -64,11 +64,6 @@ class Distribution:
         seen = list(accumulate(map(self._counts.__getitem__, ordered)))
         return [ordered[bisect_left(seen, max(1, -int(-share * self.size // 1)))] for share in wanted]
 
-    @property
-    def mean(self) -> float | None:
-        total = sum(value * count for value, count in self._counts.items())
-        return total / self.size if self.size else None
-
 
 class Share(NamedTuple):
     provider: str

@@ -44,10 +44,6 @@ class Plan(NamedTuple):
     open: frozenset[int]  # hours that rows answer for
     sealed_to: int = 0  # milliseconds; what is older may have no rows any longer
 
-    @property
-    def any_sums(self) -> bool:
-        return any(self.sums.values())
-
     def rows_condition(self, field: str = "id") -> Q:
         """The stretches of rows, as conditions on their ids or those of their children; what none has matches none."""
         condition = Q(**{f"{field}__in": ()})
