@@ -96,19 +96,22 @@ class _Answer:
     def read(self) -> None:
         sums = self._sums(name for name in reading.COMMON if name == self.group_by)
         for entry in reading.together(self._grouped(each, _OF_SUMS, F("start")) for each in sums):
-            for group in self._groups(entry):
+            for group in self._groups(entry["key"]):
                 group.add(entry)
                 for name in _TIMES:
                     group.times[name].add_histogram(entry[f"sum_{name}_histogram"], entry[f"sum_{name}_sum"])
         rows = reading.rows(self.plan, self._condition, self._alias)
         at = EpochSeconds("created_at")
         for entry in self._grouped(rows, _OF_ROWS, at):
-            for group in self._groups(entry):
+            for group in self._groups(entry["key"]):
                 group.add(entry)
         timed = [rows.filter(_TIMED[name]).annotate(which=Value(name), value=F(f"{name}_ms")) for name in _TIMES]
-        for entry in reading.together(self._grouped(each, {"n": Count("id")}, at, "which", "value") for each in timed):
-            for group in self._groups(entry):
-                group.times[entry["which"]].add(entry["value"], entry["n"])
+        for key, name, value, number in reading.together(
+            self._grouped(each, {"n": Count("id")}, at, "which", "value").values_list("key", "which", "value", "n")
+            for each in timed
+        ):
+            for group in self._groups(key):
+                group.times[name].add(value, number)
         if self.group_by in SHARED:
             self.expected = expected_shares(self.group_by, self._reached())
 
@@ -121,8 +124,8 @@ class _Answer:
         key = at - at % period if period else F(self.group_by) if self.group_by else Value(0)
         return rows.annotate(key=key).values("key", *also).annotate(**numbers)
 
-    def _groups(self, entry: Mapping[str, Any]) -> tuple[_Group, ...]:
-        return (self.totals,) if self.group_by is None else (self.totals, self.groups[entry["key"]])
+    def _groups(self, key: Any) -> tuple[_Group, ...]:
+        return (self.totals,) if self.group_by is None else (self.totals, self.groups[key])
 
     def _reached(self) -> Iterator[tuple[Route, int]]:
         """The requests that reached a provider, by what weights divide alike."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def postgres(folder: Path) -> Iterator[str]:
     """A PostgreSQL over ``folder``, made when there is none; its URL. Ended at the end, its data kept."""
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o711)  # started by root, the server is somebody else
     from tests import servers  # here, because it takes what the environment says of the product out of it
 
     server = servers.Postgres(folder / "pg")
