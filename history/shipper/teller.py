@@ -39,13 +39,19 @@ log = get_logger(__name__)
 
 
 class _Place:
-    """A segment and how far it was told."""
+    """A segment and how far it was told. Whoever reads it holds its lock: the shipper waits for one segment at most."""
 
-    __slots__ = ("descriptor", "offset")
+    __slots__ = ("closed", "descriptor", "lock", "offset")
 
     def __init__(self, descriptor: int, offset: int) -> None:
         self.descriptor = descriptor
         self.offset = offset
+        self.lock = threading.Lock()
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        os.close(self.descriptor)
 
 
 class Teller(threading.Thread):
@@ -57,6 +63,7 @@ class Teller(threading.Thread):
         self._publish = publish
         self._lock = threading.Lock()
         self._places: dict[SegmentName, _Place] = {}
+        self._finished: dict[SegmentName, _Place] = {}  # until they are removed
         self._decided: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
         self._told = self._load()
         self._stop_event = threading.Event()
@@ -76,7 +83,7 @@ class Teller(threading.Thread):
         self.tell()
         with self._lock:
             for place in self._places.values():
-                os.close(place.descriptor)
+                place.close()
             self._places.clear()
 
     # -- what is told ----------------------------------------------------------------------------------
@@ -86,20 +93,30 @@ class Teller(threading.Thread):
             present = list_segments(self._path)
             for name in present:
                 self._open(name)
-            count = sum(self._read_on(place, owned=True) for place in list(self._places.values()))
-            for name in self._places.keys() - set(present):
-                count += self._end(name)
-            if count or self._told.keys() != {name.file_name for name in self._places}:
+            self._finished = {name: place for name, place in self._finished.items() if name in present}
+            places = list(self._places.values())
+            gone = [self._places.pop(name) for name in self._places.keys() - set(present)]
+        count = sum(self._read_on(place, owned=place not in gone) for place in places)
+        for place in gone:
+            place.close()
+        with self._lock:
+            if count or self._told != self._offsets():
                 self._save()
-            return count
+        return count
 
     def finish(self, name: SegmentName) -> None:
         """Tell the rest of a segment that is about to be removed."""
         with self._lock:
             self._open(name)
-            if name in self._places:
-                self._end(name)
-                self._save()
+            place = self._places.pop(name, None)
+            if place is None:
+                return
+            self._finished[name] = place
+        self._read_on(place, owned=False)
+        with place.lock:
+            place.close()
+        with self._lock:
+            self._save()
 
     def interrupted(self, records: Iterable[Started]) -> None:
         """Tell of requests whose process died: nothing in the journal says so."""
@@ -107,28 +124,23 @@ class Teller(threading.Thread):
 
     # -- reading ---------------------------------------------------------------------------------------
     def _open(self, name: SegmentName) -> None:
-        if name not in self._places:
+        if name not in self._places and name not in self._finished:
             with suppress(FileNotFoundError):  # removed since it was listed
                 descriptor = os.open(self._path / name.file_name, os.O_RDONLY | os.O_CLOEXEC)
                 self._places[name] = _Place(descriptor, self._told.get(name.file_name, 0))
 
-    def _end(self, name: SegmentName) -> int:
-        place = self._places.pop(name)
-        try:
-            return self._read_on(place, owned=False)
-        finally:
-            os.close(place.descriptor)
-
     def _read_on(self, place: _Place, *, owned: bool) -> int:
         """``owned``: its end may still be completed; else what is damaged is passed over, as the shipper does."""
         count = 0
-        while True:
-            chunk = read_chunk(place.descriptor, place.offset, owned=owned, size=PIECE_BYTES)
-            if chunk.end == place.offset:
-                return count
-            self._publish(ROUTES, [row for _, payload in chunk.frames if (row := self._row(payload)) is not None])
-            place.offset = chunk.end
-            count += len(chunk.frames)
+        with place.lock:
+            while not place.closed:
+                chunk = read_chunk(place.descriptor, place.offset, owned=owned, size=PIECE_BYTES)
+                if chunk.end == place.offset:
+                    break
+                self._publish(ROUTES, [row for _, payload in chunk.frames if (row := self._row(payload)) is not None])
+                place.offset = chunk.end
+                count += len(chunk.frames)
+        return count
 
     def _row(self, payload: memoryview) -> dict[str, Any] | None:
         try:
@@ -154,9 +166,12 @@ class Teller(threading.Thread):
         except (OSError, msgspec.MsgspecError):
             return {}
 
+    def _offsets(self) -> dict[str, int]:
+        return {name.file_name: place.offset for name, place in (self._places | self._finished).items()}
+
     def _save(self) -> None:
         """Whatever happens to the disk, telling goes on."""
-        self._told = {name.file_name: place.offset for name, place in self._places.items()}
+        self._told = self._offsets()
         temporary = self._path / f"{FILE_NAME}.new"
         with suppress(OSError):
             temporary.write_bytes(msgspec.json.encode(self._told))

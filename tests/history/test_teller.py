@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -167,6 +168,53 @@ def test_what_is_removed_before_anybody_looked_is_told_first(
     assert list_segments(journal_dir) == []
     assert heard.ids == [record.id]
     assert teller.tell() == 0
+
+
+def test_who_removes_a_segment_waits_for_no_other_to_be_told(journal_dir: Path, heard: Heard) -> None:
+    """A backlog that nobody was told of may be long, and shipping must not wait for all of it."""
+    one, other = (JournalWriter(journal_dir, 1 << 30) for _ in range(2))
+    records = [samples.finished(profile=name) for name in ("one", "other", "one")]
+    write(one, records[0])
+    write(other, records[1])
+    reached, go_on = threading.Event(), threading.Event()
+
+    def publish(feed: str, events: Sequence[Mapping[str, Any]]) -> None:
+        if any(event["profile"] == "other" for event in events):
+            reached.set()
+            go_on.wait(10)
+        heard(feed, events)
+
+    teller = Teller(journal_dir, publish)
+    telling = threading.Thread(target=teller.tell)
+    telling.start()
+    assert reached.wait(10)
+    write(one, records[2])
+    one.close()
+    teller.finish(min(list_segments(journal_dir)))
+    assert telling.is_alive()
+    assert heard.ids == [records[0].id, records[2].id]
+    go_on.set()
+    telling.join()
+    teller.stop()
+    assert heard.ids == [records[0].id, records[2].id, records[1].id]
+    other.close()
+
+
+def test_a_segment_that_was_finished_is_not_told_again_while_it_waits_to_be_removed(
+    journal_dir: Path, heard: Heard, teller: Teller
+) -> None:
+    writer = JournalWriter(journal_dir, 1 << 30)
+    write(writer, samples.finished())
+    writer.close()
+    (name,) = list_segments(journal_dir)
+    teller.finish(name)
+    assert (len(heard), teller.tell()) == (1, 0)
+    again = Teller(journal_dir, heard)
+    again.stop()
+    assert len(heard) == 1
+    (journal_dir / name.file_name).unlink()
+    assert teller.tell() == 0
+    assert (journal_dir / "told.json").read_bytes() == b"{}"
 
 
 @pytest.fixture
