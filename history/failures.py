@@ -1,4 +1,5 @@
-"""The failures report: what went wrong in a time range, grouped by cause and provider. Five to seven queries.
+"""The failures report: what went wrong in a time range, grouped by cause and provider. At most eight
+queries in the usual case, beside settings.
 
 Whole hours and days are counted by their sums, the rest by rows (``history.rollups``); the page of routes is of rows.
 """
@@ -177,7 +178,7 @@ def _kind(kind: int) -> Value:
 
 
 def _gone(samples: set[UUID], sealed_to: int, alias: str) -> set[UUID]:
-    """Those whose rows were removed: sums outlive them. One query where any may be."""
+    """Those whose rows had been removed when the plan was made: sums outlive them. One query where any may be."""
     old = {sample for sample in samples if milliseconds(sample) < sealed_to}
     if not old:
         return old

@@ -1,4 +1,4 @@
-"""Settings of PostgreSQL's for some statements. Nothing happens on other databases."""
+"""Settings of PostgreSQL's for some statements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANY_ROWS: Final[Mapping[str, str]] = {"enable_nestloop": "off"}
 
 @contextmanager
 def settings(alias: str, values: Mapping[str, str]) -> Iterator[None]:
-    """Within a transaction. One statement there and one back; if one in between fails, rolling back does that."""
+    """Within a transaction, on PostgreSQL alone. One statement there and one back, or a rollback."""
     if connections[alias].vendor != "postgresql":
         yield
         return
@@ -29,14 +29,13 @@ def settings(alias: str, values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def transaction_with(alias: str, values: Mapping[str, str]) -> Iterator[None]:
-    """A transaction with these settings; they end with it, or with this part of the one that is under way."""
+    """On PostgreSQL: a transaction with these settings; they end with it, or with this part of the one under way."""
     if connections[alias].in_atomic_block:
         with transaction.atomic(using=alias), settings(alias, values):
             yield
         return
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        if connections[alias].vendor == "postgresql":
-            _set(cursor, values)
+        _set(cursor, values)
         yield
 
 

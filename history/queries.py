@@ -7,15 +7,14 @@ callers check those. Costs grow with the rows of the range (about 0.2 s per 100,
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db.models import Count, Func, IntegerField, Max, Q, Sum
 
 from history.models import FAILURE_STATUSES, SWITCHING_PROTOCOLS, RouteAttempt, RouteHistory, RouteStatus
 from history.rollups import reading
+from history.rollups.buckets import nearest_rank
 from history.rollups.plan import make
 from history.timerange import TimeRange
 from routes.ports import ProviderTraffic, RuleTraffic, Tally
@@ -58,11 +57,8 @@ class Distribution:
 
     def percentiles(self, *wanted: float) -> list[int | None]:
         """The values at the wanted shares (0.95 = 95 of 100 are no larger); None without values."""
-        if not self.size:
-            return [None] * len(wanted)
         ordered = sorted(self._counts)
-        seen = list(accumulate(map(self._counts.__getitem__, ordered)))
-        return [ordered[bisect_left(seen, max(1, -int(-share * self.size // 1)))] for share in wanted]
+        return nearest_rank(ordered, map(self._counts.__getitem__, ordered), *wanted)
 
 
 class Share(NamedTuple):

@@ -150,7 +150,7 @@ def search(
 
 def limit_of(text: str, most: int = MAX_LIMIT) -> int:
     """The rows of a page, as somebody typed them. Raises BadQuery."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
         raise BadQuery("limit", f"must be a number from 1 to {most}")
     return int(text)
 

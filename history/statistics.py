@@ -19,7 +19,7 @@ from history.models import SWITCHING_PROTOCOLS, RouteStatus
 from history.queries import DEFAULT_ALIAS, FAILURES, Distribution, EpochSeconds
 from history.rollups import plan as planning
 from history.rollups import reading
-from history.rollups.buckets import MIDDLES, percentiles
+from history.rollups.buckets import MIDDLES, nearest_rank
 from history.rollups.fields import HistogramSum
 from history.rollups.periods import DAY, GRAINS, HOUR, SLICE
 from history.search import time_limit
@@ -64,7 +64,7 @@ def statistics(
     """Totals and groups of a range.
 
     ``from`` and ``to`` are those of the range, but include the whole of an hour whose rows are gone where that is only
-    partly in it. Raises RangeTooLarge when reading takes too long. Six queries or seven, whatever the range.
+    partly in it. Raises RangeTooLarge when reading takes too long. At most seven queries.
     """
     if group_by is not None and group_by not in GROUPINGS:
         raise ValueError(f"group_by must be one of {', '.join(GROUPINGS)}")
@@ -185,7 +185,7 @@ class _Times:
                     self._values.add(value, count)
             p50, p95, p99 = self._values.percentiles(0.5, 0.95, 0.99)
         else:
-            p50, p95, p99 = percentiles(counts, 0.5, 0.95, 0.99)
+            p50, p95, p99 = nearest_rank(MIDDLES, counts, 0.5, 0.95, 0.99)
         return {"avg": self._sum / size if size else None, "p50": p50, "p95": p95, "p99": p99}
 
 

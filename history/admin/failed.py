@@ -39,7 +39,7 @@ class Cause(NamedTuple):
 
 
 def context(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]:
-    """Five to seven bounded queries, beside what every page here needs."""
+    """At most eight bounded queries, beside what every page here needs."""
     report, trouble = frame.ask(
         asked,
         lambda: failures.report(

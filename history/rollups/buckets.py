@@ -19,7 +19,7 @@ from struct import unpack_from
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: The largest value of an integer column.
 LARGEST: Final = 2**31 - 1
@@ -102,10 +102,10 @@ def _padded(skipped: int, counts: Sequence[int]) -> list[int]:
     return [0] * skipped + [*counts] + [0] * (BUCKETS - skipped - len(counts))
 
 
-def percentiles(counts: Sequence[int], *wanted: float) -> list[int | None]:
-    """What stands for the buckets that have the values at the wanted shares (0.95 = 95 of 100 are no larger), by
-    nearest rank; None without values."""
+def nearest_rank(values: Sequence[int], counts: Iterable[int], *wanted: float) -> list[int | None]:
+    """Of values in order, with how often each is there: those at the wanted shares (0.95 = 95 of 100 are no larger);
+    None without any."""
     seen = list(accumulate(counts))
     if not seen or not seen[-1]:
         return [None] * len(wanted)
-    return [MIDDLES[bisect_left(seen, max(1, -int(-share * seen[-1] // 1)))] for share in wanted]
+    return [values[bisect_left(seen, max(1, -int(-share * seen[-1] // 1)))] for share in wanted]

@@ -104,7 +104,7 @@ class LateRows:
             sums.add(self._cursor, HOUR, hour, self._select(some))
 
     def _present(self, wanted: Collection[UUID], *, lock: bool = False) -> set[UUID]:
-        listed = list(wanted)
+        listed = sorted(wanted)  # locked in this order, as pruning removes them
         found: set[UUID] = set()
         for start in range(0, len(listed), _TOGETHER):
             rows = RouteHistory.objects.using(self._alias).filter(id__in=listed[start : start + _TOGETHER])

@@ -94,7 +94,8 @@ class Teller(threading.Thread):
             for name in present:
                 self._open(name)
             self._finished = {name: place for name, place in self._finished.items() if name in present}
-            places = list(self._places.values())
+            # What is being finished first: an outcome is told only after its decision.
+            places = [*self._finished.values(), *self._places.values()]
             gone = [self._places.pop(name) for name in self._places.keys() - set(present)]
         count = sum(self._read_on(place, owned=place not in gone) for place in places)
         for place in gone:

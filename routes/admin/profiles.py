@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from routes import document, draft
 from routes.actions import profiles as actions
 from routes.actions.errors import ActionError, InUse, StaleVersion
+from routes.actions.revisions import live_revision
 from routes.admin.base import ADMIN, READ, ConsoleModelAdmin, demand, tell_refusal
 from routes.admin.conflict import conflict_page
 from routes.admin.forms.profile import ProfileForm, initial_of
@@ -25,7 +26,7 @@ from routes.admin.rule_cards import cards
 from routes.admin.saving import saved
 from routes.admin.shares import Share, Shares, effective_shares, rule_shares
 from routes.admin.snippets import example_model, snippets
-from routes.models import AccessKey, ConfigRevision, Policy, Profile, Provider
+from routes.models import AccessKey, Policy, Profile, Provider
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -272,7 +273,7 @@ def _touches(names: tuple[str, ...], fields: set[str]) -> bool:
 
 def is_published(slug: str) -> bool:
     """Whether the live revision has the profile. One query, and a parse of its document."""
-    live = ConfigRevision.objects.defer("compiled_zlib").first()
+    live = live_revision()
     return live is not None and any(entry["slug"] == slug for entry in live.document["profiles"])
 
 

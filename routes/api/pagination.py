@@ -74,7 +74,7 @@ class CursorPages(CursorPagination):
         text = request.query_params.get(self.page_size_query_param)
         if text is None:
             return self.page_size
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MAX_LIMIT):
             raise ValidationError({"limit": [f"must be a number from 1 to {MAX_LIMIT}"]})
         return int(text)
 

@@ -13,6 +13,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     Event = tuple[int, bytes]
 
 BATCH_SECONDS: Final = 0.25
-#: Watchers that are handed a batch at once, then a moment for others; all have it within SPREAD_SECONDS.
+#: Watchers that are handed a batch at once (more where they are many), then a moment for others: SPREAD_SECONDS
+#: together at most.
 GROUP: Final = 20
 MOMENT: Final = 0.005
 SPREAD_SECONDS: Final = 0.15
@@ -166,11 +168,12 @@ class Reader:
         runs = [(run[0][0], run[-1][0], _Chosen(run)) for run in _runs(events)]
         watchers = list(self._watchers)  # who comes meanwhile begins behind these
         self._newest = events[-1][0]
-        moment = min(MOMENT, SPREAD_SECONDS * GROUP / len(watchers)) if watchers else 0.0
-        for start in range(0, len(watchers), GROUP):
+        size = max(GROUP, ceil(len(watchers) * MOMENT / SPREAD_SECONDS))
+        moment = MOMENT if len(events) < COUNT else 0.0  # who is behind takes no time off
+        for start in range(0, len(watchers), size):
             if start:
                 await asyncio.sleep(moment)
-            for watcher in watchers[start : start + GROUP]:
+            for watcher in watchers[start : start + size]:
                 for first, last, wanted in runs:
                     watcher.offer(first, last, wanted.by(watcher.where))
 

@@ -18,7 +18,7 @@ from history.errors import BadQuery, RangeTooLarge
 from history.filters import from_parameters
 from history.ids import session_id, time_of
 from history.models import RouteHistory
-from history.search import Cursor, Page, count, estimate, search, time_limit
+from history.search import Cursor, Page, count, estimate, limit_of, search, time_limit
 from history.timerange import TimeRange
 from tests.history import rows, samples
 from tests.history.rows import NOON, at, minutes
@@ -444,3 +444,10 @@ def test_a_cursor_at_the_end_of_all_ids_is_an_empty_page_that_leads_back(alias: 
             for cursor in (page.next, page.previous):
                 if cursor is not None:
                     search(order=order, cursor=cursor, alias=alias)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1001", "00000000150000", "9" * 5000, "²"])
+def test_a_page_has_at_most_so_many_rows_however_the_number_is_written(text: str) -> None:
+    with pytest.raises(BadQuery):
+        limit_of(text)
+    assert limit_of("0050") == 50

@@ -20,6 +20,7 @@ from history import render, status
 from history.journal import JournalWriter, frame, list_segments
 from history.models import RouteHistory
 from history.rows import finished_row, interrupted_row
+from history.shipper import teller as teller_module
 from history.shipper.folder import JournalFolder
 from history.shipper.shipper import Shipper
 from history.shipper.store import Store
@@ -197,6 +198,40 @@ def test_who_removes_a_segment_waits_for_no_other_to_be_told(journal_dir: Path, 
     telling.join()
     teller.stop()
     assert heard.ids == [records[0].id, records[2].id, records[1].id]
+    other.close()
+
+
+def test_an_outcome_is_told_after_its_decision_although_that_is_being_finished(
+    journal_dir: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (JournalWriter(journal_dir, 1 << 30) for _ in range(2))
+    decided = samples.decided()
+    write(one, samples.finished())
+    size = max(entry.stat().st_size for entry in journal_dir.iterdir())
+    monkeypatch.setattr(teller_module, "PIECE_BYTES", size)  # so that the decision is in the next
+    write(one, decided)
+    write(other, samples.update(decided.id, status="failed"))
+    one.close()
+    reached, go_on = threading.Event(), threading.Event()
+
+    def publish(feed: str, events: Sequence[Mapping[str, Any]]) -> None:
+        if events:
+            reached.set()
+            go_on.wait(10)
+        heard(feed, events)
+
+    teller = Teller(journal_dir, publish)
+    finishing = threading.Thread(target=teller.finish, args=[min(list_segments(journal_dir))])
+    finishing.start()
+    assert reached.wait(10)
+    telling = threading.Thread(target=teller.tell)
+    telling.start()
+    telling.join(0.3)  # it waits
+    go_on.set()
+    finishing.join()
+    telling.join()
+    teller.stop()
+    assert [event["status"] for event in heard] == ["routed", "decided", "failed"]
     other.close()
 
 

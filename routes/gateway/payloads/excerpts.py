@@ -208,7 +208,7 @@ def _redacted(text: bytes, tail: bytes, events: bool, known: Sequence[bytes], ma
         return Sample(text.decode("utf-8", "replace"), redactions=count)
     text, count = redact(text, known, events=events)
     tail = _BLOB.sub(lambda match: _note(match.group(), 0, match.group()[-2:]), tail)
-    tail, more = redact(tail, known, events=events, torn=True)
+    tail, more = redact(tail, known, events=events, torn=events)
     text = text[: min(HEAD, max(0, len(text) - margin))]
     tail = tail[max(margin, len(tail) - TAIL) :].lstrip(_CONTINUED)
     whole_characters = getincrementaldecoder("utf-8")("replace").decode

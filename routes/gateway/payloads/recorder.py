@@ -66,7 +66,7 @@ class PayloadRecorder(Recorder):
         copy, exchange.copy = exchange.copy, None  # which holds the connection, which holds the exchange
         wanted = self._policy == "all" or status != "routed" or len(exchange.attempts) > 1
         # What a WebSocket carries is not kept.
-        if wanted and copy is not None and not exchange.finished and http_status != SWITCHING_PROTOCOLS:
+        if wanted and copy is not None and http_status != SWITCHING_PROTOCOLS:
             if refusal is not None:
                 _, fields, rest = render(refusal, exchange)
             self._keep(exchange, copy, fields, rest)
