@@ -30,6 +30,11 @@ def _ring(keys: tuple[bytes, ...]) -> dict[bytes, AESGCM]:
     return {hashlib.sha256(key).digest()[:KEY_ID_BYTES]: AESGCM(key) for key in keys}
 
 
+def first_key_id() -> str:
+    """Which key seals, in hex; says nothing of the key itself."""
+    return next(iter(_ring(get_env().encryption_keys))).hex()
+
+
 def seal(plaintext: bytes, context: str, keys: tuple[bytes, ...] | None = None) -> bytes:
     """Encrypt with the first key of the ring (default: the environment's)."""
     key_id, cipher = next(iter(_ring(keys or get_env().encryption_keys).items()))

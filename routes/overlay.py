@@ -6,9 +6,8 @@ Holds secrets: what it returns goes into ``crypto.seal`` and nowhere else. Must 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
-
-from django.utils import timezone
 
 from routes import crypto, decided, draft, ports
 from routes.models import AccessKey, ConfigRevision, Provider
@@ -16,7 +15,6 @@ from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from routes.decided import Decision
 
@@ -34,7 +32,7 @@ def build(installation: str, version: int) -> dict[str, Any]:
         "installation": installation,
         "version": version,
         "credentials": _credentials(),
-        "admin_states": _admin_states(found, timezone.now()),
+        "admin_states": _admin_states(found, time.time()),
         # Resets and holds that are over too, or a host that was away would go on with what was before.
         "circuits": {key: forced._asdict() for key, forced in decided.circuits(found).items()},
         "generations": decided.generations(found),
@@ -65,12 +63,12 @@ def _live_slugs() -> set[str]:
     return {provider["slug"] for provider in revision.document["providers"]} if revision else set()
 
 
-def _admin_states(found: Mapping[str, Decision], now: datetime) -> dict[str, Any]:
+def _admin_states(found: Mapping[str, Decision], now: float) -> dict[str, Any]:
     """Those in force that are not active, by id of a provider or target."""
     return {
-        key: {"state": each.admin_state, "until": _epoch(each.admin_until), "reason": each.admin_reason}
-        for key, each in found.items()
-        if each.admin_state != "active" and (each.admin_until is None or each.admin_until > now)
+        key: {"state": state, "until": until}
+        for key, (state, until) in decided.admin_states(found).items()
+        if until is None or until > now
     }
 
 
@@ -84,7 +82,7 @@ def key_document(row: AccessKey) -> dict[str, Any]:
         "profile": row.profile,
         "scopes": row.scopes,
         "enabled": row.enabled,
-        "expires": _epoch(row.expires),
+        "expires": row.expires.timestamp() if row.expires else None,
         "region": row.region,
         "tags": row.tags,
         "models": row.allowed_models,
@@ -92,7 +90,3 @@ def key_document(row: AccessKey) -> dict[str, Any]:
         "allow": row.allow,
         "limits": draft.limits_of(row),
     }
-
-
-def _epoch(moment: datetime | None) -> float | None:
-    return moment.timestamp() if moment else None

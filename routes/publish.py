@@ -1,8 +1,9 @@
 """Delivery: getting revision and overlay from the database to every gateway, on disk and over Redis.
 
-The database decides; files and Redis are copies. ``deliver`` writes whichever copy is missing, older or of another
-installation, and may run at any time in any process: after a commit, and every ten seconds as ``routes.reconcile``.
-A copy that cannot be written never fails an action: it is logged and tried again. Must not import actions.
+The database decides; files and Redis are copies. ``deliver`` writes whichever copy is missing, older, of another
+installation or not to be read by this version with its keys. It may run at any time in any process: after a commit, and
+every ten seconds as ``routes.reconcile``. A copy that cannot be written never fails an action: it is logged and tried
+again. Must not import actions.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ KEYS = {"revision": "signalbox:revision", "overlay": "signalbox:overlay"}
 #: Beside the request, but somebody may be waiting for the page: short.
 REDIS_TIMEOUT = 0.5
 
-# Only a newer version of the same installation, or the first of another one, replaces what is there.
+# A newer version of the same installation replaces what is there, so does the same one in another form, and the first
+# of another installation.
 _SET_IF_NEWER = """
-local held = redis.call('HMGET', KEYS[1], 'installation', 'version')
-if held[1] == ARGV[1] and held[2] and tonumber(held[2]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'installation', ARGV[1], 'version', ARGV[2], 'blob', ARGV[3])
-redis.call('PUBLISH', KEYS[2], ARGV[4])
+local held = redis.call('HMGET', KEYS[1], 'installation', 'version', 'form')
+local behind = tonumber(ARGV[2]) - tonumber(held[2] or 0)
+if held[1] == ARGV[1] and (behind < 0 or (behind == 0 and held[3] == ARGV[3])) then return 0 end
+redis.call('HSET', KEYS[1], 'installation', ARGV[1], 'version', ARGV[2], 'form', ARGV[3], 'blob', ARGV[4])
+redis.call('PUBLISH', KEYS[2], ARGV[5])
 return 1
 """
 
@@ -66,6 +69,11 @@ class Copy:
     def path(self) -> Path:
         env = get_env()
         return env.revision_path if self.name == "revision" else env.overlay_path
+
+    @property
+    def form(self) -> str:
+        """What a reader must know beside the version: the overlay's format, and the key that seals it."""
+        return f"{overlay.FORMAT}:{crypto.first_key_id()}" if self.name == "overlay" else ""
 
     def content(self) -> bytes:
         """Built anew, because it is only asked for when something is stale. Raises OSError when it cannot be."""
@@ -143,7 +151,8 @@ def _lock() -> Iterator[None]:
 
 
 def version_on_disk(path: Path, installation: str) -> int:
-    """The version in the file, 0 when it is missing, damaged or of another installation."""
+    """The version in the file, 0 when it is missing, damaged, of another installation or unreadable for this version of
+    the program or its keys."""
     try:
         status = path.stat()
     except OSError:
@@ -165,6 +174,8 @@ def _read_version(path: Path, _inode: int, _mtime: int, _size: int) -> tuple[str
         if path == get_env().overlay_path:
             content = crypto.unseal(content, CONTEXT)
         tree: dict[str, Any] = orjson.loads(content)
+        if path == get_env().overlay_path and tree["format"] != overlay.FORMAT:
+            return "", 0
         return str(tree["installation"]), int(tree.get("version") or tree["number"])
     except (OSError, crypto.SealError, ValueError, KeyError, TypeError):
         return "", 0
@@ -179,12 +190,14 @@ def write_redis(copy: Copy) -> bool:
     """Set the hash and tell gateways, when Redis has nothing newer. True when written."""
     client = _client(get_env().effective_redis_url)
     key = KEYS[copy.name]
-    held = cast("list[bytes | None]", client.hmget(key, ["installation", "version"]))
-    if held[0] == copy.installation.encode() and int(held[1] or 0) >= copy.version:
+    held = cast("list[bytes | None]", client.hmget(key, ["installation", "version", "form"]))
+    version, form = int(held[1] or 0), (held[2] or b"").decode()
+    if held[0] == copy.installation.encode() and (
+        version > copy.version or (version, form) == (copy.version, copy.form)
+    ):
         return False
-    message = f"{copy.name}:{copy.version}"
-    written = client.eval(_SET_IF_NEWER, 2, key, CHANNEL, copy.installation, copy.version, copy.content(), message)
-    return bool(written)
+    told = (copy.installation, copy.version, copy.form, copy.content(), f"{copy.name}:{copy.version}")
+    return bool(client.eval(_SET_IF_NEWER, 2, key, CHANNEL, *told))
 
 
 def _redis_expected() -> bool:

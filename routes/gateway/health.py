@@ -44,7 +44,7 @@ class HealthAnswers:
         if state.closing.is_set():
             return 503, {"status": "stopping"}
         if config is None:
-            return 503, {"status": "starting", "reason": "no configuration has been published yet"}
+            return 503, {"status": "starting", "reason": self._missing()}
         return 200, {
             "status": "degraded" if state.degraded else "ok",
             "degraded": sorted(state.degraded),
@@ -56,7 +56,7 @@ class HealthAnswers:
         """How the providers are, as counts. Costs a look at every target of the revision."""
         config = self.state.config
         if config is None:
-            return 503, {"status": "down", "reason": "no configuration has been published yet"}
+            return 503, {"status": "down", "reason": self._missing()}
         snapshot = config.snapshot
         now = self.state.clock()
         live = self.state.live
@@ -86,6 +86,9 @@ class HealthAnswers:
             "total_profiles": len(eligible),
             "available_profiles": sum(eligible),
         }
+
+    def _missing(self) -> str:
+        return self.state.degraded.get("overlay") or "no configuration has been published yet"
 
     def _label(self, target: Target, away: Mapping[str, str], now: float) -> Observed:
         """As the console calls it, by what this host has seen."""

@@ -39,7 +39,6 @@ class AdminSetting:
 
     state: AdminState
     until: float | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Overlay:
                 for provider, entry in document["credentials"].items()
             },
             admin_states={
-                provider: AdminSetting(cast("AdminState", entry["state"]), entry.get("until"), entry.get("reason", ""))
+                provider: AdminSetting(cast("AdminState", entry["state"]), entry.get("until"))
                 for provider, entry in document["admin_states"].items()
             },
             circuits={

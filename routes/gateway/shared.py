@@ -2,7 +2,9 @@
 
 Files are polled (two ``stat`` ten times a second), Redis tells at once; whichever is newer of the same installation is
 used. Reading, opening and compiling happen in a thread; the loop only swaps one reference. What is broken is
-logged and ignored, the old one keeps serving. No request ever waits for anything here.
+logged and ignored, the old one keeps serving; a broken overlay is named in ``degraded``. Without an old overlay nothing
+is served then: every key would be refused as unknown, and clients would believe that. No request ever waits for
+anything here.
 """
 
 from __future__ import annotations
@@ -41,19 +43,19 @@ logger = logging.getLogger(__name__)
 
 
 class _Watched:
-    """One file; ``changed`` reads it when its stat differs from the last one seen."""
+    """One file; ``changed`` reads it, in a thread, when its stat differs from the last one seen."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
 
-    def changed(self) -> bytes | None:
+    async def changed(self) -> bytes | None:
         try:
             status = os.stat(self.path)  # noqa: PTH116 - the cheap form, it runs all day
             mark = (status.st_mtime_ns, status.st_size, status.st_ino)
             if mark == self._seen:
                 return None
-            blob = self.path.read_bytes()
+            blob = await asyncio.to_thread(self.path.read_bytes)
         except OSError:
             return None
         self._seen = mark
@@ -100,7 +102,7 @@ class ConfigKeeper:
     async def load(self) -> None:
         """What the files hold now; also the poll."""
         async with self._lock:
-            revision, overlay = self._revision_file.changed(), self._overlay_file.changed()
+            revision, overlay = await self._revision_file.changed(), await self._overlay_file.changed()
             if overlay is not None:
                 await self._take_overlay(overlay, "overlay.bin", local=True)
             if revision is not None:
@@ -169,7 +171,10 @@ class ConfigKeeper:
             overlay = await asyncio.to_thread(read_overlay, blob)
         except (SealError, ValueError) as error:
             logger.error("the overlay in %s cannot be used: %s", source, error)
+            if local or self._overlay is EMPTY:  # what is on a shared Redis may be another installation's
+                self.state.degraded["overlay"] = f"access keys and credentials cannot be read: {error}"
             return
+        self.state.degraded.pop("overlay", None)
         held = self._overlay
         if held is not EMPTY and not _newer(
             overlay.installation, overlay.version, held.installation, held.version, local=local
@@ -192,7 +197,7 @@ class ConfigKeeper:
 
     def _swap(self) -> None:
         snapshot = self._snapshot
-        if snapshot is None:
+        if snapshot is None or (self._overlay is EMPTY and "overlay" in self.state.degraded):
             return
         config = Config(snapshot, self._overlay, snapshot.regions)
         self.on_change(config)

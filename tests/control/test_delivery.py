@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import stat
@@ -170,10 +171,33 @@ def test_files_of_another_installation_are_replaced_however_new_they_say_they_ar
     env.make_folders()
     foreign = {"format": 1, "installation": "another", "number": 900}
     env.revision_path.write_text(json.dumps(foreign))
-    client.hset("signalbox:revision", mapping={"installation": "another", "version": 900, "blob": b"x"})
+    client.hset("signalbox:revision", mapping={"installation": "another", "version": 900, "form": "", "blob": b"x"})
     actions.publish(actor=admin)
     assert json.loads(env.revision_path.read_bytes())["number"] == 1
     assert client.hget("signalbox:revision", "version") == b"1"
+
+
+def test_copies_that_gateways_cannot_read_any_more_are_written_again_under_the_same_version(
+    admin: Actor, env: Env, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another format after an upgrade, a sealing key that was taken out of the ring."""
+    actions.import_configuration(document(), actor=admin, publish_now=True)
+    version = Installation.get().overlay_version
+    monkeypatch.setattr(publish.overlay, "FORMAT", 2)
+    publish._read_version.cache_clear()
+    assert sorted(publish.deliver().written) == ["overlay file", "overlay redis"]
+    assert overlay_on_disk(env)["format"] == 2
+    assert publish.deliver().written == []
+
+    monkeypatch.setenv("SIGNALBOX_ENCRYPTION_KEYS", base64.b64encode(b"n" * 32).decode())
+    get_env.cache_clear()
+    publish._read_version.cache_clear()
+    assert sorted(publish.deliver().written) == ["overlay file", "overlay redis"]
+    assert overlay_on_disk(env)["version"] == version
+    blob = client.hget("signalbox:overlay", "blob")
+    assert isinstance(blob, bytes)
+    assert json.loads(crypto.unseal(blob, "overlay"))["version"] == version
+    assert publish.deliver().written == []
 
 
 def test_an_older_copy_never_replaces_a_newer_one(admin: Actor, env: Env, client: redis.Redis) -> None:
@@ -183,7 +207,7 @@ def test_an_older_copy_never_replaces_a_newer_one(admin: Actor, env: Env, client
     late = publish.Copy("revision", identity, 1)
     assert publish.write_file(late) is False
     assert publish.write_redis(late) is False
-    script = [publish._SET_IF_NEWER, 2, "signalbox:revision", publish.CHANNEL, identity, 1, b"old", "revision:1"]
+    script = [publish._SET_IF_NEWER, 2, "signalbox:revision", publish.CHANNEL, identity, 1, "", b"old", "revision:1"]
     assert client.eval(*script) == 0
     assert json.loads(env.revision_path.read_bytes())["number"] == 2
 

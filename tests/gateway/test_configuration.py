@@ -67,6 +67,25 @@ def test_a_broken_overlay_is_ignored_and_the_old_keys_stay_valid(shared_gateway:
     gateway.write(gateway.data / "overlay.bin", content)
     wait_until(lambda: gateway.log().count("cannot be used") > before)
     assert gateway.chat().status == 404
+    assert "overlay" in gateway.get("/readyz").json()["degraded"]
+    gateway.overlay(keys=[access_key(KEY, name=f"after {content[-8:]!r}")])
+    assert "overlay" not in gateway.get("/readyz").json()["degraded"]
+
+
+def test_a_process_that_can_read_no_overlay_is_not_ready_instead_of_refusing_every_key(gateway: Gateways) -> None:
+    """A sealing key that was taken out of the ring, another release's format: found at the start."""
+    gateway.publish(document([provider("a", models={})]))
+    gateway.write(gateway.data / "overlay.bin", seal(b"{}", "overlay", (b"x" * 32,)))
+    gateway.kill()
+    gateway.restart()
+    answer = gateway.chat()
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "not_ready")
+    ready = gateway.get("/readyz")
+    assert ready.status == 503
+    assert ready.json()["reason"].startswith("access keys and credentials cannot be read: sealed with a key")
+    gateway.overlay(keys=[access_key(KEY, name="mended")])
+    assert gateway.chat().status == 404
+    assert "overlay" not in gateway.get("/readyz").json()["degraded"]
 
 
 def test_an_older_revision_never_replaces_a_newer_one(shared_gateway: Gateways) -> None:
