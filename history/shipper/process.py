@@ -20,12 +20,14 @@ from history.shipper.folder import JournalFolder, Syncer
 from history.shipper.shipper import Shipper, Unavailable
 from history.shipper.store import Store
 from history.shipper.teller import Teller
+from routing_project.env import EnvError
 from routing_project.feed import publish, published
 from routing_project.feed.names import ROUTES
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
     from history.records import Finished
+    from history.tracing.export import TraceExport
     from routing_project.env import Env
 
 POLL_SECONDS: Final = 0.1
@@ -41,7 +43,7 @@ access_log = get_logger("signalbox.access")
 
 
 class ShipperProcess:
-    """Runs a shipper until told to stop."""
+    """Runs a shipper until told to stop. Raises EnvError when traces are wanted and cannot be made."""
 
     def __init__(self, env: Env, alias: str = "default") -> None:
         self.folder = JournalFolder(env.journal_dir)
@@ -49,6 +51,7 @@ class ShipperProcess:
         self.env = env
         self.stopping = threading.Event()
         self.down_since: float | None = None
+        self.traces = _traces(env)
         self._report_at = 0.0
 
     def run(self, *, once: bool = False) -> int:
@@ -59,10 +62,12 @@ class ShipperProcess:
         connection_created.connect(_sync_each_commit)
         store = Store(self.folder.node(), self.env.history_metrics, self.alias)
         teller = Teller(self.folder.path, publish)
-        shipper = Shipper(self.folder, store, log_access if self.env.access_log else None, teller)
+        shipper = Shipper(self.folder, store, log_access if self.env.access_log else None, teller, self.traces)
         syncer = Syncer(self.folder.path)
         syncer.start()
         teller.start()
+        if self.traces is not None:
+            self.traces.start()
         try:
             if once:
                 return self._drain(shipper, float("inf"))
@@ -73,6 +78,9 @@ class ShipperProcess:
             teller.stop()
             syncer.stop()
             self._report(shipper, force=True)
+            if self.traces is not None:  # last: it may take long, and whoever stops us may not wait
+                self.traces.stop()
+                self._report(shipper, force=True)
             connections.close_all()
             self.folder.close()
 
@@ -133,8 +141,21 @@ class ShipperProcess:
             abandoned=shipper.counters.abandoned,
             told=live.published,
             untold=live.dropped,
+            spans=self.traces.exported if self.traces is not None else 0,
+            spans_dropped=self.traces.dropped if self.traces is not None else 0,
         )
         status.write(self.folder.path, report)
+
+
+def _traces(env: Env) -> TraceExport | None:
+    """What makes spans of routes, if it is switched on: only then its packages are imported."""
+    if env.traces == "off":
+        return None
+    try:
+        from history.tracing.export import TraceExport
+    except ImportError as error:
+        raise EnvError(f"SIGNALBOX_TRACES=otlp needs the packages of the extra 'otel': {error}") from None
+    return TraceExport()
 
 
 def log_access(record: Finished) -> None:
