@@ -7,6 +7,7 @@ Stops on SIGTERM and SIGINT after shipping what is there. Nothing is lost when i
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,8 @@ BACKOFF_MAX: Final = 5.0
 LOCK_SECONDS: Final = 10.0
 #: What stopping may take: longer than a round, shorter than the patience of whoever stops us.
 DRAIN_SECONDS: Final = 8.0
+#: Making spans is computing: shipping must not wait 5 ms for it whenever the database has answered.
+SWITCH_SECONDS: Final = 0.0005
 
 log = get_logger(__name__)
 access_log = get_logger("signalbox.access")
@@ -155,6 +158,7 @@ def _traces(env: Env) -> TraceExport | None:
         from history.tracing.export import TraceExport
     except ImportError as error:
         raise EnvError(f"SIGNALBOX_TRACES=otlp needs the packages of the extra 'otel': {error}") from None
+    sys.setswitchinterval(SWITCH_SECONDS)
     return TraceExport()
 
 

@@ -33,8 +33,9 @@ MAX_WAITING: Final = 8192
 #: Routes that go out together at most, and how often they go when there are fewer.
 BATCH: Final = 256
 EXPORT_SECONDS: Final = 1.0
-#: What the last spans may take when the shipper ends.
+#: What the last spans may take when the shipper ends, and what they may if the collector was away before.
 FLUSH_SECONDS: Final = 1.5
+AWAY_SECONDS: Final = 0.3
 
 log = get_logger(__name__)
 
@@ -80,11 +81,11 @@ class TraceExport(threading.Thread):
             self.add(record)
 
     def stop(self) -> None:
-        """Send what is left, unless the collector is away already; what cannot be sent in time is dropped."""
+        """Send what is left; what cannot be sent in time is dropped."""
         self._stop_event.set()
         self._wake.set()
         if self.is_alive():
-            self.join(0 if self._failing_since is not None else FLUSH_SECONDS)
+            self.join(FLUSH_SECONDS if self._failing_since is None else AWAY_SECONDS)
         self._exporter.shutdown()
         while self._queue:
             self._overflowed += _count(self._queue.popleft())

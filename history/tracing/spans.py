@@ -111,8 +111,9 @@ class Spans:
         start = milliseconds(record.id) * _MS
         end = start + max(0, record.latency_us) * 1000
         last = record.attempts[-1] if record.attempts else None
+        answered = record.http_status is not None and record.http_status < 400
         attributes = _about_request(record) | {
-            "gen_ai.response.model": record.model if record.status == "routed" else "",
+            "gen_ai.response.model": record.model if record.status == "routed" and answered else "",
             "gen_ai.request.stream": record.stream or None,
             "gen_ai.usage.input_tokens": record.input_tokens,
             "gen_ai.usage.output_tokens": record.output_tokens,
@@ -157,7 +158,7 @@ class Spans:
             "signalbox.provider": record.provider,
             "signalbox.target": attributes["signalbox.target"],
         }
-        context.child(_name(record, "", record.model), span_id(record.id, 1), first, start, start, failed=True)
+        context.child(_name(record, "", record.model), 1, first, start, start, failed=True)
         context.end(start, failed=True)
 
     def _attempt(
@@ -192,34 +193,35 @@ class Spans:
         start = min(max(attempt.started_ms * _MS, begun), ended - length)
         failed = attempt.error_class not in (None, "cancelled")
         name = _name(record, record.method, attempt.model)
-        context.child(name, span_id(record.id, ordinal), attributes, start, start + length, failed=failed)
+        context.child(name, ordinal, attributes, start, start + length, failed=failed)
 
     def _begin(self, record: Finished | Started, name: str, attributes: dict[str, Any], start: int) -> _Open:
         trace, parent = record.trace[:TRACE_SIZE], record.trace[TRACE_SIZE:]
-        self._ids.trace, self._ids.span = int.from_bytes(trace), int.from_bytes(span_id(record.id))
+        self._ids.trace, self._ids.span = int.from_bytes(trace, "big"), span_id(record.id)
         context = Context()
         if parent:
             state = TraceState.from_header([record.trace_state] if record.trace_state else [])
-            client = SpanContext(self._ids.trace, int.from_bytes(parent), True, TraceFlags(TraceFlags.SAMPLED), state)
+            client = SpanContext(
+                self._ids.trace, int.from_bytes(parent, "big"), True, TraceFlags(TraceFlags.SAMPLED), state
+            )
             context = set_span_in_context(NonRecordingSpan(client), context)
         span = self._tracer.start_span(
             name, context, SpanKind.SERVER, _told(attributes), start_time=start, record_exception=False
         )
-        return _Open(self, span)
+        return _Open(self, span, record.id)
 
 
 class _Open:
     """A request's span while its attempts are told."""
 
-    def __init__(self, spans: Spans, span: Any) -> None:
+    def __init__(self, spans: Spans, span: Any, route: bytes) -> None:
         self._spans = spans
         self._span = span
+        self._route = route
         self._context = set_span_in_context(span, Context())
 
-    def child(
-        self, name: str, identifier: bytes, attributes: dict[str, Any], start: int, end: int, *, failed: bool
-    ) -> None:
-        self._spans._ids.span = int.from_bytes(identifier)
+    def child(self, name: str, ordinal: int, attributes: dict[str, Any], start: int, end: int, *, failed: bool) -> None:
+        self._spans._ids.span = span_id(self._route, ordinal)
         span = self._spans._tracer.start_span(
             name, self._context, SpanKind.CLIENT, _told(attributes), start_time=start, record_exception=False
         )

@@ -8,6 +8,7 @@ its own. Pure, some microseconds; must not import OpenTelemetry.
 from __future__ import annotations
 
 import re
+from binascii import hexlify, unhexlify
 from typing import TYPE_CHECKING, Final
 
 from history.tracing.ids import span_id, trace_id
@@ -15,13 +16,14 @@ from history.tracing.ids import span_id, trace_id
 if TYPE_CHECKING:
     from routes.gateway.exchange import Exchange
 
-#: Version, trace, span, flags. A later version may say more after these; 255 is none.
-_TRACEPARENT: Final = re.compile(
-    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
-)
+#: Trace, span, flags, behind the version.
+_PARTS: Final = re.compile(rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").match
+_VERSION: Final = re.compile(rb"(?!ff)[0-9a-f]{2}").match
+#: Of all of it. A later version than the first may say more behind that, after another hyphen.
+_SIZE: Final = 55
 _SAMPLED: Final = 0x01
-#: The flags that we know, and so hand on: sampled, and that the trace's id was drawn at random.
-_KNOWN_FLAGS: Final = 0x03
+#: As they are sent -> those that we know, and so hand on: sampled, and that the trace's id was drawn at random.
+_FLAGS: Final = {b"%02x" % flags: flags & 0x03 for flags in range(256)}
 #: A longer ``tracestate`` need not be handed on, and would be kept with every record.
 MAX_STATE: Final = 512
 _HEADERS: Final = frozenset({b"traceparent", b"tracestate"})
@@ -39,11 +41,11 @@ class Sampler:
         self._parent_based = parent_based
         self._bound = round(ratio * 2**64)
 
-    def samples(self, trace: bytes, flags: int | None) -> bool:
-        """``flags`` are the client's; None = it has begun no trace."""
+    def samples(self, low: bytes, flags: int | None) -> bool:
+        """``low``: the second half of the trace's id. ``flags`` are the client's; None = it has begun no trace."""
         if self._parent_based and flags is not None:
             return bool(flags & _SAMPLED)
-        return int.from_bytes(trace[8:]) < self._bound
+        return int.from_bytes(low, "big") < self._bound
 
 
 class Trace:
@@ -53,19 +55,18 @@ class Trace:
     __slots__ = ("_flags", "_route", "_trace", "dropped", "recorded", "state")
 
     def __init__(
-        self, route: bytes, trace: bytes, parent: bytes, flags: int, state: str, dropped: frozenset[bytes]
+        self, route: bytes, trace: bytes, flags: int, recorded: bytes, state: str, dropped: frozenset[bytes]
     ) -> None:
-        sampled = flags & _SAMPLED
         self._route = route
-        self._trace = trace.hex()
+        self._trace = trace  # in hexadecimal, as it is sent
         self._flags = flags
-        self.recorded = trace + parent if sampled else b""
-        self.state = state if sampled else ""
+        self.recorded = recorded
+        self.state = state
         self.dropped = dropped
 
     def traceparent(self, ordinal: int) -> bytes:
         """What the upstream of the ``ordinal``-th attempt is told: its spans hang below that attempt's."""
-        return f"00-{self._trace}-{span_id(self._route, ordinal).hex()}-{self._flags:02x}".encode()
+        return b"00-%b-%016x-%02x" % (self._trace, span_id(self._route, ordinal), self._flags)
 
 
 class Tracing:
@@ -77,28 +78,36 @@ class Tracing:
     def join(self, exchange: Exchange, index: dict[bytes, bytes]) -> None:
         """Find the request's trace. The client's ``traceparent`` ends here, its ``tracestate`` goes on with its trace;
         one that is not sound counts as none."""
-        given = index.get(b"traceparent")
-        route = exchange.id
-        if given is not None and (found := _parsed(given, exchange.headers)) is not None:
-            trace, parent, flags = found
+        given, route = index.get(b"traceparent"), exchange.id
+        if given is not None and (given := _sound(given, exchange.headers, index)) is not None:
+            place, flags = unhexlify(given[3:35] + given[36:52]), _FLAGS[given[53:55]]
             state = _state(exchange.headers) if b"tracestate" in index else ""
             dropped = _PARENT if state else _HEADERS
+            if self._sampler.samples(place[8:16], flags):
+                exchange.trace = Trace(route, given[3:35], flags | _SAMPLED, place, state, dropped)
+            else:
+                exchange.trace = Trace(route, given[3:35], flags & ~_SAMPLED, b"", "", dropped)
+            return
+        own = trace_id(route)
+        dropped = _HEADERS if b"traceparent" in index or b"tracestate" in index else _NONE
+        if self._sampler.samples(own[8:], None):
+            exchange.trace = Trace(route, hexlify(own), _SAMPLED, own, "", dropped)
         else:
-            trace, parent, flags, state = trace_id(route), b"", None, ""
-            dropped = _HEADERS if given is not None or b"tracestate" in index else _NONE
-        known = (flags or 0) & _KNOWN_FLAGS & ~_SAMPLED
-        sampled = _SAMPLED if self._sampler.samples(trace, flags) else 0
-        exchange.trace = Trace(route, trace, parent, known | sampled, state, dropped)
+            exchange.trace = Trace(route, hexlify(own), 0, b"", "", dropped)
 
 
-def _parsed(given: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes, int] | None:
-    """Trace, span and flags; None = not a traceparent, or more than one."""
-    found = _TRACEPARENT.fullmatch(given.strip(b" \t"))
-    if found is None or (found[1] == b"00" and found[5] is not None):
+def _sound(given: bytes, headers: list[tuple[bytes, bytes]], index: dict[bytes, bytes]) -> bytes | None:
+    """A ``traceparent`` without the blanks around it; None = it is none, or there is more than one."""
+    given = given.strip(b" \t")
+    if _PARTS(given, 2) is None:
         return None
-    if sum(1 for name, _ in headers if name == b"traceparent") > 1:
+    if not given.startswith(b"00"):
+        if _VERSION(given) is None or given[_SIZE : _SIZE + 1] not in (b"", b"-"):
+            return None
+    elif len(given) != _SIZE:
         return None
-    return bytes.fromhex(found[2].decode()), bytes.fromhex(found[3].decode()), int(found[4], 16)
+    repeated = len(index) != len(headers) and sum(1 for name, _ in headers if name == b"traceparent") > 1
+    return None if repeated else given
 
 
 def _state(headers: list[tuple[bytes, bytes]]) -> str:
