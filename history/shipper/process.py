@@ -82,7 +82,7 @@ class ShipperProcess:
             syncer.stop()
             self._report(shipper, force=True)
             if self.traces is not None:  # last: it may take long, and whoever stops us may not wait
-                self.traces.stop()
+                self.traces.stop(patient=once)
                 self._report(shipper, force=True)
             connections.close_all()
             self.folder.close()

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,7 +24,7 @@ from history.tracing.spans import Spans
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -36,6 +37,8 @@ EXPORT_SECONDS: Final = 1.0
 #: What the last spans may take when the shipper ends, and what they may if the collector was away before.
 FLUSH_SECONDS: Final = 1.5
 AWAY_SECONDS: Final = 0.3
+#: Instead of the first when the shipper ends by itself (``--once``).
+PATIENCE_SECONDS: Final = 30.0
 
 log = get_logger(__name__)
 
@@ -51,6 +54,7 @@ class TraceExport(threading.Thread):
         self._queue: deque[Finished | Started] = deque()
         self._wake = threading.Event()
         self._stop_event = threading.Event()
+        self._over = False  # the exporter is shut down
         self._failing_since: float | None = None
         self._reason = _Reason()
         self._overflowed = 0  # the shipper's count
@@ -80,15 +84,16 @@ class TraceExport(threading.Thread):
         for record in records:
             self.add(record)
 
-    def stop(self) -> None:
-        """Send what is left; what cannot be sent in time is dropped."""
+    def stop(self, *, patient: bool = False) -> None:
+        """Send what is left; what cannot be sent in time is dropped. ``patient``: nobody waits for us to end."""
+        seconds = PATIENCE_SECONDS if patient else FLUSH_SECONDS
         self._stop_event.set()
         self._wake.set()
         if self.is_alive():
-            self.join(FLUSH_SECONDS if self._failing_since is None else AWAY_SECONDS)
+            self.join(seconds if self._failing_since is None else AWAY_SECONDS)
+        self._over = True
         self._exporter.shutdown()
-        while self._queue:
-            self._overflowed += _count(self._queue.popleft())
+        self._overflowed += sum(map(_count, self._taken(len(self._queue))))
 
     # -- this thread's -----------------------------------------------------------------------------------
     def run(self) -> None:
@@ -100,13 +105,18 @@ class TraceExport(threading.Thread):
 
     def export(self) -> None:
         """Send everything that waits."""
-        while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            for record in batch:
+        while self._queue and not self._over:
+            for record in self._taken(BATCH):
                 self._make(record)
             self._send(self._made.take())
             if self._stop_event.is_set() and self._failing_since is not None:
                 return
+
+    def _taken(self, count: int) -> Iterator[Finished | Started]:
+        """The oldest that wait; at the end both sides take them."""
+        with suppress(IndexError):
+            for _ in range(count):
+                yield self._queue.popleft()
 
     def _make(self, record: Finished | Started) -> None:
         try:
@@ -131,7 +141,7 @@ class TraceExport(threading.Thread):
                 self._failing_since = None
             return
         self._lost += len(spans)
-        if self._failing_since is None:
+        if self._failing_since is None and not self._over:
             self._failing_since = time.monotonic()
             log.warning("traces are not taken; spans are dropped until they are", reason=self._reason.text or "unknown")
 
@@ -171,9 +181,9 @@ class _Reason(logging.Handler):
         if self.text:
             return
         given = record.args if isinstance(record.args, tuple) else ()
-        parts = [type(part).__name__ if isinstance(part, Exception) else str(part) for part in given]
-        kind, *rest = [part for part in parts if part not in ("spans", "None")] or ["unknown"]
-        self.text = " ".join([kind, *rest])[:100]
+        told = [part for part in given if part not in ("spans", None) and type(part) is not float]
+        parts = [type(part).__name__ if isinstance(part, Exception) else str(part) for part in told]
+        self.text = " ".join(parts)[:100] or "unknown"
 
 
 def _count(record: Finished | Started) -> int:

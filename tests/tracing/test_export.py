@@ -140,7 +140,7 @@ def test_a_record_that_makes_no_spans_does_not_keep_others_back(monkeypatch: pyt
     ("args", "said"),
     [
         (("spans", 401, "Unauthorized"), "401 Unauthorized"),
-        ((ConnectionError("http://key:secret@collector/?key=secret"), "spans", 1.0), "ConnectionError 1.0"),
+        ((ConnectionError("http://key:secret@collector/?key=secret"), "spans", 1.0), "ConnectionError"),
         (("spans", None, ConnectionError("secret")), "ConnectionError"),
         ((), "unknown"),
     ],
@@ -204,7 +204,7 @@ def test_a_route_whose_process_died_is_told_too(tmp_path: Path, memory: InMemory
 @pytest.mark.django_db(transaction=True)
 def test_a_record_that_the_database_refuses_has_its_spans(tmp_path: Path, memory: InMemorySpanExporter) -> None:
     writer = JournalWriter(tmp_path, 1 << 30)
-    record = traced(profile_id=b"short")
+    record = traced(cost_micro_usd=2**63 + 5)  # no column holds it
     writer.append(record)
     writer.append(traced())
     writer.close()

@@ -272,6 +272,7 @@ def test_whatever_a_record_holds_can_be_sent() -> None:
         attempts=[samples.attempt(endpoint="http://h:99999999/", bytes=2**64 - 1, target="")],
     )
     spans = spans_of(record)
+    assert attributes(spans[1])["gen_ai.usage.input_tokens"] == attributes(spans[0])["signalbox.bytes"] == 2**63 - 1
     assert len(encode_spans(spans).SerializeToString()) < 10_000
     assert all(len(value) <= MAX_VALUE for span in spans for value in attributes(span).values() if type(value) is str)
 
