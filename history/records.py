@@ -30,6 +30,7 @@ class Attempt(msgspec.Struct, omit_defaults=True):
     bytes: int = 0
     #: circuit transitions this attempt caused: [before, after, reason]
     transitions: list[tuple[str, str, str]] = []
+    wire: str = "openai"  # what the provider speaks
 
 
 class Started(msgspec.Struct, tag="started", omit_defaults=True):
@@ -51,6 +52,8 @@ class Started(msgspec.Struct, tag="started", omit_defaults=True):
     operation: str = ""
     path: str = ""
     client_ip: str = ""
+    trace: bytes = b""  # as in ``Finished``
+    trace_state: str = ""
 
 
 class Announced(msgspec.Struct, tag="started"):
@@ -106,6 +109,11 @@ class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     metrics: list[tuple[str, float, str]] = []
     #: packed decision, see ``pack_decision`` in ``routes.engine.explain``
     decision: dict[str, Any] | None = None
+    method: str = "POST"
+    #: where its spans belong: the trace's id (16 bytes) and, unless it begins there, the span that the client named
+    #: (8); empty = there are to be none (``history.tracing``)
+    trace: bytes = b""
+    trace_state: str = ""  # the client's ``tracestate``
 
 
 class Update(msgspec.Struct, tag="update", omit_defaults=True):

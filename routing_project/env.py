@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "SIGNALBOX_"
@@ -29,6 +29,8 @@ SECRET_NAMES = (
     "SIGNALBOX_METRICS_TOKEN",
     "SIGNALBOX_WEBHOOK_SECRET",
     "SIGNALBOX_EMAIL_URL",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "DATABASE_URL",
     "REDIS_URL",
 )
@@ -48,6 +50,18 @@ def _split(value: Any) -> Any:
 
 def _networks(value: Any) -> Any:
     return tuple(ip_network(part, strict=False) for part in _split(value))
+
+
+class TraceSampling(NamedTuple):
+    """Which requests have spans: ``ratio`` of them, or, if ``parent_based``, of those whose client decided nothing."""
+
+    parent_based: bool
+    ratio: float
+
+
+#: The values of ``OTEL_TRACES_SAMPLER``; None = the ratio is in ``OTEL_TRACES_SAMPLER_ARG``.
+_SAMPLERS = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
+_PARENT_BASED = "parentbased_"
 
 
 class MailServer(NamedTuple):
@@ -124,6 +138,13 @@ class Env(BaseSettings):
     journal_max_mb: int = Field(default=1024, ge=1)
     geoip_db: Path | None = None  # a MaxMind database of countries; needs the ``geo`` extra
     access_log: bool = False
+    traces: Literal["off", "otlp"] = "off"  # OpenTelemetry's; need the ``otel`` extra
+    trace_sampler: str = Field(default="parentbased_always_on", alias="OTEL_TRACES_SAMPLER")
+    trace_sampler_argument: str = Field(default="1.0", alias="OTEL_TRACES_SAMPLER_ARG")
+    trace_protocol: str = Field(
+        default="http/protobuf",
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+    )
     log_format: Literal["console", "json"] = "console"
     email_url: Annotated[MailServer | None, NoDecode, BeforeValidator(_mail_server)] = None
     email_from: str = "signalbox@localhost"
@@ -234,6 +255,23 @@ class Env(BaseSettings):
         if self.bound_to_loopback:
             return frozenset({"public", "private", "loopback"})
         return frozenset({"public", "private"})
+
+    @property
+    def trace_sampling(self) -> TraceSampling:
+        """Looked at only where there are traces: the variables are everybody's. Raises EnvError."""
+        name = self.trace_sampler.strip().lower()
+        if name.removeprefix(_PARENT_BASED) not in _SAMPLERS:
+            known = ", ".join((*_SAMPLERS, *(f"{_PARENT_BASED}{each}" for each in _SAMPLERS)))
+            raise EnvError(f"OTEL_TRACES_SAMPLER: must be one of {known}")
+        ratio = _SAMPLERS[name.removeprefix(_PARENT_BASED)]
+        if ratio is None:
+            try:
+                ratio = float(self.trace_sampler_argument)
+            except ValueError:
+                ratio = -1.0
+            if not 0.0 <= ratio <= 1.0:
+                raise EnvError("OTEL_TRACES_SAMPLER_ARG: must be a number from 0 to 1")
+        return TraceSampling(name.startswith(_PARENT_BASED), ratio)
 
     def make_folders(self) -> None:
         """Create the data folder and what lives in it; mode 0700, because it holds keys."""

@@ -12,7 +12,10 @@ import os
 import socket
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from importlib import metadata
+from typing import TYPE_CHECKING, Final, TextIO
+
+from routing_project.env import EnvError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from routing_project.env import Env
 
 NETWORKS = frozenset({"public", "private", "loopback"})
+#: What the extra ``otel`` brings, and the one protocol it speaks.
+OTEL_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+OTEL_PROTOCOL: Final = "http/protobuf"
 BACKLOG = 2048
 SQLITE_WAIT_SECONDS = 5.0
 DATABASE_AWAY = 3  # setup's exit code when nobody answers at DATABASE_URL
@@ -88,7 +94,46 @@ def findings(env: Env) -> list[Finding]:
                 refuses=False,
             )
         )
+    if env.traces != "off":
+        found += _trace_findings(env)
     return found
+
+
+def _trace_findings(env: Env) -> list[Finding]:
+    found = []
+    missing = [name for name in OTEL_PACKAGES if not _is_installed(name)]
+    if missing:
+        found.append(
+            Finding(
+                "signalbox.E006",
+                f"SIGNALBOX_TRACES={env.traces} needs packages that are not installed: {', '.join(missing)}.",
+                f"Install them with: python -m pip install {' '.join(missing)}",
+                refuses=True,
+            )
+        )
+    if env.trace_protocol != OTEL_PROTOCOL:
+        found.append(
+            Finding(
+                "signalbox.E007",
+                f"OTEL_EXPORTER_OTLP_PROTOCOL={env.trace_protocol} is not spoken here.",
+                f"Set it to {OTEL_PROTOCOL}, or leave it out; collectors take that on port 4318.",
+                refuses=True,
+            )
+        )
+    try:
+        env.trace_sampling  # noqa: B018 - reading is what checks it
+    except EnvError as error:
+        found.append(Finding("signalbox.E008", f"{error}.", "Leave it out to trace every request.", refuses=True))
+    return found
+
+
+def _is_installed(package: str) -> bool:
+    """Without importing any of it."""
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def check_settings(env: Env) -> None:

@@ -43,7 +43,11 @@ def main() -> int:
     django.setup()
     from history.shipper.process import ShipperProcess
 
-    process = ShipperProcess(env)
+    try:
+        process = ShipperProcess(env)
+    except EnvError as error:
+        print(f"history.shipper: {error}", file=sys.stderr)
+        return 1
     process.handle_signals()
     return process.run(once=arguments.once)
 

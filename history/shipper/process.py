@@ -7,6 +7,7 @@ Stops on SIGTERM and SIGINT after shipping what is there. Nothing is lost when i
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -20,12 +21,14 @@ from history.shipper.folder import JournalFolder, Syncer
 from history.shipper.shipper import Shipper, Unavailable
 from history.shipper.store import Store
 from history.shipper.teller import Teller
+from routing_project.env import EnvError
 from routing_project.feed import publish, published
 from routing_project.feed.names import ROUTES
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
     from history.records import Finished
+    from history.tracing.export import TraceExport
     from routing_project.env import Env
 
 POLL_SECONDS: Final = 0.1
@@ -35,13 +38,15 @@ BACKOFF_MAX: Final = 5.0
 LOCK_SECONDS: Final = 10.0
 #: What stopping may take: longer than a round, shorter than the patience of whoever stops us.
 DRAIN_SECONDS: Final = 8.0
+#: Making spans is computing: shipping must not wait 5 ms for it whenever the database has answered.
+SWITCH_SECONDS: Final = 0.0005
 
 log = get_logger(__name__)
 access_log = get_logger("signalbox.access")
 
 
 class ShipperProcess:
-    """Runs a shipper until told to stop."""
+    """Runs a shipper until told to stop. Raises EnvError when traces are wanted and cannot be made."""
 
     def __init__(self, env: Env, alias: str = "default") -> None:
         self.folder = JournalFolder(env.journal_dir)
@@ -49,6 +54,7 @@ class ShipperProcess:
         self.env = env
         self.stopping = threading.Event()
         self.down_since: float | None = None
+        self.traces = _traces(env)
         self._report_at = 0.0
 
     def run(self, *, once: bool = False) -> int:
@@ -59,10 +65,12 @@ class ShipperProcess:
         connection_created.connect(_sync_each_commit)
         store = Store(self.folder.node(), self.env.history_metrics, self.alias)
         teller = Teller(self.folder.path, publish)
-        shipper = Shipper(self.folder, store, log_access if self.env.access_log else None, teller)
+        shipper = Shipper(self.folder, store, log_access if self.env.access_log else None, teller, self.traces)
         syncer = Syncer(self.folder.path)
         syncer.start()
         teller.start()
+        if self.traces is not None:
+            self.traces.start()
         try:
             if once:
                 return self._drain(shipper, float("inf"))
@@ -73,6 +81,9 @@ class ShipperProcess:
             teller.stop()
             syncer.stop()
             self._report(shipper, force=True)
+            if self.traces is not None:  # last: it may take long, and whoever stops us may not wait
+                self.traces.stop(patient=once)
+                self._report(shipper, force=True)
             connections.close_all()
             self.folder.close()
 
@@ -133,8 +144,22 @@ class ShipperProcess:
             abandoned=shipper.counters.abandoned,
             told=live.published,
             untold=live.dropped,
+            spans=self.traces.exported if self.traces is not None else 0,
+            spans_dropped=self.traces.dropped if self.traces is not None else 0,
         )
         status.write(self.folder.path, report)
+
+
+def _traces(env: Env) -> TraceExport | None:
+    """What makes spans of routes, if it is switched on: only then its packages are imported."""
+    if env.traces == "off":
+        return None
+    try:
+        from history.tracing.export import TraceExport
+    except ImportError as error:
+        raise EnvError(f"SIGNALBOX_TRACES=otlp needs the packages of the extra 'otel': {error}") from None
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return TraceExport()
 
 
 def log_access(record: Finished) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from history.shipper.folder import JournalFolder, Segment
     from history.shipper.store import Result, Store
     from history.shipper.teller import Teller
+    from history.tracing.export import TraceExport
 
 #: One read of one segment, and about what one transaction takes; small enough not to keep SQLite's writers waiting.
 PIECE_BYTES: Final = 1024 * 1024
@@ -91,11 +92,13 @@ class Shipper:
         store: Store,
         on_finished: Callable[[Finished], None] | None = None,
         teller: Teller | None = None,
+        traces: TraceExport | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
         self.on_finished = on_finished  # called once per committed row, for the access log
         self.teller = teller  # reads by itself; hears what only the shipper knows
+        self.traces = traces  # gets each committed row's record, where there are traces
         self.counters = Counters()
         self.open: dict[bytes, Open] = {}
         self.waiting: dict[bytes, list[KeyedUpdate]] = {}
@@ -217,6 +220,8 @@ class Shipper:
                 self._close(item.record.id)
                 if self.on_finished is not None:
                     self.on_finished(item.record)
+                if self.traces is not None:
+                    self.traces.add(item.record)
             item.segment.position = item.end
 
     def _plan(self, items: Sequence[Item]) -> tuple[Batch, dict[bytes, Open]]:
@@ -284,6 +289,8 @@ class Shipper:
         self._committed(batch, result, opened)
         if isinstance(record, Finished):
             self._close(record.id)
+            if self.traces is not None:
+                self.traces.add(record)
         item.segment.position = item.end
 
     def _set_aside(self, item: Item) -> None:
@@ -345,6 +352,8 @@ class Shipper:
         self.counters.interrupted += result.inserted
         if self.teller is not None and result.inserted:
             self.teller.interrupted(records)
+        if self.traces is not None and result.inserted:
+            self.traces.add_all(records)
         for route in left:
             del self.open[route]
 

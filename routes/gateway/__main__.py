@@ -82,6 +82,11 @@ def _run(env: Env, fd: int, name: str) -> None:
     live = open_host_state(env.live_path, name)
     upstream = Upstream(settings.upstream_networks)
     geo, geo_trouble = _geo(env)
+    tracing = None
+    if env.traces != "off":
+        from routes.gateway.tracing import Sampler, Tracing
+
+        tracing = Tracing(Sampler(*env.trace_sampling))
     state = GatewayState(
         settings=settings,
         live=live,
@@ -91,6 +96,7 @@ def _run(env: Env, fd: int, name: str) -> None:
         clock=time.monotonic,
         upstream=upstream,
         geo=geo,
+        tracing=tracing,
     )
     background = []
     if isinstance(live, SharedLiveState):

@@ -81,6 +81,8 @@ class Gateway:
         cycle: Cycle | SocketProtocol = scope["signalbox"]
         index = intake.index_headers(scope["headers"])
         exchange = admission.begin(state, scope, match, index, scope["method"])
+        if state.tracing is not None:
+            state.tracing.join(exchange, index)
         watch = state.recorder.watch
         if watch is not None:
             send = watch(exchange, send)

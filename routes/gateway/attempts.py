@@ -382,14 +382,16 @@ class _Request(Route):
         """Send the request to a place and wait for the head of an answer."""
         state, exchange, target = self.state, self.exchange, place.target
         endpoint = state.upstream.endpoint(target, state.credential(target.provider.id))
+        trace = exchange.trace
         head = endpoint.head(
             exchange.method,
             outgoing.resource,
             exchange.query if outgoing.translation is None else b"",  # it is about the client's format
             exchange.headers,
             len(outgoing.body),
-            outgoing.dropped,
+            outgoing.dropped if trace is None else outgoing.dropped | trace.dropped,
             outgoing.added,
+            traceparent=b"" if trace is None else trace.traceparent(len(exchange.attempts)),
         )
         self.watch.limit(after(state.clock(), self.timeouts.connect), "connect_timeout")
         return await state.upstream.send(

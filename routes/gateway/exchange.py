@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from routes.gateway.endpoints import Answers
     from routes.gateway.limits import Admission
     from routes.gateway.payloads.copy import AnswerCopy
+    from routes.gateway.tracing import Trace
     from routes.gateway.wire.form import Form
 
 
@@ -81,6 +82,7 @@ class Exchange:
     ttfb_us: int | None = None  # from accept to the first byte for the client
     usage: Usage = field(default_factory=Usage)
     copy: AnswerCopy | None = None  # of its answer, where payloads are kept
+    trace: Trace | None = None  # which it belongs to, where there are traces
     admission: Admission | None = None  # what its key and profile let it take, until it is given back
     note: str = ""  # for the record's message: malformed events dropped and the like
     #: what was measured beside durations: (name, value, unit)

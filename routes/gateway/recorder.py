@@ -56,7 +56,7 @@ class Recorder:
         exchange.started_written = True
         exchange.first_sent = now = time.monotonic()
         self.metrics.overhead.add((), now - exchange.received)
-        key, profile, decision = exchange.key, exchange.profile, exchange.decision
+        key, profile, decision, trace = exchange.key, exchange.profile, exchange.decision, exchange.trace
         target = ranked.target
         exchange.announced = self.journal.append(
             Started(
@@ -76,6 +76,8 @@ class Recorder:
                 operation=exchange.operation,
                 path=exchange.path,
                 client_ip=exchange.client_ip,
+                trace=trace.recorded if trace is not None else b"",
+                trace_state=trace.state if trace is not None else "",
             )
         )
 
@@ -102,7 +104,7 @@ class Recorder:
         exchange.finished = True
         latency_s = time.monotonic() - exchange.accepted
         key, profile, decision, snapshot = exchange.key, exchange.profile, exchange.decision, exchange.snapshot
-        attempts, place, usage = exchange.attempts, exchange.place, exchange.usage
+        attempts, place, usage, trace = exchange.attempts, exchange.place, exchange.usage, exchange.trace
         target = place.target if place is not None else None
         cost = None
         if place is not None and snapshot is not None and usage.output is not None:
@@ -155,6 +157,9 @@ class Recorder:
                 revision=snapshot.number if snapshot is not None else 0,
                 metrics=exchange.metrics,
                 decision=pack_decision(decision) if decision is not None else None,
+                method=exchange.method,
+                trace=trace.recorded if trace is not None else b"",
+                trace_state=trace.state if trace is not None else "",
             ),
             owed=exchange.announced,
         )

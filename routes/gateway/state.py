@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from routes.gateway.metrics import Metrics
     from routes.gateway.overlay import Credential, Overlay
     from routes.gateway.recorder import Recorder
+    from routes.gateway.tracing import Tracing
     from routes.gateway.upstream import Upstream
 
 
@@ -59,6 +60,7 @@ class GatewayState:
     clock: Callable[[], float]  # monotonic seconds: the engine's ``now``
     upstream: Upstream
     geo: Geo | None = None  # without a database nobody's region is guessed
+    tracing: Tracing | None = None  # without it the headers of traces are none of ours, and pass
     config: Config | None = None
     #: set when the process was told to stop: readiness is off, watcher streams end
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -40,6 +40,7 @@ class Trial:
             target=target.id,
             endpoint=target.endpoint,
             started_ms=int(time.time() * 1000),
+            wire=target.provider.wire,
         )
         exchange.place = place
         exchange.attempts.append(self.record)

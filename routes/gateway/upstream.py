@@ -257,9 +257,11 @@ class Endpoint:
         dropped: frozenset[bytes] = _NO_HEADERS,
         added: tuple[tuple[bytes, bytes], ...] = (),
         upgrade: tuple[tuple[bytes, bytes], ...] = (),
+        traceparent: bytes = b"",
     ) -> bytes:
         """The head of a request. ``query`` is the client's, as it came; ``resource`` follows the base URL. ``dropped``
-        and ``added``: headers that belong to the format of one side only. ``upgrade``: those of a handshake."""
+        and ``added``: headers that belong to the format of one side only. ``upgrade``: those of a handshake.
+        ``traceparent``: this attempt's, where there are traces."""
         if self._query:
             query = b"%b&%b" % (query, self._query) if query else self._query
         path = self._prefix + resource.encode("ascii") or b"/"
@@ -268,6 +270,8 @@ class Endpoint:
         lines = headers.forwarded(client_headers, self._dropped | dropped if dropped else self._dropped)
         lines += [b"%b: %b\r\n" % header for header in added if header[0] not in self._dropped]
         lines += [b"%b: %b\r\n" % header for header in upgrade]
+        if traceparent and b"traceparent" not in self._dropped:
+            lines.append(b"traceparent: %b\r\n" % traceparent)
         if length or method in _WITH_BODY:
             lines.append(b"content-length: %d\r\n" % length)
         return b"".join(

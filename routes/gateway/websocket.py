@@ -154,8 +154,16 @@ class _Socket(Route):
         query = exchange.query
         if exchange.operation == REALTIME and place.model != exchange.model:
             query = with_model(query, place.model)
+        trace = exchange.trace
         head = endpoint.head(
-            "GET", exchange.resource, query, exchange.headers, 0, dropped=_HANDSHAKE, upgrade=tuple(upgrade)
+            "GET",
+            exchange.resource,
+            query,
+            exchange.headers,
+            0,
+            dropped=_HANDSHAKE if trace is None else _HANDSHAKE | trace.dropped,
+            upgrade=tuple(upgrade),
+            traceparent=b"" if trace is None else trace.traceparent(len(exchange.attempts)),
         )
         self.watch.limit(after(state.clock(), self.timeouts.connect), "connect_timeout")
         return await state.upstream.upgrade(endpoint, head, self._connected)

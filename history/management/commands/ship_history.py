@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from history.shipper.process import ShipperProcess
-from routing_project.env import get_env
+from routing_project.env import EnvError, get_env
 from routing_project.logs import configure
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         env = get_env()
         configure("shipper", env.log_format)
-        process = ShipperProcess(env)
+        try:
+            process = ShipperProcess(env)
+        except EnvError as error:
+            raise CommandError(str(error)) from None
         process.handle_signals()
         if process.run(once=once):
             raise CommandError("the journal could not be shipped; see above")
