@@ -141,7 +141,7 @@ def log_access(record: Finished) -> None:
     """One line for one request (``SIGNALBOX_ACCESS_LOG=1``)."""
     access_log.info(
         "request",
-        route=str(UUID(bytes=record.id)),
+        request_id=str(UUID(bytes=record.id)),
         path=record.path,
         client=record.client_ip,
         access_key=record.key_name,

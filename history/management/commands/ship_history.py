@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from history.shipper.process import ShipperProcess
+from routing_project import logs
 from routing_project.env import get_env
-from routing_project.logs import configure
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -21,9 +21,8 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="stop when the journal is empty")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
-        env = get_env()
-        configure("shipper", env.log_format)
-        process = ShipperProcess(env)
+        logs.start("shipper")
+        process = ShipperProcess(get_env())
         process.handle_signals()
         if process.run(once=once):
             raise CommandError("the journal could not be shipped; see above")
