@@ -72,6 +72,8 @@ class LineWriter:
             else:
                 self._lost += 1
             self._done += len(data)
+        if self._told != self.dropped:
+            self._tell()
 
     def _tell(self) -> None:
         number = self.dropped - self._told

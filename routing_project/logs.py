@@ -85,7 +85,7 @@ def _learn() -> None:
     except EnvError:
         return  # whoever reads its settings next says so
     redaction.know(env.known_secrets())
-    follow_revision(_OnDisk(env.revision_path).number)
+    follow_revision(OnDisk(env.revision_path).number)
 
 
 def configure(
@@ -190,7 +190,7 @@ def follow_revision(number: Callable[[], int | None]) -> None:
     _revision = number
 
 
-class _OnDisk:
+class OnDisk:
     """The number of the revision in the data folder, which is the one the gateways of this host run. A ``stat`` a line,
     and the file is read once for each revision."""
 
