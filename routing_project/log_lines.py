@@ -170,7 +170,9 @@ def for_people(event: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, str):
         return value if _BARE.fullmatch(value) and not _CONTROL.search(value) else _quoted(value)
-    return escaped(json.dumps(value, ensure_ascii=False, default=str))
+    if type(value) in (int, float):
+        return str(value)
+    return escaped(json.dumps(value, ensure_ascii=False))
 
 
 def _quoted(value: str) -> str:
