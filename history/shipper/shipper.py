@@ -89,12 +89,12 @@ class Shipper:
         self,
         folder: JournalFolder,
         store: Store,
-        on_finished: Callable[[Finished], None] | None = None,
+        on_ended: Callable[[Finished | Started], None] | None = None,
         teller: Teller | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
-        self.on_finished = on_finished  # called once per committed row, for the access log
+        self.on_ended = on_ended  # called once per committed row, for the access log; with a Started: interrupted
         self.teller = teller  # reads by itself; hears what only the shipper knows
         self.counters = Counters()
         self.open: dict[bytes, Open] = {}
@@ -215,8 +215,8 @@ class Shipper:
         for item in items:
             if isinstance(item.record, Finished):
                 self._close(item.record.id)
-                if self.on_finished is not None:
-                    self.on_finished(item.record)
+                if self.on_ended is not None:
+                    self.on_ended(item.record)
             item.segment.position = item.end
 
     def _plan(self, items: Sequence[Item]) -> tuple[Batch, dict[bytes, Open]]:
@@ -345,6 +345,9 @@ class Shipper:
         self.counters.interrupted += result.inserted
         if self.teller is not None and result.inserted:
             self.teller.interrupted(records)
+        if self.on_ended is not None and result.inserted:
+            for record in records:
+                self.on_ended(record)
         for route in left:
             del self.open[route]
 
