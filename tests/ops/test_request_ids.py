@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,17 @@ import redis
 import websockets.sync.client
 from celery import Celery
 
-from routing_project import request_ids
+from routing_project import logs, request_ids
 from routing_project.celery import app, broker_url
+from routing_project.feed import reader
 from tests.gateways import wait_until
+from tests.ops.test_logs import configured
 from tests.simulators import Simulator
 from tests.stack import Stack, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SECRET = "opaque-4711"
 
@@ -218,3 +222,19 @@ def test_without_the_setting_no_request_is_a_line(single: Stack) -> None:
     single.chat("nothing serves this")
     single.manage("publish", check=False)
     assert [line for line in single.lines[before:] if "signalbox.access" in line or "GET " in line] == []
+
+
+async def test_what_is_done_for_all_watchers_has_the_id_of_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(reader, "JOIN_SECONDS", 0.01)
+    nobody = reader.Reader("routes", f"unix://{tmp_path}/nobody.sock?db=0")
+    with configured("json") as stream, request_ids.bound("of-the-first"):
+        async with nobody.watch():
+            while not stream.getvalue():  # noqa: ASYNC110 - one turn of the loop at a time
+                await asyncio.sleep(0)
+        logs.get_logger("x").info("of the first")
+    told, own = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert told["event"] == "the feed cannot be heard for now"
+    assert "request_id" not in told
+    assert own["request_id"] == "of-the-first"
