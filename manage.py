@@ -4,16 +4,31 @@
 import os
 import sys
 
+#: Commands that run until they are told to stop: what their lines are about is many requests, or none.
+SERVING = ("runserver", "ship_history", "simulate")
+
 
 def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] == "serve" and "--help" not in sys.argv and "-h" not in sys.argv:
         from routing_project.supervise import main as serve
 
         sys.exit(serve(sys.argv[2:]))
+    from routing_project import logs, request_ids
+    from routing_project.env import EnvError
+
+    logs.start_command()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        if {*sys.argv[1:2]} & {*SERVING}:
+            execute_from_command_line(sys.argv)
+        else:
+            with request_ids.bound(request_ids.new()):
+                execute_from_command_line(sys.argv)
+    except EnvError as error:
+        logs.fatal("manage.py", str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

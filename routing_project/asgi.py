@@ -18,14 +18,18 @@ from routing_project.static import StaticFiles
 
 django = get_asgi_application()
 
-from routing_project.console.sockets.routing import socket_urls, stream_urls  # noqa: E402 - needs Django set up
+from routing_project.console.requests import Requests  # noqa: E402 - needs Django set up
+from routing_project.console.sockets.routing import socket_urls, stream_urls  # noqa: E402
 
 http_urls = [*stream_urls, re_path(r"", django)]  # type: ignore[arg-type]  # an ASGI application in a view's place
-application = ProtocolTypeRouter(
-    {
-        "http": StaticFiles(URLRouter(http_urls), Path(settings.STATIC_ROOT), settings.STATIC_URL),
-        "websocket": URLRouter(socket_urls),
-    }
+application = Requests(
+    ProtocolTypeRouter(
+        {
+            "http": StaticFiles(URLRouter(http_urls), Path(settings.STATIC_ROOT), settings.STATIC_URL),
+            "websocket": URLRouter(socket_urls),
+        }
+    ),
+    lines=settings.ENV.access_log,
 )
 
 # What is loaded by now stays: the collector need not go through it again whenever a page makes rows by the thousand

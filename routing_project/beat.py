@@ -6,10 +6,13 @@ a file of last runs that nothing reads.
 
 from __future__ import annotations
 
+import sys
+
 from celery.apps.beat import Beat
 from celery.beat import Scheduler
 
-from routing_project.celery import app, configure_logging
+from routing_project import logs
+from routing_project.env import EnvError
 
 
 class MemoryScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
@@ -19,11 +22,18 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         self.merge_inplace(self.app.conf.beat_schedule)
 
 
-def main() -> None:
+def main() -> int:
     """Tick until told to stop."""
-    configure_logging("beat")
+    logs.start("beat")
+    try:
+        from routing_project.celery import app, configure_logging
+    except EnvError as error:
+        logs.fatal("beat", str(error))
+        return 1
+    configure_logging()
     Beat(app=app, scheduler_cls=MemoryScheduler, pidfile=None, quiet=True).run()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

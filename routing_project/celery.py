@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from celery import Celery, signals
 from celery.schedules import crontab
 
-from routing_project import logs
+from routing_project import task_requests
 from routing_project.env import get_env
 
 # Every entry expires before its successor is due: after an outage there is no burst of stale work.
@@ -70,11 +70,13 @@ app.conf.update(
 )
 
 
-def configure_logging(process: str) -> None:
-    """Our format instead of Celery's; a line for each tick of the schedule would be noise."""
+task_requests.connect()
+
+
+def configure_logging() -> None:
+    """Leave our format alone; a line for each tick of the schedule would be noise."""
     # A connected receiver is what makes Celery leave logging alone.
     signals.setup_logging.connect(_leave_logging_alone)
-    logs.configure(process, get_env().log_format)
     for name in ("celery.app.trace", "celery.worker.request", "celery.worker.strategy", "celery.beat", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Celery discourages root for the sake of pickle, which it is not allowed to read here.

@@ -8,6 +8,7 @@ Imported by both planes, so it must not import Django or anything else of the pr
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import secrets
@@ -279,6 +280,19 @@ class Env(BaseSettings):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # -- secrets -----------------------------------------------------------------------------
+    def known_secrets(self) -> tuple[str, ...]:
+        """What must appear nowhere, as far as this process knows it by now; generates nothing."""
+        found = [self.admin_password, self.metrics_token, self.secret_key_value, *self.encryption_keys_value]
+        found += [*self.webhook_secret, self.email_url.password if self.email_url else None]
+        for url in filter(None, (self.database_url, self.redis_url)):
+            with contextlib.suppress(ValueError):
+                password = urlsplit(url).password or ""
+                found += [password, unquote(password)]
+        for name in ("secret_key", "encryption_keys"):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                found += _split((self.data / name).read_text().strip())
+        return tuple(secret for secret in found if secret)
+
     @property
     def secret_key(self) -> str:
         """Django's signing key."""
@@ -344,6 +358,11 @@ def get_env() -> Env:
         name = str(first["loc"][0])
         name = name if name.isupper() else f"{PREFIX}{name.upper()}"
         raise EnvError(f"{name}: {first['msg']}") from None
+
+
+def log_format() -> Literal["console", "json"]:
+    """How lines are to be written, also when other settings cannot be read."""
+    return "json" if os.environ.get(f"{PREFIX}LOG_FORMAT") == "json" else "console"
 
 
 def read_secret_variable(name: str) -> str:

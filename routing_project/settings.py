@@ -42,6 +42,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "routing_project.console.requests.note_request",
     "django.middleware.security.SecurityMiddleware",
     "routing_project.security.content_security_policy",
     "routing_project.console.metrics.count_requests",

@@ -43,6 +43,7 @@ log = logs.get_logger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Entry of ``manage.py serve``; returns the exit code. The first fatal reason is one line on stderr."""
+    logs.start("serve")
     parser = argparse.ArgumentParser(
         prog="manage.py serve", description="Run Signalbox: every process, one port, until it is told to stop."
     )
@@ -52,7 +53,6 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         env = get_env()
-        logs.configure("serve", env.log_format)
         preflight.check_settings(env)
         with contextlib.ExitStack() as held:
             listener = held.enter_context(preflight.bind(env))
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
             return Supervisor(env, listener).run(setup=options.setup)
     except (Fatal, EnvError) as error:
         if str(error):
-            print(f"signalbox: {error}", file=sys.stderr)
+            logs.fatal("signalbox", str(error))
         return 1
 
 

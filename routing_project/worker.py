@@ -9,12 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
-
-# After the settings are named: that is what makes Celery look after Django's database connections.
-from celery.apps.worker import Worker
-
-from routing_project.celery import app, configure_logging
+from routing_project import logs
+from routing_project.env import EnvError
 
 TASK_MODULES = (
     "routes.tasks",
@@ -27,7 +23,17 @@ TASK_MODULES = (
 
 def main() -> int:
     """Work until told to stop; running tasks are finished first."""
-    configure_logging("worker")
+    logs.start("worker")
+    # Before Celery is loaded: that is what makes it look after Django's database connections.
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
+    try:
+        from routing_project.celery import app, configure_logging
+    except EnvError as error:
+        logs.fatal("worker", str(error))
+        return 1
+    from celery.apps.worker import Worker
+
+    configure_logging()
     app.conf.imports = TASK_MODULES
     worker = Worker(
         app=app,

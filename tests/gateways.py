@@ -67,8 +67,11 @@ class Gateways:
 
     key = KEY
 
-    def __init__(self, data: Path, count: int = 1, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, count: int = 1, environment: dict[str, str] | None = None, stderr: int | None = None
+    ) -> None:
         self.data = data
+        self._stderr = stderr  # instead of a file that ``log`` reads
         self.count = count
         self.environment = environment or {}
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -108,7 +111,7 @@ class Gateways:
                 pass_fds=(fd,),
                 env=environment,
                 cwd=ROOT,
-                stderr=log,
+                stderr=log if self._stderr is None else self._stderr,
             )
         self.processes[index : index + 1] = [process]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -94,7 +95,8 @@ def kick() -> None:
     """Have a worker look now instead of in some seconds. Neither waits nor fails, whatever the broker does: a thread
     tries once, and while it is at it no other is begun."""
     if _kicking.acquire(blocking=False):
-        threading.Thread(target=_kick, name="alerts-kick", daemon=True).start()
+        # With the context of whoever caused it: the task belongs to the same request.
+        threading.Thread(target=copy_context().run, args=(_kick,), name="alerts-kick", daemon=True).start()
 
 
 def _kick() -> None:

@@ -13,7 +13,7 @@ from django.db import transaction
 from health import events
 from health.heads import render
 from routes.engine.provider import head_key
-from routing_project import feed
+from routing_project import feed, request_ids
 from routing_project.feed.names import HEADS
 
 if TYPE_CHECKING:
@@ -50,5 +50,6 @@ def tell(row: Head, before: str, after: str, reason: str, actor: str, detail: Ma
 
 
 def _publish(row: Head, event: str) -> None:
-    """Whoever watches hears how the head is now, and what happened to it."""
-    feed.publish(HEADS, [{**render.document(row), "event": event}])
+    """Whoever watches hears how the head is now, what happened to it, and in which request if in one."""
+    request_id = request_ids.current() or None
+    feed.publish(HEADS, [{**render.document(row), "event": event, "request_id": request_id}])

@@ -10,11 +10,12 @@ import sys
 
 from django.conf import settings
 
+from routing_project import logs
 from routing_project.env import EnvError, get_env
-from routing_project.logs import configure
 
 
 def main() -> int:
+    logs.start("shipper")
     parser = argparse.ArgumentParser(
         prog="python -m history.shipper", description="Ship the journal into the database."
     )
@@ -24,9 +25,8 @@ def main() -> int:
         env = get_env()
         env.make_folders()
     except (EnvError, OSError) as error:
-        print(f"history.shipper: {error}", file=sys.stderr)
+        logs.fatal("history.shipper", str(error))
         return 1
-    configure("shipper", env.log_format)
     from routing_project import settings as console
 
     settings.configure(
@@ -46,7 +46,7 @@ def main() -> int:
     try:
         process = ShipperProcess(env)
     except EnvError as error:
-        print(f"history.shipper: {error}", file=sys.stderr)
+        logs.fatal("history.shipper", str(error))
         return 1
     process.handle_signals()
     return process.run(once=arguments.once)

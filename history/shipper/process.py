@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from history import status
+from history.records import Finished, Started
 from history.shipper.folder import JournalFolder, Syncer
 from history.shipper.shipper import Shipper, Unavailable
 from history.shipper.store import Store
@@ -27,7 +28,6 @@ from routing_project.feed.names import ROUTES
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
-    from history.records import Finished
     from history.tracing.export import TraceExport
     from routing_project.env import Env
 
@@ -162,24 +162,30 @@ def _traces(env: Env) -> TraceExport | None:
     return TraceExport()
 
 
-def log_access(record: Finished) -> None:
-    """One line for one request (``SIGNALBOX_ACCESS_LOG=1``)."""
+def log_access(record: Finished | Started) -> None:
+    """One line for one request (``SIGNALBOX_ACCESS_LOG=1``); of one whose process died, what was known of it."""
+    outcome: dict[str, Any] = {"status": "interrupted"}
+    if isinstance(record, Finished):
+        outcome = {
+            "status": record.status,
+            "http_status": record.http_status,
+            "error_code": record.error_code,
+            "attempts": record.attempt_count,
+            "latency_ms": round(record.latency_us / 1000, 1),
+            "input_tokens": record.input_tokens,
+            "output_tokens": record.output_tokens,
+        }
     access_log.info(
         "request",
-        route=str(UUID(bytes=record.id)),
+        request_id=str(UUID(bytes=record.id)),
+        revision=record.revision,
         path=record.path,
         client=record.client_ip,
         access_key=record.key_name,
         profile=record.profile,
         model=record.requested_model,
         provider=record.provider,
-        status=record.status,
-        http_status=record.http_status,
-        error_code=record.error_code,
-        attempts=record.attempt_count,
-        latency_ms=round(record.latency_us / 1000, 1),
-        input_tokens=record.input_tokens,
-        output_tokens=record.output_tokens,
+        **outcome,
     )
 
 

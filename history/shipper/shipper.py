@@ -90,13 +90,13 @@ class Shipper:
         self,
         folder: JournalFolder,
         store: Store,
-        on_finished: Callable[[Finished], None] | None = None,
+        on_ended: Callable[[Finished | Started], None] | None = None,
         teller: Teller | None = None,
         traces: TraceExport | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
-        self.on_finished = on_finished  # called once per committed row, for the access log
+        self.on_ended = on_ended  # called once per committed row, for the access log; with a Started: interrupted
         self.teller = teller  # reads by itself; hears what only the shipper knows
         self.traces = traces  # gets each committed row's record, where there are traces
         self.counters = Counters()
@@ -218,8 +218,8 @@ class Shipper:
         for item in items:
             if isinstance(item.record, Finished):
                 self._close(item.record.id)
-                if self.on_finished is not None:
-                    self.on_finished(item.record)
+                if self.on_ended is not None:
+                    self.on_ended(item.record)
                 if self.traces is not None:
                     self.traces.add(item.record)
             item.segment.position = item.end
@@ -352,6 +352,9 @@ class Shipper:
         self.counters.interrupted += result.inserted
         if self.teller is not None and result.inserted:
             self.teller.interrupted(records)
+        if self.on_ended is not None and result.inserted:
+            for record in records:
+                self.on_ended(record)
         if self.traces is not None and result.inserted:
             self.traces.add_all(records)
         for route in left:

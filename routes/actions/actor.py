@@ -1,7 +1,7 @@
 """Who acts: a person, an access key, a command or the system itself, and with which scopes.
 
 Every action takes one, asks it for the scope it needs and writes it into the audit entry, so that the same rules
-bind API, admin and commands. Imports ``routes.scopes`` and the action errors only.
+bind API, admin and commands. Imports ``routes.scopes``, the action errors and the request's id only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from routes.actions.errors import Forbidden
 from routes.scopes import SCOPES, scopes_of_user
+from routing_project import request_ids
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -49,12 +50,12 @@ class Actor:
             account = pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
             account = str(os.getuid())
-        return cls("command", f"{command} ({account})", scopes=EVERYTHING)
+        return cls("command", f"{command} ({account})", scopes=EVERYTHING, request_id=request_ids.current())
 
     @classmethod
     def system(cls, name: str) -> Actor:
-        """A task of ours."""
-        return cls("system", name, scopes=EVERYTHING)
+        """A task of ours; of a request, if one has caused it."""
+        return cls("system", name, scopes=EVERYTHING, request_id=request_ids.current())
 
     def require(self, scope: str) -> None:
         """Raise Forbidden unless the actor has ``scope``."""
@@ -63,12 +64,12 @@ class Actor:
 
 
 def _origin(request: HttpRequest | None) -> tuple[str | None, str]:
-    """(client address, request id); what is not an address or not a plain id is left out."""
+    """(client address, request id); what is not an address is left out."""
+    request_id = request_ids.current()
     if request is None:
-        return None, ""
+        return None, request_id
     try:
         client_ip: str | None = str(ip_address(request.META.get("REMOTE_ADDR", "")))
     except ValueError:
         client_ip = None
-    request_id = request.headers.get("x-request-id", "")
-    return client_ip, request_id if request_id.isascii() and request_id.isprintable() and len(request_id) <= 64 else ""
+    return client_ip, request_id

@@ -29,15 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="number of the inherited listening socket")
     parser.add_argument("--name", default="gateway-1", help="this process in logs and metrics")
     options = parser.parse_args(arguments)
+    logs.start(options.name)
     try:
         env = get_env()
-        logs.configure(options.name, env.log_format)
         descriptors.raise_limit()
         env.make_folders()
         use_metrics_folder(env)  # prometheus-client looks at it when it is imported
         _run(env, options.fd, options.name)
     except EnvError as error:
-        print(f"{options.name}: {error}", file=sys.stderr)
+        logs.fatal(options.name, str(error))
         return 1
     return 0
 
@@ -58,7 +58,6 @@ def _run(env: Env, fd: int, name: str) -> None:
     from routes.live import SharedLiveState, open_host_state
     from routes.live.exchange import Exchange
 
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     journal = JournalWriter(env.journal_dir, env.journal_max_mb * 1024 * 1024)
     metrics = Metrics(name)
     metrics.prepare(
@@ -98,6 +97,8 @@ def _run(env: Env, fd: int, name: str) -> None:
         geo=geo,
         tracing=tracing,
     )
+    # Not the one on disk, but the one that requests are decided by here.
+    logs.follow_revision(lambda: None if state.config is None else state.config.snapshot.number)
     background = []
     if isinstance(live, SharedLiveState):
         if env.redis_url is not None:  # the embedded one is on a socket of this host: there is nobody else on it

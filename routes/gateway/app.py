@@ -102,7 +102,7 @@ class Gateway:
                 state.recorder.finish(exchange, status=status, error_code="cancelled")
             raise
         except Exception:
-            logger.exception("request %s failed inside the gateway", exchange.route_id)
+            logger.exception("a request failed inside the gateway", extra={"request_id": exchange.route_id})
             if cycle.response_started:
                 state.recorder.finish(exchange, status="failed", error_code="internal")
                 raise

@@ -2,7 +2,7 @@
 and, through ``console_sockets``, WebSockets. Requests to providers never come near this.
 
 The console sees the client through ``X-Forwarded-For``, ``-Proto`` and ``-Host``, which only we set. While the
-console is down the answer is a clear 503; the gateway goes on.
+console is down the answer is a clear 503; the gateway goes on. Both say the same ``X-Request-Id``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from yarl import URL
 from routes.gateway import intake
 from routes.gateway.console_sockets import relay_socket
 from routes.gateway.stalled import Stalled, send_or_cut, watch_over
+from routing_project import request_ids
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -42,6 +43,7 @@ HOP_BY_HOP: Final = frozenset(
 FORWARDED: Final = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded"}
 )
+REQUEST_ID: Final = "X-Request-Id"
 CONNECT_SECONDS: Final = 3.0
 DOWN: Final = "The console is not running at the moment. Routing is not affected; it comes back by itself."
 
@@ -95,6 +97,8 @@ class ConsoleRelay:
         scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
         result["X-Forwarded-Proto"] = "https" if proto == b"https" else "http" if proto else scheme
         result["X-Forwarded-Host"] = (host or index.get(b"host", b"")).decode()
+        # The client's own, or one of ours: the same here, in the console and in the answer.
+        result[REQUEST_ID] = request_ids.of_headers(headers)
         return result
 
     # -- HTTP ----------------------------------------------------------------------------------------------
@@ -106,9 +110,10 @@ class ConsoleRelay:
         upload = _Upload(receive, self.state.settings.max_body_bytes)
         has_body = "content-length" in headers or any(name == b"transfer-encoding" for name, _ in scope["headers"])
         if int(headers.get("content-length", 0)) > upload.limit:
-            await self._too_large(scope, send, upload.limit)
+            await self._too_large(scope, send, upload.limit, headers[REQUEST_ID])
             return
         headers.popall("expect", None)  # answered by our own edge
+        about = {"request_id": headers[REQUEST_ID]}
         try:
             response = await self.session.request(
                 scope["method"],
@@ -119,18 +124,18 @@ class ConsoleRelay:
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if upload.too_large:
-                await self._too_large(scope, send, upload.limit)
+                await self._too_large(scope, send, upload.limit, headers[REQUEST_ID])
                 return
-            logger.warning("the console did not answer: %s", type(error).__name__)
-            await self._down(scope, send)
+            logger.warning("the console did not answer: %s", type(error).__name__, extra=about)
+            await self._down(scope, send, headers[REQUEST_ID])
             return
         try:
             await self._answer(response, scope, send)
         except Stalled:
-            logger.info("a client took nothing of an answer of the console's and was cut off")
+            logger.info("a client took nothing of an answer of the console's and was cut off", extra=about)
         except (aiohttp.ClientError, OSError) as error:
             # Returning before the last body message closes the connection: the client sees a cut answer.
-            logger.warning("the console broke off an answer: %s", type(error).__name__)
+            logger.warning("the console broke off an answer: %s", type(error).__name__, extra=about)
         finally:
             response.release() if response.content.at_eof() else response.close()
 
@@ -163,7 +168,7 @@ class ConsoleRelay:
         finally:
             closing.cancel()
 
-    async def _down(self, scope: Any, send: Any) -> None:
+    async def _down(self, scope: Any, send: Any, request_id: str) -> None:
         accept = intake.index_headers(scope["headers"]).get(b"accept", b"")
         if b"text/html" in accept:
             body = (
@@ -174,11 +179,11 @@ class ConsoleRelay:
         else:
             body = _error("console_unavailable", DOWN)
             kind = b"application/json"
-        await _say(scope, send, 503, kind, body, [(b"retry-after", b"2")])
+        await _say(scope, send, 503, kind, body, request_id, [(b"retry-after", b"2")])
 
-    async def _too_large(self, scope: Any, send: Any, limit: int) -> None:
+    async def _too_large(self, scope: Any, send: Any, limit: int, request_id: str) -> None:
         body = _error("too_large", f"the request body is larger than {limit // (1024 * 1024)} MB")
-        await _say(scope, send, 413, b"application/json", body)
+        await _say(scope, send, 413, b"application/json", body, request_id)
 
     # -- WebSocket ---------------------------------------------------------------------------------------
     async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
@@ -204,12 +209,19 @@ def _error(code: str, message: str) -> bytes:
 
 
 async def _say(
-    scope: Any, send: Any, status: int, kind: bytes, body: bytes, more: Sequence[tuple[bytes, bytes]] = ()
+    scope: Any,
+    send: Any,
+    status: int,
+    kind: bytes,
+    body: bytes,
+    request_id: str,
+    more: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
     headers = [
         (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
+        (request_ids.HEADER, request_id.encode()),
         *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

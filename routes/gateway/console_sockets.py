@@ -1,6 +1,7 @@
 """A WebSocket of a client, relayed to the console: subprotocol, text and binary frames, close codes, both ways.
 
-Handshakes the console refuses are refused with its status. Both directions end together.
+Handshakes the console refuses are refused with its status. Both directions end together. Every answer
+names the request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import orjson
 from uvicorn.protocols.utils import ClientDisconnected
 
 from routes.gateway.stalled import send_or_cut, watch_over
+from routing_project import request_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +44,7 @@ async def relay_socket(
 ) -> None:
     """Run one connection from handshake to close."""
     await receive()  # websocket.connect
+    request_id = headers["X-Request-Id"]
     for name in _HANDSHAKE:
         headers.popall(name, None)
     try:
@@ -49,22 +52,23 @@ async def relay_socket(
             url, protocols=scope["subprotocols"], headers=headers, max_msg_size=0, compress=0, autoclose=False
         )
     except aiohttp.WSServerHandshakeError as error:
-        await _refuse(send, error.status, "refused", "The console refused this WebSocket.")
+        await _refuse(send, error.status, "refused", "The console refused this WebSocket.", request_id)
         return
     except (aiohttp.ClientError, OSError, TimeoutError):
-        await _refuse(send, 503, "console_unavailable", "The console is not running at the moment.")
+        await _refuse(send, 503, "console_unavailable", "The console is not running at the moment.", request_id)
         return
     try:
-        await send({"type": "websocket.accept", "subprotocol": console.protocol})
+        named = [(request_ids.HEADER, request_id.encode())]
+        await send({"type": "websocket.accept", "subprotocol": console.protocol, "headers": named})
         watch_over(scope)
         downstream = asyncio.create_task(_console_to_client(console, scope, send))
         upstream = asyncio.create_task(_client_to_console(receive, console))
-        await _both(downstream, upstream)
+        await _both(request_id, downstream, upstream)
     finally:
         await console.close()
 
 
-async def _both(*directions: asyncio.Task[None]) -> None:
+async def _both(request_id: str, *directions: asyncio.Task[None]) -> None:
     """Until one direction ends, then end the other."""
     try:
         await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -73,7 +77,8 @@ async def _both(*directions: asyncio.Task[None]) -> None:
             task.cancel()
         for outcome in await asyncio.gather(*directions, return_exceptions=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, ClientDisconnected):
-                logger.info("a relayed WebSocket ended early: %s", type(outcome).__name__)
+                about = {"request_id": request_id}
+                logger.info("a relayed WebSocket ended early: %s", type(outcome).__name__, extra=about)
 
 
 async def _console_to_client(console: aiohttp.ClientWebSocketResponse, scope: Any, send: Any) -> None:
@@ -110,11 +115,12 @@ async def _client_to_console(receive: Any, console: aiohttp.ClientWebSocketRespo
             await console.send_bytes(message["bytes"])
 
 
-async def _refuse(send: Any, status: int, code: str, text: str) -> None:
+async def _refuse(send: Any, status: int, code: str, text: str, request_id: str) -> None:
     body = orjson.dumps({"error": {"code": code, "message": text, "fields": {}}})
     headers: Sequence[tuple[bytes, bytes]] = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
+        (request_ids.HEADER, request_id.encode()),
     ]
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -1,8 +1,8 @@
-"""What our commands share: errors as lines on stderr and exit status 1, logs on stderr, never a traceback."""
+"""What our commands share: errors as lines on stderr and exit status 1, logs on stderr, never a
+traceback. What one run of a command does has one request id, as what one request does."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,8 +11,8 @@ from django.db.utils import DatabaseError
 
 from routes.actions.errors import ActionError, Invalid
 from routes.document import DocumentError
-from routing_project import logs
-from routing_project.env import EnvError, get_env
+from routing_project import request_ids
+from routing_project.env import EnvError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,9 @@ class ControlCommand(BaseCommand):
     run: Callable[..., None]
 
     def handle(self, *args: Any, **options: Any) -> None:
-        logs.configure("manage", get_env().log_format, level=logging.WARNING)
         try:
-            self.run(**options)
+            with request_ids.bound(request_ids.current() or request_ids.new()):
+                self.run(**options)
         except Invalid as error:
             self.refuse(*error.lines())
         except DocumentError as error:

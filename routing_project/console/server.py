@@ -7,7 +7,6 @@ headers are believed here. ``serve`` passes the listening socket; started alone,
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import socket
@@ -61,17 +60,16 @@ def own_socket(env: Env) -> socket.socket:
 
 def main() -> int:
     """Serve until told to stop; 0 after a clean end."""
+    logs.start("console")
     parser = argparse.ArgumentParser(prog="python -m routing_project.console.server")
     parser.add_argument("--fd", type=int, default=None, help="an inherited listening Unix socket")
     options = parser.parse_args()
     try:
         env = get_env()
     except EnvError as error:
-        print(f"console: {error}", file=sys.stderr)
+        logs.fatal("console", str(error))
         return 1
     descriptors.raise_limit()
-    logs.configure("console", env.log_format)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     use_metrics_folder(env)  # before prometheus-client is imported
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
     from routing_project.asgi import application
@@ -83,7 +81,7 @@ def main() -> int:
         proxy_headers=False,  # ours above: uvicorn's own would read its setting from the environment
         server_header=False,
         date_header=True,
-        access_log=env.access_log,
+        access_log=False,  # routing_project.console.requests writes ours
         log_config=None,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(env.drain_seconds) or 1,

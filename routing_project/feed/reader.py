@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from contextvars import Context
 from functools import cache
 from itertools import pairwise
 from math import ceil
@@ -104,7 +105,8 @@ class Reader:
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
-        self._task = asyncio.create_task(self._run())
+        # For all watchers: not with the request id of the one that came first.
+        self._task = asyncio.create_task(self._run(), context=Context())
 
     async def _stop(self) -> None:
         task, self._task = self._task, None

@@ -53,12 +53,12 @@ def new_shipper(journal_dir: Path, alias: str) -> Iterator[Callable[..., Shipper
     """Makes shippers that start anew, as after a restart; only the last one made may be used."""
     folders: list[JournalFolder] = []
 
-    def make(policy: Any = "failures", on_finished: Any = None) -> Shipper:
+    def make(policy: Any = "failures", on_ended: Any = None) -> Shipper:
         while folders:
             folders.pop().close()
         folder = JournalFolder(journal_dir)
         folders.append(folder)
-        return Shipper(folder, Store(NODE, policy, alias), on_finished)
+        return Shipper(folder, Store(NODE, policy, alias), on_ended)
 
     yield make
     for folder in folders:

@@ -556,7 +556,7 @@ def test_the_access_log_gets_each_request_once(
     alias: str, writer: JournalWriter, new_shipper: Callable[..., Shipper]
 ) -> None:
     lines: list[bytes] = []
-    shipper = new_shipper(on_finished=lambda record: lines.append(record.id))
+    shipper = new_shipper(on_ended=lambda record: lines.append(record.id))
     records = [samples.finished(), samples.failed()]
     writer.append(samples.started(records[0].id))
     for record in records:
@@ -564,4 +564,10 @@ def test_the_access_log_gets_each_request_once(
     drain(shipper)
     drain(shipper)
     assert lines == [record.id for record in records]
+    cut_off = samples.started()
+    writer.append(cut_off)
+    writer.close()
+    drain(shipper)
+    drain(shipper)
+    assert lines == [*(record.id for record in records), cut_off.id]
     assert connections[alias].vendor in {"sqlite", "postgresql"}

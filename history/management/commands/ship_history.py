@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from history.shipper.process import ShipperProcess
+from routing_project import logs
 from routing_project.env import EnvError, get_env
-from routing_project.logs import configure
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -21,10 +21,9 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="stop when the journal is empty")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
-        env = get_env()
-        configure("shipper", env.log_format)
+        logs.start("shipper")
         try:
-            process = ShipperProcess(env)
+            process = ShipperProcess(get_env())
         except EnvError as error:
             raise CommandError(str(error)) from None
         process.handle_signals()

@@ -81,7 +81,9 @@ class PayloadRecorder(Recorder):
             outcome = "kept" if self.journal.append_payload(payload) else "dropped"
         except Exception as error:
             # Neither the traceback nor the error's words: they may quote what was not redacted yet.
-            logger.error("the payload of request %s was not kept: %s", exchange.route_id, type(error).__name__)
+            route = exchange.route_id
+            about = {"request_id": route}
+            logger.error("the payload of request %s was not kept: %s", route, type(error).__name__, extra=about)
             outcome = "failed"
         self.metrics.payloads.add((outcome,))
 

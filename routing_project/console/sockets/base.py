@@ -28,6 +28,7 @@ from rest_framework.exceptions import Throttled
 from history.errors import BadQuery, HistoryError
 from routes.actions.errors import ActionError, Invalid
 from routes.api.auth import BearerAuthentication
+from routing_project.console import requests
 from routing_project.console.sockets import envelope
 from routing_project.console.sockets.access import CLOSE_TRY_LATER, Refused, admit
 from routing_project.console.sockets.opened import WATCHERS, TooMany, opened
@@ -163,6 +164,7 @@ class Socket:
 
     # -- life ------------------------------------------------------------------------------------------
     async def _run(self) -> None:
+        requests.note(self.scope, endpoint=self.scope["path"].rstrip("/"))
         await self._receive()  # websocket.connect
         try:
             self.visitor = await admit(self.scope, self.needs, self.bearer)
@@ -171,6 +173,7 @@ class Socket:
             await self._asgi_send({"type": "websocket.accept"})
             await self._send_close(refusal.close_code, refusal.message)
             return
+        requests.note(self.scope, actor=requests.actor_label(self.visitor.actor.kind, self.visitor.name))
         await self._asgi_send({"type": "websocket.accept"})
         end: tuple[int, str] | None
         try:

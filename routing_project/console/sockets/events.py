@@ -16,6 +16,7 @@ import orjson
 
 from health.heads.auth import KnownBearer
 from routes.api import errors
+from routing_project.console import requests
 from routing_project.console.metrics import count_stream
 from routing_project.console.sockets.access import Refused, admit
 from routing_project.console.sockets.base import SEND_SECONDS
@@ -56,10 +57,12 @@ class EventStream:
         self.fields = fields
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        requests.note(scope, endpoint=self.path)
         try:
             if scope["method"] != "GET":
                 raise Refused(405, "method_not_allowed", "an event stream is read with GET")
             visitor = await admit(scope, Stream.needs, KnownBearer)
+            requests.note(scope, actor=requests.actor_label(visitor.actor.kind, visitor.name))
             where = self._where(scope["query_string"])
             stream = Stream(scope, visitor, send)
             with opened.hold(stream):

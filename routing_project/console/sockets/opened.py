@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from django.db import DatabaseError, InterfaceError
@@ -98,7 +99,8 @@ class Opened:
         self._owned[owner] += 1
         self._open.add(connection)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._recheck_on())
+            # For all of them: not with the request id of the one that came first.
+            self._task = asyncio.create_task(self._recheck_on(), context=Context())
 
     def remove(self, connection: Open) -> None:
         self._open.discard(connection)

@@ -7,6 +7,7 @@ password and the key are printed once everything answers, and never written to a
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ class Command(BaseCommand):
 
     def handle(self, *, report_fd: int | None, **_options: Any) -> None:
         env = get_env()
-        logs.configure("setup", env.log_format)
+        logs.start_command("setup", logging.INFO)
         try:
             env.make_folders()
             installation.migrate()
