@@ -26,7 +26,8 @@ FIELDS: Final = (
 MAX_EXACT: Final = 2**53
 
 # What json.dumps may write in another way than RFC 8785: whole floats, exponents, numbers beyond 2**53.
-_ODD_NUMBER: Final = re.compile(r"\.0\b|\de[-+]\d|\d{16}")
+# Numbers stand between these signs; a text that looks so costs only time.
+_ODD_NUMBER: Final = re.compile(r"(?:^|[\[:,])-?(?:\d{16,}|\d+\.0|[\d.]+e[-+]?\d+)(?:[\]},]|$)")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 

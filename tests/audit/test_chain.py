@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from routes.actions import Actor
 from routes.actions.audit import record
-from routes.audit.chain import FIELDS, MAX_EXACT, NOTHING, canonical, document_of, hash_of, line_of, storable
+from routes.audit.chain import FIELDS, MAX_EXACT, NOTHING, _write, canonical, document_of, hash_of, line_of, storable
 from routes.audit.reading import page
 from routes.models import AppendOnlyError, AuditEntry
 from tests.audit.conftest import write
@@ -169,6 +169,7 @@ def test_what_is_kept_is_the_same_after_any_reader_of_json(value: Any) -> None:
     kept = storable(value)
     assert storable(kept) == kept
     written = canonical(kept)
+    assert _write(kept).encode() == written, "the short way is the same"
     assert canonical(json.loads(written)) == written
     assert canonical(json.loads(json.dumps(kept))) == written
     # Integers up to 2**53 and their floats are one number to any reader.
