@@ -4,6 +4,7 @@ from django.urls import re_path
 from rest_framework.routers import SimpleRouter
 
 from routes.api.affinity import AffinityView
+from routes.api.audit import AuditDetailView, AuditListView
 from routes.api.configuration import AccessKeyViewSet, ProfileViewSet, ProviderViewSet
 from routes.api.explain import ExplainView
 from routes.api.revisions import RevisionViewSet
@@ -31,5 +32,7 @@ urlpatterns = [
     re_path(r"^explain/?$", ExplainView.as_view(), name="explain"),
     re_path(r"^prices/?$", PricesView.as_view(), name="prices"),
     re_path(r"^policy/?$", PolicyView.as_view(), name="policy"),
+    re_path(r"^audit/?$", AuditListView.as_view(), name="audit"),
+    re_path(r"^audit/(?P<id>[0-9]+)/?$", AuditDetailView.as_view(), name="audit-detail"),
     re_path(r"^affinity/?$", AffinityView.as_view(), name="affinity"),
 ]
