@@ -98,13 +98,6 @@ class _InTheLoop:
         return self.process_response(request, await self.get_response(request))
 
 
-def _in_the_loop(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    async def called(*given: Any) -> Any:
-        return call(*given)
-
-    return called
-
-
 class CountBefore(_InTheLoop, theirs.PrometheusBeforeMiddleware):  # type: ignore[misc]
     metrics_cls = Metrics
 
@@ -115,8 +108,9 @@ class CountAfter(_InTheLoop, theirs.PrometheusAfterMiddleware):  # type: ignore[
     def __init__(self, get_response: Callable[..., object]) -> None:
         super().__init__(get_response)
         if self.async_mode:
-            for name in ("process_view", "process_template_response"):  # the handler asks each instance for them
-                setattr(self, name, _in_the_loop(getattr(self, name)))
+            # The handler asks each instance for its methods, and calls in a thread what is no coroutine.
+            setattr(self, "process_view", self._process_view)  # noqa: B010
+            setattr(self, "process_template_response", self._process_template_response)  # noqa: B010
 
     def label_metric(
         self, metric: Any, request: HttpRequest, response: HttpResponseBase | None = None, **labels: str
@@ -129,6 +123,12 @@ class CountAfter(_InTheLoop, theirs.PrometheusAfterMiddleware):  # type: ignore[
     def process_view(self, request: HttpRequest, *given: Any) -> None:
         if request.path != OWN:
             super().process_view(request, *given)
+
+    async def _process_view(self, request: HttpRequest, *given: Any) -> None:
+        CountAfter.process_view(self, request, *given)
+
+    async def _process_template_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return response  # names of templates are left out
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
         if request.path != OWN:
