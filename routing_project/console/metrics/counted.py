@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from routing_project.console.metrics.zeros import zeros
 from routing_project.metrics import folder
-from routing_project.metrics.catalogue import FAMILIES
+from routing_project.metrics.catalogue import FAMILIES, PROCESS_CPU
 from routing_project.metrics.instruments import bound_label
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from routes.engine.snapshot import Snapshot
+    from routing_project.metrics.catalogue import Mode
     from routing_project.metrics.folder import Sums
 
-#: Those that processes write. All others are worked out at the scrape.
-_SUM, _LAST = "livesum", "livemostrecent"
+#: What processes write. All others are worked out at the scrape.
+WRITTEN: Final = tuple(each for each in FAMILIES if (each.mode or each.kind != "gauge") and each is not PROCESS_CPU)
+_SUM: Final[Mode] = "livesum"
 
 
 class Series(NamedTuple):
@@ -64,11 +66,12 @@ class CountedCollector(Collector):
                 series = _series(key)
                 value = sum(each for each, _ in values) if mode == _SUM else max(values, key=lambda each: each[1])[0]
                 _metric(found, series, "gauge").add_sample(series.name, series.labels, value)
-        for family in FAMILIES:
-            if family.mode and family.name not in found:
-                found[family.name] = metric = Metric(family.name, family.help, "gauge")
-                if family.mode == _SUM and not family.labels:
-                    metric.add_sample(family.name, {}, 0.0)
+        for family in WRITTEN:  # those of which there is no series yet are named all the same
+            name = family.name.removesuffix("_total")
+            if name not in found:
+                found[name] = metric = Metric(name, family.help, family.kind)
+                if family.mode == _SUM:
+                    metric.add_sample(name, {}, 0.0)
         return found.values()
 
 

@@ -7,11 +7,13 @@ the event loop.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.utils.decorators import sync_and_async_middleware
 from django_prometheus import middleware as theirs
+from rest_framework.schemas.generators import EndpointEnumerator
 
 from routing_project.console.metrics.counting import count_answer
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 OWN: Final = "/metrics"
+OTHER: Final = "other"
+#: Routes that take what no other takes: the admin's, and the API's for its own 404.
+CATCH_ALL: Final = ("(?P<url>.*)$", "^(?:api|events|webhook)/")
 #: Of django-prometheus, what says nothing here.
 LEFT_OUT: Final = frozenset(
     {
@@ -35,6 +40,15 @@ LEFT_OUT: Final = frozenset(
         "django_http_responses_total_by_templatename",
     }
 )
+
+
+_paths: Final = EndpointEnumerator(patterns=[])
+
+
+@lru_cache(maxsize=4096)
+def template(route: str) -> str:
+    """A route as people read it: ``/api/v1/providers/{pk}/``. There are as many as Django has routes."""
+    return OTHER if route.endswith(CATCH_ALL) else str(_paths.get_path_from_regex(route))
 
 
 @sync_and_async_middleware
@@ -59,7 +73,7 @@ def count_requests(get_response: Callable[..., object]) -> Callable[..., object]
 def _count(request: HttpRequest, response: HttpResponseBase, begun: float) -> HttpResponseBase:
     match = request.resolver_match
     if request.path != OWN:
-        endpoint = f"/{match.route}" if match else "other"
+        endpoint = template(match.route) if match else OTHER
         count_answer(request.method, endpoint, response.status_code, time.perf_counter() - begun)
     return response
 
