@@ -68,7 +68,8 @@ def enter(folder: Path, name: str) -> str:
     temporary = folder / f"{ident}.new"
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.write(descriptor, name.encode())
+    with suppress(OSError):  # on a full disk it has no name
+        os.write(descriptor, name.encode())
     temporary.rename(_lock_of(folder, ident))  # there is no moment in which it is seen without its lock
     return ident
 

@@ -26,11 +26,14 @@ def join(env: Env, name: str) -> None:
     use_metrics_folder(env)  # prometheus-client looks at it when it is imported
     from prometheus_client import values
 
+    from routing_project.metrics.reserved import ReservedDict
+
     def ident() -> str:
         pid = os.getpid()
         if pid not in _joined:
             _joined[pid] = folder.enter(path, name)
         return _joined[pid]
 
+    values.MmapedDict = ReservedDict  # type: ignore[attr-defined]
     # Its way of saying what files are named after. Its own choice, the process id alone, may be somebody else's soon.
     values.ValueClass = values.MultiProcessValue(ident)  # type: ignore[no-untyped-call]

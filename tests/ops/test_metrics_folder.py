@@ -20,6 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from routing_project.env import Env
 from routing_project.metrics import folder
 from routing_project.metrics.folder import Busy, clear, fold, members, read
+from routing_project.metrics.reserved import ReservedDict
 from tests.gateways import wait_until
 
 if TYPE_CHECKING:
@@ -296,3 +297,34 @@ def test_totals_are_plain_json_of_series_and_sums(metrics: Path) -> None:
     document = json.loads((metrics / folder.TOTALS_NAME).read_bytes())
     assert document.keys() == {"of", "counter", "histogram"}
     assert sum(document["counter"].values()) == 2
+
+
+def test_a_full_disk_costs_only_the_series_that_are_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Touching memory that the disk has no room for would kill the process."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "counter_9-1.db"
+    counts = ReservedDict(str(path))
+    assert path.stat().st_blocks * 512 >= path.stat().st_size  # no holes
+    counts.write_value("known", 1.0, 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        keys = [f"{number} {'x' * 1000}" for number in range(100)]  # more than there is room for
+        for key in keys:
+            assert counts.read_value(key) == (0.0, 0.0)
+            counts.write_value(key, 2.0, 0.0)
+        counts.write_value("known", 2.0, 0.0)
+        assert 0 < len(counts.elsewhere) < 100
+        assert counts.read_value(keys[-1]) == (2.0, 0.0)
+        kept = ReservedDict(str(tmp_path / "counter_9-2.db"))
+        kept.write_value("new", 1.0, 0.0)
+        assert kept.elsewhere == {"new": (1.0, 0.0)}
+    for key in keys:
+        counts.write_value(key, 3.0, 0.0)
+    assert counts.elsewhere == {}
+    assert dict(each[:2] for each in folder._values(path)) == {"known": 2.0, **dict.fromkeys(keys, 3.0)}
+    assert list(folder._values(tmp_path / "counter_9-2.db")) == []
+    counts.close()  # type: ignore[no-untyped-call]
+    kept.close()  # type: ignore[no-untyped-call]
