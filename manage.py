@@ -6,6 +6,8 @@ import sys
 
 #: Commands that run until they are told to stop: what their lines are about is many requests, or none.
 SERVING = ("runserver", "ship_history", "simulate")
+#: Those of them that count with the other processes of the installation (name in ``/metrics``).
+COUNTING = {"runserver": "console", "ship_history": "shipper"}
 
 
 def main() -> None:
@@ -18,6 +20,7 @@ def main() -> None:
 
     logs.start_command()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
+    count(sys.argv[1] if len(sys.argv) > 1 else "")
     from django.core.management import execute_from_command_line
 
     try:
@@ -29,6 +32,21 @@ def main() -> None:
     except EnvError as error:
         logs.fatal("manage.py", str(error))
         sys.exit(1)
+
+
+def count(command: str) -> None:
+    """Before Django loads, whose metrics are made with it."""
+    from routing_project.env import EnvError, get_env, use_no_metrics_folder
+
+    if command not in COUNTING:
+        use_no_metrics_folder()
+        return
+    from routing_project.metrics.joining import join
+
+    try:
+        join(get_env(), COUNTING[command])
+    except (EnvError, OSError) as error:
+        sys.exit(f"{command}: {error}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from celery.apps.beat import Beat
 from celery.beat import Scheduler
 
 from routing_project import logs
-from routing_project.env import EnvError
+from routing_project.env import EnvError, get_env
+from routing_project.metrics.joining import join
 
 
 class MemoryScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
@@ -27,7 +28,9 @@ def main() -> int:
     logs.start("beat")
     try:
         from routing_project.celery import app, configure_logging
-    except EnvError as error:
+
+        join(get_env(), "beat")
+    except (EnvError, OSError) as error:
         logs.fatal("beat", str(error))
         return 1
     configure_logging()

@@ -10,7 +10,8 @@ import os
 import sys
 
 from routing_project import logs
-from routing_project.env import EnvError
+from routing_project.env import EnvError, get_env
+from routing_project.metrics.joining import join
 
 TASK_MODULES = (
     "routes.tasks",
@@ -28,7 +29,9 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
     try:
         from routing_project.celery import app, configure_logging
-    except EnvError as error:
+
+        join(get_env(), "worker")
+    except (EnvError, OSError) as error:
         logs.fatal("worker", str(error))
         return 1
     from celery.apps.worker import Worker

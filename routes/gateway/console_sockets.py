@@ -41,8 +41,8 @@ logger = logging.getLogger(__name__)
 
 async def relay_socket(
     session: aiohttp.ClientSession, url: URL, headers: CIMultiDict[str], scope: Any, receive: Any, send: Any
-) -> None:
-    """Run one connection from handshake to close."""
+) -> bool:
+    """Run one connection from handshake to close; False if the console never heard of it."""
     await receive()  # websocket.connect
     request_id = headers["X-Request-Id"]
     for name in _HANDSHAKE:
@@ -53,10 +53,10 @@ async def relay_socket(
         )
     except aiohttp.WSServerHandshakeError as error:
         await _refuse(send, error.status, "refused", "The console refused this WebSocket.", request_id)
-        return
+        return True
     except (aiohttp.ClientError, OSError, TimeoutError):
         await _refuse(send, 503, "console_unavailable", "The console is not running at the moment.", request_id)
-        return
+        return False
     try:
         named = [(request_ids.HEADER, request_id.encode())]
         await send({"type": "websocket.accept", "subprotocol": console.protocol, "headers": named})
@@ -66,6 +66,7 @@ async def relay_socket(
         await _both(request_id, downstream, upstream)
     finally:
         await console.close()
+    return True
 
 
 async def _both(request_id: str, *directions: asyncio.Task[None]) -> None:

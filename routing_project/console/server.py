@@ -18,7 +18,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from routing_project import descriptors, logs
 from routing_project.console.watchers import EndWatchers
-from routing_project.env import EnvError, get_env, use_metrics_folder
+from routing_project.env import EnvError, get_env
+from routing_project.metrics.joining import join
 from routing_project.preflight import BACKLOG
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def main() -> int:
         logs.fatal("console", str(error))
         return 1
     descriptors.raise_limit()
-    use_metrics_folder(env)  # before prometheus-client is imported
+    join(env, "console")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
     from routing_project.asgi import application
 

@@ -17,6 +17,7 @@ from health.heads.service import desk
 from health.models import Head, HealthEvent
 from routes.actions.errors import Forbidden
 from routes.models import AuditEntry
+from routing_project.console.metrics.view import scrape
 from tests.control.conftest import actor
 from tests.heads.conftest import OPERATOR, committed, key_of, register, registration, silence
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_django import DjangoAssertNumQueries
 
     from routes.live import SharedLiveState
+    from routing_project.env import Env
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("provider")]
 
@@ -257,6 +259,14 @@ def test_active_heads_are_counted_anew_at_every_scrape(
     silence(host, rows[0])
     beat("two", "draining")
     assert scraped() == {"heads_registered": 4, "active_heads": 1}
+
+
+def test_of_50_heads_of_which_20_fell_silent_30_are_active(host: SharedLiveState, env: Env) -> None:
+    rows = [register(f"head-{number}") for number in range(50)]
+    assert {"heads_registered 50.0", "active_heads 50.0"} <= {*scrape(env).decode().splitlines()}
+    for row in rows[:20]:
+        silence(host, row)
+    assert {"heads_registered 50.0", "active_heads 30.0"} <= {*scrape(env).decode().splitlines()}
 
 
 def test_what_heads_say_is_counted() -> None:

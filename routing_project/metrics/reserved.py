@@ -1,0 +1,62 @@
+"""A process's file of counts whose bytes are on the disk before anything is written to them.
+
+prometheus-client maps files with holes into memory; on a full disk, touching a hole kills the process, and a gateway
+must go on. Here a series that there is no room for is counted in this process alone, until there is some.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from prometheus_client import mmap_dict
+
+
+class ReservedDict(mmap_dict.MmapedDict):
+    """``elsewhere``: value and time of the series that the file has no room for."""
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:
+        self.elsewhere: dict[str, tuple[float, float]] = {}
+        self._filed = _reserve(filename, mmap_dict._INITIAL_MMAP_SIZE)
+        if self._filed:
+            super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+        else:
+            self._f: Any = None
+            self._positions: dict[str, int] = {}
+
+    def read_value(self, key: str) -> tuple[float, float]:
+        if self._has_room_for(key):
+            return super().read_value(key)  # type: ignore[no-untyped-call, no-any-return]
+        return self.elsewhere.setdefault(key, (0.0, 0.0))
+
+    def write_value(self, key: str, value: float, timestamp: float) -> None:
+        if self._has_room_for(key):
+            self.elsewhere.pop(key, None)
+            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
+        else:
+            self.elsewhere[key] = value, timestamp
+
+    def _has_room_for(self, key: str) -> bool:
+        if key in self._positions:
+            return True
+        if not self._filed:
+            return False
+        needed = self._used + len(key.encode()) + 64  # with its length, padding and values
+        size = self._capacity
+        while size < needed:
+            size *= 2  # as it will grow
+        return size == self._capacity or _reserve(self._fname, size)
+
+
+def _reserve(path: str, size: int) -> bool:
+    """Make a file at least so long, on the disk and not only by name. False when there is no room."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
