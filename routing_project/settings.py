@@ -106,7 +106,12 @@ CHANNEL_LAYERS = {
 }
 # Sessions, cache and throttles sit on the database, so that the console works while Redis is down.
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "signalbox_cache"},
+    # Throttles are in it. With Django's 300 entries, so many callers would push one another's figures out.
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "signalbox_cache",
+        "OPTIONS": {"MAX_ENTRIES": 20_000},
+    },
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_HTTPONLY = True
