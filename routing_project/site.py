@@ -95,6 +95,11 @@ class ConsoleSite(AdminSite):
         response = super().login(request, extra_context)
         return logins.told(response) if isinstance(response, TemplateResponse) else response
 
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        from routing_project.console.password_page import password_page
+
+        return password_page(request, self)
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from routing_project.console.dashboard import dashboard
 

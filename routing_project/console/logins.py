@@ -37,9 +37,8 @@ class LoginForm(AdminAuthenticationForm):
         wait = login_throttle.take(actor.client_ip, name)
         if wait.seconds:
             self.wait = wait.seconds
-            if wait.first:
-                _record("user.login_throttled", actor, name, f"no more attempts for {wait.seconds} s")
-            raise ValidationError(f"Too many failed attempts. Try again in {duration(wait.seconds)}.", code="throttled")
+            record_throttled(actor, name, wait)
+            raise ValidationError(too_many(wait.seconds), code="throttled")
         try:
             cleaned = super().clean()
         except ValidationError:
@@ -49,9 +48,11 @@ class LoginForm(AdminAuthenticationForm):
         return cleaned
 
 
-def duration(seconds: int) -> str:
+def too_many(seconds: int) -> str:
+    """What somebody is told who has to wait."""
     minutes = -(-seconds // 60)
-    return f"{seconds} seconds" if seconds < 60 else f"{minutes} minute{'s' if minutes > 1 else ''}"
+    wait = f"{seconds} seconds" if seconds < 60 else f"{minutes} minute{'s' if minutes > 1 else ''}"
+    return f"Too many failed attempts. Try again in {wait}."
 
 
 def told(response: TemplateResponse) -> TemplateResponse:
@@ -72,6 +73,12 @@ def record_logout(sender: Any, request: HttpRequest, user: User | None, **_: Any
     """Receiver of ``user_logged_out``; whoever was not logged in leaves no entry."""
     if user is not None:
         _record("user.logout", Actor.user(user, request), user.username)
+
+
+def record_throttled(actor: Actor, name: str, wait: login_throttle.Wait) -> None:
+    """One entry for all attempts that are refused until the wait is over."""
+    if wait.first:
+        _record("user.login_throttled", actor, name, f"no more attempts for {wait.seconds} s")
 
 
 def _record(action: str, actor: Actor, name: str, reason: str = "") -> None:
