@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from history.errors import PayloadNotKept, RouteNotFound
@@ -36,7 +35,7 @@ def is_kept(route: UUID) -> bool:
     return kept_until(route) > timezone.now() and RoutePayload.objects.filter(id=route).exists()
 
 
-@transaction.atomic
+@audit.in_turn()
 def read(route: UUID, *, actor: Actor) -> RoutePayload:
     """The copies of a request, for ``actor``, who is written down. Raises Forbidden, PayloadNotKept, RouteNotFound."""
     actor.require("admin")

@@ -87,7 +87,7 @@ def deliver() -> Delivered:
         copies.insert(0, Copy("revision", identity, number))
     for copy in copies:
         for sink, write in (("file", write_file), ("redis", write_redis)):
-            if sink == "redis" and not _redis_expected():
+            if sink == "redis" and not redis_expected():
                 continue
             try:
                 if write(copy):
@@ -187,7 +187,7 @@ def write_redis(copy: Copy) -> bool:
     return bool(written)
 
 
-def _redis_expected() -> bool:
+def redis_expected() -> bool:
     """The embedded server only runs under ``serve``; a command used before it has nothing to tell anybody."""
     env = get_env()
     return env.redis_url is not None or env.redis_socket.exists()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from celery import shared_task
+from typing import Any
+
+from celery import shared_task, signals
 
 from routes import host, publish
 from routes.actions.actor import Actor
 from routes.actions.admin_states import expire_admin_states
 from routes.actions.circuits import release_circuits
+from routes.audit import delivery
+
+#: A look at what the audit log's sinks have not had takes no longer, and goes on with the next one.
+AUDIT_SECONDS = 4.0
 
 
 @shared_task(name="routes.reconcile", ignore_result=True)
@@ -24,3 +30,16 @@ def seed_spent() -> None:
     """Every ten seconds, almost always without a query: money that keys with a budget have spent before the host's
     live state knew of them. Until then a key whose state was lost may spend its budget again."""
     host.seed_spent()
+
+
+@shared_task(name="routes.audit", ignore_result=True)
+def deliver_audit() -> None:
+    """Every five seconds: bring the audit log's file and channel what nobody could bring on commit: a process was
+    killed just then, a disk was full, Redis was away."""
+    delivery.deliver(AUDIT_SECONDS)
+
+
+@signals.worker_ready.connect
+def _deliver_beside_tasks(**_options: Any) -> None:
+    """Entries that tasks leave are brought by a thread, so that no task waits for a sink."""
+    delivery.start(every=None)

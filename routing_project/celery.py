@@ -27,6 +27,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "heads": {"task": "health.heads", "schedule": 2.0, "options": {"expires": 2}},
     "forget_heads": {"task": "health.forget_heads", "schedule": 600.0, "options": {"expires": 600}},
     "reconcile": {"task": "routes.reconcile", "schedule": 10.0, "options": {"expires": 10}},
+    "audit": {"task": "routes.audit", "schedule": 5.0, "options": {"expires": 5}},
     "spent": {"task": "routes.seed_spent", "schedule": 10.0, "options": {"expires": 10}},
     "rollups": {"task": "history.rollups", "schedule": 60.0, "options": {"expires": 60}},
     "alerts-deliver": {"task": "health.alerts_deliver", "schedule": 5.0, "options": {"expires": 5}},

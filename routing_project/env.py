@@ -123,6 +123,7 @@ class Env(BaseSettings):
     history_days: float = Field(default=30, gt=0, le=36_500)  # rows of requests; their statistics stay
     journal_max_mb: int = Field(default=1024, ge=1)
     geoip_db: Path | None = None  # a MaxMind database of countries; needs the ``geo`` extra
+    audit_log: Path | None = None
     access_log: bool = False
     log_format: Literal["console", "json"] = "console"
     email_url: Annotated[MailServer | None, NoDecode, BeforeValidator(_mail_server)] = None
@@ -166,6 +167,11 @@ class Env(BaseSettings):
     @property
     def log_dir(self) -> Path:
         return self.data / "log"
+
+    @property
+    def audit_log_path(self) -> Path:
+        """The audit log as JSON lines."""
+        return self.audit_log.expanduser().absolute() if self.audit_log else self.log_dir / "routing_audit.log"
 
     @property
     def revision_path(self) -> Path:

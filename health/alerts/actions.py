@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from health.alerts import delivery, formats
@@ -56,14 +55,14 @@ def rule_tree(row: AlertRule) -> dict[str, Any]:
 
 
 # -- channels ----------------------------------------------------------------------------------------
-@transaction.atomic
+@audit.in_turn()
 def create_channel(data: Mapping[str, Any], *, actor: Actor) -> AlertChannel:
     """Raises Invalid, or Conflict when the name is taken."""
     actor.require("admin")
     return _store_channel(_rows.parse(documents.AlertChannel, data), None, actor)
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_channel(
     channel: AlertChannel, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None
 ) -> AlertChannel:
@@ -121,7 +120,7 @@ def _seal(row: AlertChannel, field: str, given: documents.AlertSecret | None) ->
     return True
 
 
-@transaction.atomic
+@audit.in_turn()
 def delete_channel(channel: AlertChannel, *, actor: Actor, version: int | None = None) -> None:
     """Raises InUse while rules name it. Messages that still wait are not sent any more."""
     actor.require("admin")
@@ -134,7 +133,7 @@ def delete_channel(channel: AlertChannel, *, actor: Actor, version: int | None =
     row.delete()
 
 
-@transaction.atomic
+@audit.in_turn()
 def send_test(channel: AlertChannel, *, actor: Actor) -> AlertDelivery:
     """Queue a message that says it is a test: tried once, whatever rules and limits say. Raises Conflict while the
     test before it is under way."""
@@ -149,14 +148,14 @@ def send_test(channel: AlertChannel, *, actor: Actor) -> AlertDelivery:
 
 
 # -- rules -------------------------------------------------------------------------------------------
-@transaction.atomic
+@audit.in_turn()
 def create_rule(data: Mapping[str, Any], *, actor: Actor) -> AlertRule:
     """Raises Invalid, or Conflict when the name is taken."""
     actor.require("admin")
     return _store_rule(_rows.parse(documents.AlertRule, data), None, actor)
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_rule(rule: AlertRule, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> AlertRule:
     """Change some fields: thresholds are merged, lists replaced. Raises Invalid, Conflict, StaleVersion, Missing."""
     actor.require("admin")
@@ -197,7 +196,7 @@ def _missing(names: list[str], known: Any) -> list[tuple[int, str]]:
     return [(number, name) for number, name in enumerate(names) if name not in known]
 
 
-@transaction.atomic
+@audit.in_turn()
 def delete_rule(rule: AlertRule, *, actor: Actor, version: int | None = None) -> None:
     """What it has told stays in the log; messages under way are still sent."""
     actor.require("admin")

@@ -12,7 +12,6 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db import transaction
 from django.utils import timezone
 
 from health.heads import liveness, news
@@ -43,7 +42,7 @@ def register(wanted: HeadRegistration, *, actor: Actor) -> tuple[Head, bool]:
     generation. Counts as its first heartbeat. Raises Invalid, TooManyHeads."""
     actor.require("operate")
     moved: str | None = None
-    with transaction.atomic():
+    with audit.in_turn():
         Installation.get(lock=True)
         provider = _provider(wanted)
         row = Head.objects.select_related("provider").filter(head_id=wanted.head_id).first()
@@ -73,7 +72,7 @@ def register(wanted: HeadRegistration, *, actor: Actor) -> tuple[Head, bool]:
     return row, new
 
 
-@transaction.atomic
+@audit.in_turn()
 def approve(head_id: str, *, actor: Actor) -> Head:
     """Let a head outside the provider's ``head_networks`` take traffic. Approving again changes nothing. Raises
     HeadMissing."""
@@ -94,7 +93,7 @@ def deregister(head_id: str, *, actor: Actor, generation: int | None = None) -> 
     """Out of every ranking at once. ``generation`` given: only if it is still the current one, so that a process that
     ends late does not take its successor with it. Raises HeadMissing, OldGeneration."""
     actor.require("operate")
-    with transaction.atomic():
+    with audit.in_turn():
         Installation.get(lock=True)
         row = find(head_id)
         if generation is not None and generation != row.generation:
@@ -109,7 +108,7 @@ def forget_gone(*, actor: Actor, now: datetime | None = None) -> int:
     gone = Head.objects.filter(online=False, seen_at__lt=(now or timezone.now()) - KEPT).select_related("provider")
     if not gone.exists():
         return 0
-    with transaction.atomic():
+    with audit.in_turn():
         Installation.get(lock=True)
         rows = list(gone)
         for row in rows:

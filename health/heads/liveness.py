@@ -96,7 +96,7 @@ def _turn(row: Head, head: HeadState) -> bool:
     return True
 
 
-@transaction.atomic
+@audit.in_turn()
 def _report(row: Head, reported: str, actor: Actor) -> bool:
     """It says another thing of itself."""
     before, row.reported = row.reported, reported

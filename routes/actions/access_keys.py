@@ -9,8 +9,6 @@ import secrets
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.db import transaction
-
 from routes import document, draft
 from routes.actions import _rows, audit, overlay
 from routes.actions.errors import Conflict, Invalid
@@ -41,7 +39,7 @@ def new_value() -> str:
     return f"sbx_{secrets.token_urlsafe(32)}"
 
 
-@transaction.atomic
+@audit.in_turn()
 def create_access_key(data: Mapping[str, Any], *, actor: Actor) -> CreatedKey:
     """A new key; ``data`` is the document's entry, with a ``value`` of the caller's choice or none. Raises Invalid,
     Conflict when the name or value is taken."""
@@ -51,7 +49,7 @@ def create_access_key(data: Mapping[str, Any], *, actor: Actor) -> CreatedKey:
     return CreatedKey(store(wanted.model_copy(update={"value": value}), actor=actor), value)
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_access_key(
     key: AccessKey, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None
 ) -> AccessKey:
@@ -116,7 +114,7 @@ def _check_profiles(wanted: document.AccessKey, row: AccessKey, path: str) -> No
         raise Invalid.from_errors(errors)
 
 
-@transaction.atomic
+@audit.in_turn()
 def revoke_access_key(key: AccessKey, *, actor: Actor, version: int | None = None) -> None:
     """Delete the key; no process accepts it after two seconds."""
     actor.require("admin")

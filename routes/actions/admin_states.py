@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from django.db import transaction
 from django.utils import timezone
 
 from routes.actions import _rows, audit, overlay
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = ("admin_state", "admin_until", "admin_reason", "admin_by")
 
 
-@transaction.atomic
+@audit.in_turn()
 def set_admin_state(
     provider: Provider,
     state: str,
@@ -83,7 +82,7 @@ def _text(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-@transaction.atomic
+@audit.in_turn()
 def expire_admin_states(*, actor: Actor, now: datetime | None = None) -> int:
     """Make active again what was set aside until a time now past; gateways do so by their own clocks already."""
     moment, count = now or timezone.now(), 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-
 from routes import live
 from routes.actions import audit
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from routes.models import Profile
 
 
-@transaction.atomic
+@audit.in_turn()
 def drop_pins(*, actor: Actor, profile: Profile | None = None, target_id: str | None = None) -> int:
     """Sessions of a profile, or pinned to a target, or all, choose anew with their next request. How many there
     were."""

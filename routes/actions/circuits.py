@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.db import transaction
 from django.utils import timezone
 
 from routes.actions import _rows, audit, overlay
@@ -28,7 +27,7 @@ TICK: Final = timedelta(milliseconds=1)
 STATES = (TargetOverride.Forced.OPEN.value, TargetOverride.Forced.CLOSED.value)
 
 
-@transaction.atomic
+@audit.in_turn()
 def force_circuit(
     target: UUID | str, state: str, *, actor: Actor, until: datetime | None = None, reason: str = ""
 ) -> TargetOverride:
@@ -45,7 +44,7 @@ def force_circuit(
     return _act(override_of(target), "circuit.forced", state, until, reason, actor)
 
 
-@transaction.atomic
+@audit.in_turn()
 def reset_circuit(target: UUID | str, *, actor: Actor, reason: str = "") -> TargetOverride:
     """Let go of a circuit and close it, with nothing counted; slow start follows. Raises Invalid, Missing."""
     actor.require("operate")
@@ -80,7 +79,7 @@ def _act(
     return row
 
 
-@transaction.atomic
+@audit.in_turn()
 def clear_quarantine(provider: Provider, *, actor: Actor, reason: str = "") -> Provider:
     """Lift every quarantine of a provider, of its credential and of its models; what it refuses next begins anew.
     Raises Invalid, Missing."""
@@ -103,7 +102,7 @@ def clear_quarantine(provider: Provider, *, actor: Actor, reason: str = "") -> P
     return row
 
 
-@transaction.atomic
+@audit.in_turn()
 def release_circuits(*, actor: Actor, now: datetime | None = None) -> int:
     """Take note that the time for which circuits were held has passed; gateways went on by their own clocks."""
     rows = TargetOverride.objects.select_for_update().filter(forced_until__lte=now or timezone.now()).exclude(forced="")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-
 from routes import crypto
 from routes.actions import _rows, audit, overlay
 from routes.actions.errors import Invalid
@@ -34,7 +32,7 @@ def put(row: Provider, value: str | None) -> None:
     row.credential_generation += 1
 
 
-@transaction.atomic
+@audit.in_turn()
 def set_credential(provider: Provider, value: str | None, *, actor: Actor, version: int | None = None) -> Provider:
     """Replace or (None) remove the credential; acts at once. Raises Invalid, StaleVersion, Missing."""
     actor.require("admin")

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-
 from routes import document, draft
 from routes.actions import _rows, audit, rules
 from routes.actions.errors import Conflict, InUse, Invalid
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from routes.actions.actor import Actor
 
 
-@transaction.atomic
+@audit.in_turn()
 def create_profile(data: Mapping[str, Any], *, actor: Actor) -> Profile:
     """A new profile in the draft; ``data`` is the document's entry, whose strategy may be left to the policy.
     Raises Invalid, Conflict."""
@@ -29,7 +27,7 @@ def create_profile(data: Mapping[str, Any], *, actor: Actor) -> Profile:
     return store(_rows.parse(document.Profile, {"strategy": Policy.get().default_strategy, **data}), actor=actor)
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_profile(
     profile: Profile, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None
 ) -> Profile:
@@ -97,7 +95,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
     }
 
 
-@transaction.atomic
+@audit.in_turn()
 def delete_profile(profile: Profile, *, actor: Actor, version: int | None = None) -> None:
     """Remove from the draft. Raises InUse while access keys name it."""
     actor.require("admin")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from routes.actions.actor import Actor
 
 
-@transaction.atomic
+@audit.in_turn()
 def create_provider(data: Mapping[str, Any], *, actor: Actor) -> Provider:
     """A new provider in the draft. Raises Invalid, or Conflict when the slug is taken.
 
@@ -37,7 +36,7 @@ def create_provider(data: Mapping[str, Any], *, actor: Actor) -> Provider:
     return store(wanted, actor=actor)
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_provider(
     provider: Provider, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None
 ) -> Provider:
@@ -100,7 +99,7 @@ def store(
     return row
 
 
-@transaction.atomic
+@audit.in_turn()
 def delete_provider(
     provider: Provider, *, actor: Actor, version: int | None = None, remove_from_profiles: bool = False
 ) -> None:

@@ -10,7 +10,6 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -18,6 +17,7 @@ from routes import diff, document, draft
 from routes import publish as delivery
 from routes.actions import audit, overlay
 from routes.actions.errors import Invalid, Missing
+from routes.audit.veil import sentence
 from routes.compile import compile_configuration
 from routes.document import DocumentError
 from routes.models import ConfigRevision, Installation, Profile, Provider
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MESSAGE_LENGTH = 2000
 
 
-@transaction.atomic
+@audit.in_turn()
 def publish(*, actor: Actor, message: str = "", rolled_back_to: int | None = None) -> ConfigRevision:
     """Make the draft the live configuration. Raises Invalid; then the live one stays."""
     actor.require("admin")
@@ -68,7 +68,7 @@ def publish(*, actor: Actor, message: str = "", rolled_back_to: int | None = Non
         object_type="revision",
         object_id=number,
         object_name=f"revision {number}",
-        changes={"changes": [change.sentence for change in diff.compare(before, configuration.canonical())]},
+        changes={"changes": [sentence(change) for change in diff.compare(before, configuration.canonical())]},
         reason=message,
     )
     # Credentials of providers that are no longer live leave the overlay.
@@ -81,7 +81,7 @@ def check_message(message: str) -> None:
         raise Invalid.from_errors([("message", f"at most {MESSAGE_LENGTH} characters")])
 
 
-@transaction.atomic
+@audit.in_turn()
 def rollback(number: int, *, actor: Actor, message: str = "") -> ConfigRevision:
     """Publish the configuration of revision ``number`` again, as a new revision, and make it the draft.
 
@@ -99,7 +99,7 @@ def rollback(number: int, *, actor: Actor, message: str = "") -> ConfigRevision:
         configuration = document.Configuration.parse(revision.document)
     except DocumentError as error:
         raise Invalid.from_errors(error.errors) from error
-    discarded = [change.sentence for change in pending_changes()]
+    discarded = [sentence(change) for change in pending_changes()]
     apply_configuration(configuration, actor=actor)
     if discarded:
         audit.record(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import F
 
 from routes import document, draft
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from routes.actions.actor import Actor
 
 
-@transaction.atomic
+@audit.in_turn()
 def create_rule(profile: Profile, data: Mapping[str, Any], *, actor: Actor, position: int | None = None) -> Rule:
     """A new rule; ``data`` is the document's entry. ``position`` None = last. Raises Invalid, Conflict, Missing."""
     actor.require("admin")
@@ -45,7 +44,7 @@ def create_rule(profile: Profile, data: Mapping[str, Any], *, actor: Actor, posi
     return row
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_rule(
     rule: Rule, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None, position: int | None = None
 ) -> Rule:
@@ -78,7 +77,7 @@ def move_rule(rule: Rule, position: int, *, actor: Actor, version: int | None = 
     return update_rule(rule, {}, actor=actor, version=version, position=position)
 
 
-@transaction.atomic
+@audit.in_turn()
 def delete_rule(rule: Rule, *, actor: Actor, version: int | None = None) -> None:
     """Remove from the draft. Raises StaleVersion, Missing."""
     actor.require("admin")

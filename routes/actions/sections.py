@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from routes import document, draft
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from routes.actions.actor import Actor
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_policy(changes: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> Policy:
     """Change some fields of the policy. Raises Invalid, StaleVersion."""
     actor.require("admin")
@@ -41,7 +40,7 @@ def store_policy(wanted: document.Policy, *, actor: Actor, row: Policy) -> Polic
     return row
 
 
-@transaction.atomic
+@audit.in_turn()
 def replace_prices(data: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> PriceTable:
     """Set the whole table: ``{"prices": {model: {input, output, cached}}}``. Raises Invalid, StaleVersion."""
     actor.require("admin")
@@ -50,7 +49,7 @@ def replace_prices(data: Mapping[str, Any], *, actor: Actor, version: int | None
     return store_prices(_rows.parse(PriceSection, data).prices, actor=actor, row=row)
 
 
-@transaction.atomic
+@audit.in_turn()
 def sync_prices(*, actor: Actor, reset: bool = False) -> list[str]:
     """Copy the built-in figures of the models that the draft names into the table: those that are not in it, with
     ``reset`` also over those that are. Returns the models whose figures changed. Raises Invalid when the draft is no

@@ -10,8 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import transaction
-
 from routes import document, draft
 from routes.actions import access_keys, audit, profiles, providers, sections
 from routes.actions.errors import ActionError, Invalid
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@transaction.atomic
+@audit.in_turn()
 def import_configuration(
     tree: Any, *, actor: Actor, merge: bool = False, publish_now: bool = False, message: str = ""
 ) -> ConfigRevision | None:
@@ -166,7 +164,7 @@ def apply_configuration(configuration: document.Configuration, *, actor: Actor) 
     sections.store_prices(configuration.prices, actor=actor, row=PriceTable.get(lock=True))
 
 
-@transaction.atomic
+@audit.in_turn()
 def export_configuration(*, actor: Actor) -> dict[str, Any]:
     """The draft with keys and credentials as ``{keep: true}``, so that importing it changes nothing. No secrets."""
     actor.require("admin")

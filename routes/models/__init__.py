@@ -1,7 +1,7 @@
 """The tables of the control plane, one concept a module."""
 
 from routes.models.access_key import AccessKey
-from routes.models.audit import AuditEntry
+from routes.models.audit import AuditDelivery, AuditEntry
 from routes.models.base import AppendOnlyError
 from routes.models.head_set import HeadSet
 from routes.models.installation import Installation
@@ -14,6 +14,7 @@ from routes.models.target import TargetOverride
 __all__ = [
     "AccessKey",
     "AppendOnlyError",
+    "AuditDelivery",
     "AuditEntry",
     "ConfigRevision",
     "HeadSet",

@@ -10,8 +10,7 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-
+from routes.actions import audit
 from routes.actions.access_keys import new_value, revoke_access_key
 from routes.actions.profiles import delete_profile
 from routes.actions.providers import delete_provider
@@ -63,7 +62,7 @@ def remove(env: Env, actor: Actor) -> bool:
     ``serve`` ends the simulated providers. Raises ActionError, for instance while another key uses the profile.
     """
     slugs = {each["name"] for each in announce.demo(env).get("providers", [])}
-    with transaction.atomic():
+    with audit.in_turn():
         alone = not pending_changes()
         for key in AccessKey.objects.filter(name=KEY_NAME):
             revoke_access_key(key, actor=actor)

@@ -25,6 +25,7 @@ from routing_project.preflight import BACKLOG
 if TYPE_CHECKING:
     from types import FrameType
 
+    from routes.audit.delivery import Courier
     from routing_project.env import Env
 
 #: How long watchers may take to hear the last word.
@@ -59,6 +60,13 @@ def own_socket(env: Env) -> socket.socket:
     return listener
 
 
+def deliver_audit() -> Courier:
+    """The thread that brings entries of the audit log to its sinks; after Django has been set up."""
+    from routes.audit import delivery
+
+    return delivery.start()
+
+
 def main() -> int:
     """Serve until told to stop; 0 after a clean end."""
     parser = argparse.ArgumentParser(prog="python -m routing_project.console.server")
@@ -76,6 +84,7 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
     from routing_project.asgi import application
 
+    courier = deliver_audit()
     watchers = EndWatchers(application)
     config = uvicorn.Config(
         ProxyHeadersMiddleware(watchers, trusted_hosts="*"),  # type: ignore[arg-type]
@@ -94,6 +103,7 @@ def main() -> int:
         signal.signal(number, lambda _number, _frame: None)
     listener = own_socket(env) if options.fd is None else socket.socket(fileno=options.fd)
     ConsoleServer(config, watchers).run(sockets=[listener])
+    courier.end()
     return 0
 
 
