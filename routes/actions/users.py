@@ -18,7 +18,6 @@ from django.contrib.auth.models import Group, Permission, User
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -71,7 +70,7 @@ def admins() -> QuerySet[User]:
     )
 
 
-@transaction.atomic
+@audit.in_turn()
 def create_user(data: Mapping[str, Any], *, actor: Actor) -> User:
     """A new account with its ``password``. Raises Invalid, Forbidden, Conflict when the name is taken."""
     actor.require("admin")
@@ -82,7 +81,7 @@ def create_user(data: Mapping[str, Any], *, actor: Actor) -> User:
     return _store(wanted, actor=actor)
 
 
-@transaction.atomic
+@audit.in_turn()
 def update_user(user: User, changes: Mapping[str, Any], *, actor: Actor, version: int | None = None) -> User:
     """Change some fields. A new password, and ``is_active: false``, end the person's sessions and what they have open.
     Raises Invalid, Forbidden, Conflict, StaleVersion, Missing."""
@@ -91,7 +90,7 @@ def update_user(user: User, changes: Mapping[str, Any], *, actor: Actor, version
     return _store(_rows.parse(document.User, merged(tree(row), changes, {})), actor=actor, row=row)
 
 
-@transaction.atomic
+@audit.in_turn()
 def delete_user(user: User, *, actor: Actor, version: int | None = None) -> None:
     """Raises Forbidden, Conflict for one's own account and for the last admin's, StaleVersion, Missing."""
     actor.require("admin")
@@ -106,7 +105,7 @@ def delete_user(user: User, *, actor: Actor, version: int | None = None) -> None
     _keep_an_admin(was_admin)
 
 
-@transaction.atomic
+@audit.in_turn()
 def change_own_password(user: User, password: str, *, actor: Actor) -> User:
     """A person's new password; that they know the old one, the caller has made sure. Raises Forbidden, Invalid."""
     if actor.kind != "user" or actor.id != str(user.pk):
@@ -119,7 +118,7 @@ def change_own_password(user: User, password: str, *, actor: Actor) -> User:
     return row
 
 
-@transaction.atomic
+@audit.in_turn()
 def first_admin(username: str, password: str, *, actor: Actor) -> User:
     """The superuser of an installation in which no admin can log in: a new account, or the one of that name made good
     again. The password is the operator's own choice, from the environment, and held against no rule."""
@@ -135,7 +134,7 @@ def first_admin(username: str, password: str, *, actor: Actor) -> User:
     return row
 
 
-@transaction.atomic
+@audit.in_turn()
 def delete_role(group: Group, *, actor: Actor) -> None:
     """Remove a group that an installation made itself. Raises Conflict for the three roles, InUse while somebody has
     it."""

@@ -8,6 +8,7 @@ from django.template.defaultfilters import filesizeformat
 
 from history import pruning
 from history.errors import HistoryError
+from routes.actions import audit
 from routes.management.base import ControlCommand
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ class Command(ControlCommand):
         if dry_run:
             for each in removals:
                 self.stdout.write(_line(each))
+        elif removals:
+            audit.record(
+                self.actor(),
+                "history.pruned",
+                category="admin",
+                object_type="history",
+                changes={"before": _moment(wanted.history), "removed": [_line(each) for each in removals]},
+            )
         rows = sum(each.rows for each in removals)
         partitions = sum(len(each.partitions) for each in removals)
         size = _size(sum(each.bytes for each in removals))
