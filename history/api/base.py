@@ -6,7 +6,7 @@ answer more than was asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rest_framework import status
 from rest_framework.renderers import JSONRenderer
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from history.filters import Filters
-    from history.lines import Format
     from history.search import Page
 
 STATUS_OF: Final[dict[type[HistoryError], int]] = {
@@ -137,7 +136,7 @@ class PageView(HistoryView):
         form = self.request.accepted_renderer.format
         if form in FORMATS and self.request.method != "HEAD":
             asked = {name: str(value) for name, value in self.request.query_params.items() if name != FORMAT}
-            export.audited(actor_of(self.request), asked, cast("Format", form))(rows, export.COMPLETE)
+            export.audited(actor_of(self.request), asked, form)(rows, export.COMPLETE)
 
     def _typed(self, response: Response) -> None:
         """DRF takes the type from an answer that is empty, as one of no lines may be."""

@@ -113,7 +113,6 @@ def test_every_action_leaves_exactly_one_entry_in_every_sink(
         world = World()
         for chapter in (configuration, publishing, consoles, health, heads, alerts, history, people, commands):
             chapter(world, installation, tmp_path)
-            print("###", chapter.__name__)
         assert world.problems == []
         sinks.deliver()
         heard = []
@@ -394,10 +393,10 @@ def commands(w: World, state: SharedLiveState, folder: Path) -> None:
     actions.update_provider(Provider.objects.get(), {"models": {"gpt-4o-mini": "gpt-4o-mini"}}, actor=SETUP)
     w.command("sync_prices", ("prices.updated", "policy", ""))
     w.command("sync_prices")
-    rows.many(3, timezone.now() - timedelta(days=400))
-    w.command("prune_history --days 30 --dry-run")
-    w.command("prune_history --days 30", ("history.pruned", "admin", ""))
-    w.command("prune_history --days 30")
+    rows.many(3, timezone.now() - timedelta(days=3))
+    w.command("prune_history --days 1 --dry-run")
+    w.command("prune_history --days 1", ("history.pruned", "admin", ""))
+    w.command("prune_history --days 1")
     a_fresh_installation(w)
 
 
