@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VIEWER, OPERATOR, ADMIN = "Viewer", "Operator", "Admin"
 #: The roles, each including those before it, and what people are told that they may do.
 ROLES: dict[str, str] = {
-    VIEWER: "See everything but credentials, people's details and copies of payloads: health, history, configuration.",
+    VIEWER: "See everything but credentials, details of people and copies of payloads: health, history, configuration.",
     OPERATOR: "Also act on health: drain and disable providers, hold and reset circuits, probe, approve heads.",
     ADMIN: "Also change everything: configuration, access keys, alerts and users; publish; read copies of payloads.",
 }

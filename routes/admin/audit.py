@@ -26,7 +26,7 @@ SHOWN = 120
 EMPTY: tuple[Any, ...] = ("", [], {})
 OBJECT_TYPES = (
     *("provider", "target", "profile", "rule", "access_key", "revision", "policy", "prices", "draft"),
-    *("head", "alert_rule", "alert_channel", "payload", "history"),
+    *("head", "alert_rule", "alert_channel", "payload", "history", "document", "user", "role"),
 )
 VERBS = {
     "created": "created",
@@ -45,6 +45,14 @@ VERBS = {
     "status": "heard a new status from",
     "tested": "sent a test to",
     "read": "read the",
+    "exported": "exported the",
+    "imported": "imported a",
+    "pruned": "removed what is old of the",
+    "login": "logged in as",
+    "logout": "logged out",
+    "login_failed": "failed to log in as",
+    "login_throttled": "has to wait before trying again to log in as",
+    "password": "changed the password of",
 }
 
 

@@ -15,7 +15,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic.json_schema import models_json_schema
 
 from routes import document
-from routes.api import explain_schema
+from routes.api import audit_schema, explain_schema
 from routes.api.openapi import MAYBE_TEXT, MAYBE_TIME, NUMBER, TEMPLATE, TEXT, TIME, json_body, object_of, reference
 from routes.document.acts import PublishRequest
 from routes.document.condition import add_conditions
@@ -219,6 +219,7 @@ def components() -> dict[str, Any]:
         }
     )
     found |= explain_schema.components()
+    found |= audit_schema.components()
     error = {
         "code": TEXT,
         "message": TEXT,

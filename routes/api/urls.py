@@ -4,6 +4,7 @@ from django.urls import re_path
 from rest_framework.routers import SimpleRouter
 
 from routes.api.affinity import AffinityView
+from routes.api.audit import AuditDetailView, AuditListView
 from routes.api.configuration import AccessKeyViewSet, ProfileViewSet, ProviderViewSet
 from routes.api.explain import ExplainView
 from routes.api.revisions import RevisionViewSet
@@ -34,5 +35,7 @@ urlpatterns = [
     re_path(r"^prices/?$", PricesView.as_view(), name="prices"),
     re_path(r"^policy/?$", PolicyView.as_view(), name="policy"),
     re_path(r"^roles/?$", RolesView.as_view(), name="roles"),
+    re_path(r"^audit/?$", AuditListView.as_view(), name="audit"),
+    re_path(r"^audit/(?P<id>[0-9]+)/?$", AuditDetailView.as_view(), name="audit-detail"),
     re_path(r"^affinity/?$", AffinityView.as_view(), name="affinity"),
 ]

@@ -66,10 +66,13 @@ def moment(at: datetime) -> str:
 
 
 def address(text: str | None) -> str | None:
-    """One spelling for each address, whatever a database makes of it."""
+    """One spelling for each address, whatever a database makes of it. What is none stays as it is."""
     if text is None:
         return None
-    found = ip_address(text)
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return text
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
     return str(found)

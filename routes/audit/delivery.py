@@ -54,7 +54,7 @@ def deliver(seconds: float | None = None) -> dict[str, int]:
     for name, sink in SINKS.items():
         try:
             told[name] = sink(seconds)
-        except (OSError, redis.RedisError, DatabaseError) as error:
+        except (OSError, redis.RedisError, DatabaseError, ValueError) as error:  # the last: a row that is not ours
             _is_down(name, error)
         else:
             _is_up(name, told[name])

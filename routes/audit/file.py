@@ -65,7 +65,7 @@ def deliver(seconds: float | None = None) -> int:
 
 
 def _write_all(descriptor: int, deadline: float | None) -> int:
-    kept = _read_place()
+    kept, new = _read_place(), not os.fstat(descriptor).st_size
     place, written = _where(descriptor, kept), 0
     while True:
         found = following(place, BATCH)
@@ -83,7 +83,7 @@ def _write_all(descriptor: int, deadline: float | None) -> int:
         if deadline is not None and time.monotonic() >= deadline:
             return written
     now = timezone.now()
-    if kept.head_at is None or not kept.head_at <= now < kept.head_at + HEAD_EVERY or not os.fstat(descriptor).st_size:
+    if new or kept.head_at is None or not kept.head_at <= now < kept.head_at + HEAD_EVERY:
         _append(descriptor, json.dumps({"head": {**head()._asdict(), "at": moment(now)}}).encode() + b"\n")
         _keep(descriptor, place, now)
     return written

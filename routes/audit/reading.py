@@ -33,10 +33,10 @@ def head() -> Link:
     return START if newest is None else Link(*newest)
 
 
-def page(after: int, limit: int) -> list[dict[str, Any]]:
-    """The next entries by id."""
-    rows = AuditEntry.objects.filter(id__gt=after).order_by("id").values(*COLUMNS)[:limit]
-    return [document_of(row) for row in rows]
+def page(after: int | None, limit: int) -> list[dict[str, Any]]:
+    """The next entries by id; None = from the very first, whatever id somebody gave it."""
+    rows = AuditEntry.objects.all() if after is None else AuditEntry.objects.filter(id__gt=after)
+    return [document_of(row) for row in rows.order_by("id").values(*COLUMNS)[:limit]]
 
 
 def following(place: Place, limit: int) -> Following:
@@ -44,7 +44,7 @@ def following(place: Place, limit: int) -> Following:
     written at a later time: it repeats nothing, and what it has had stays in it as the evidence. One query, two then.
     """
     if place.at is None:
-        return Following(page(0, limit), False)
+        return Following(page(None, limit), False)
     rows = page(place.link.id - 1, limit + 1)
     if rows and (rows[0]["id"], rows[0]["hash"]) == place.link:
         return Following(rows[1:], False)

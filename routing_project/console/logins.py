@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.template.response import TemplateResponse
 
-UNKNOWN = "unknown user"
+#: No user name has parentheses.
+UNKNOWN = "(unknown)"
 WRONG = "This user name and password do not go together, or the account is switched off."
 
 

@@ -90,7 +90,7 @@ def test_a_name_that_is_nobodys_is_not_kept(typed: str) -> None:
     log_in(name=typed)
     told = [json.dumps(model_to_dict(entry), default=str) for entry in AuditEntry.objects.all()]
     assert all(typed not in each for each in told)
-    assert all(name == "unknown user" for _, name, _ in entries())
+    assert all(name == "(unknown)" for _, name, _ in entries())
     assert len(entries()) == ("\x00" not in typed), "what is no name at all is no attempt"
 
 

@@ -372,7 +372,7 @@ def logins(w: World) -> None:
     act("a logout", "logout/", {}, typed, ("user.logout", "auth", "typed"))
     act("a logout of nobody", "logout/", {}, stranger)
     act("no such user", "login/", {**right, "username": "nobody"}, stranger,
-        ("user.login_failed", "auth", "unknown user"))  # fmt: skip
+        ("user.login_failed", "auth", "(unknown)"))  # fmt: skip
     for _ in range(5):
         act("a wrong password", "login/", {**right, "password": "x"}, stranger, ("user.login_failed", "auth", "typed"))
     act("a throttled login", "login/", right, stranger, ("user.login_throttled", "auth", "typed"))

@@ -41,7 +41,7 @@ class Command(ControlCommand):
                 "history.pruned",
                 category="admin",
                 object_type="history",
-                changes={"before": _moment(wanted.history), "removed": [_line(each) for each in removals]},
+                changes={"before": _moment(wanted.history), "removed": "; ".join(map(_line, removals))},
             )
         rows = sum(each.rows for each in removals)
         partitions = sum(len(each.partitions) for each in removals)

@@ -1,0 +1,181 @@
+"""Looks whether the audit log is what was written: the table by its chain, a file of it line by line against the table.
+
+Both are read once, in order, a page at a time, so that millions of entries need no memory. What is found is told in one
+sentence that names the entry. What the chain can and cannot prove: docs/audit.md.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from routes.audit.chain import FIELDS, START, Link, hash_of
+from routes.audit.reading import page
+from routes.models import AuditEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+PAGE: Final = 2000
+MEMBERS: Final = frozenset({*FIELDS, "hash"})
+
+
+class BrokenError(Exception):
+    """The first thing that does not fit, as a sentence."""
+
+
+class Table(NamedTuple):
+    entries: int
+    head: Link
+
+
+class File(NamedTuple):
+    """``entries`` and ``heads`` that were found; ``torn``: its last line is not complete."""
+
+    entries: int
+    heads: int
+    torn: bool
+
+
+# -- the table -------------------------------------------------------------------------------------------
+def table() -> Table:
+    """Walk the chain from its first entry to its head. Raises BrokenError. A query each 2,000 entries, about 20 µs an
+    entry."""
+    count, last = 0, START
+    while documents := _page(None if last == START else last.id):
+        for document in documents:
+            last = _follow(document, last)
+        count += len(documents)
+    return Table(count, last)
+
+
+def _page(after: int | None) -> list[dict[str, Any]]:
+    try:
+        return page(after, PAGE)
+    except (ValueError, TypeError, AttributeError):  # whatever a column makes of what is no value of it
+        return _readable(after)
+
+
+def _readable(after: int | None) -> list[dict[str, Any]]:
+    """The entries of a page up to the one that cannot be read. Raises BrokenError when that is the first."""
+    found: list[dict[str, Any]] = []
+    rows = AuditEntry.objects.all() if after is None else AuditEntry.objects.filter(id__gt=after)
+    for pk in rows.order_by("id").values_list("id", flat=True)[:PAGE]:
+        try:
+            found += page(pk - 1, 1)
+        except (ValueError, TypeError, AttributeError):
+            if not found:
+                raise BrokenError(f"entry {pk} was changed: it cannot be read") from None
+            break
+    return found
+
+
+def _follow(document: dict[str, Any], last: Link) -> Link:
+    if document["previous"] != last.hash:
+        raise BrokenError(_gap(document, last))
+    if not _is_whole(document):
+        raise BrokenError(f"entry {document['id']} was changed: its hash is not that of what it says")
+    return Link(document["id"], document["hash"])
+
+
+def _gap(document: dict[str, Any], last: Link) -> str:
+    here = document["id"]
+    if last == START:
+        return f"entry {here} is the first, but another came before it: the first entries were removed"
+    if here > last.id + 1:
+        return f"entry {here} does not follow entry {last.id}: what was between them was removed"
+    return f"entry {here} does not follow entry {last.id}: one of the two was changed, or written anew"
+
+
+def _is_whole(document: dict[str, Any]) -> bool:
+    try:
+        return hash_of(document) == document["hash"]
+    except (ValueError, TypeError, OverflowError):
+        return False  # it holds what no entry of ours does
+
+
+# -- a file ----------------------------------------------------------------------------------------------
+class _Line(NamedTuple):
+    """``previous`` None = a head."""
+
+    number: int
+    link: Link
+    previous: str | None
+
+
+def file(path: Path) -> File:
+    """Compare every line of a file with itself, the line before and the table. Raises BrokenError, and OSError when it
+    cannot be read. A query each 2,000 lines."""
+    entries, heads = 0, 0
+    last: Link | None = None
+    reader = _Reader(path)
+    for lines in _pages(reader):
+        held = dict(AuditEntry.objects.filter(pk__in={line.link.id for line in lines}).values_list("id", "hash"))
+        end = AuditEntry.objects.order_by("-id").values_list("id", flat=True).first() or 0
+        for line in lines:
+            _agree(line, held, end)
+            if line.previous is None:
+                heads += 1
+                continue
+            if last is not None and line.previous != last.hash:
+                raise BrokenError(
+                    f"line {line.number}: entry {line.link.id} does not follow entry {last.id}, which is in the line "
+                    "before: lines were removed, or put in another order"
+                )
+            last, entries = line.link, entries + 1
+    return File(entries, heads, reader.torn)
+
+
+def _agree(line: _Line, held: dict[int, str], end: int) -> None:
+    what = "the head of the chain was" if line.previous is None else "there is"
+    if line.link == START:
+        return  # the head of a table without entries
+    if line.link.id not in held:
+        cut = f"the table ends at entry {end}: its tail was cut" if line.link.id > end else "the table has it no more"
+        raise BrokenError(f"line {line.number}: {what} entry {line.link.id}, and {cut}")
+    if held[line.link.id] != line.link.hash:
+        raise BrokenError(
+            f"line {line.number}: {what} entry {line.link.id} with the hash {line.link.hash}, and in the table it has "
+            f"{held[line.link.id]}: the chain was rewritten"
+        )
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.torn = False
+
+    def __iter__(self) -> Iterator[_Line]:
+        with self.path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    self.torn = True
+                    return
+                yield _read(number, line)
+
+
+def _read(number: int, line: bytes) -> _Line:
+    try:
+        tree = json.loads(line)
+        if set(tree) == {"head"}:
+            return _Line(number, Link(int(tree["head"]["id"]), str(tree["head"]["hash"])), None)
+        if set(tree) != MEMBERS:
+            raise ValueError
+        found = _Line(number, Link(int(tree["id"]), str(tree["hash"])), str(tree["previous"]))
+    except (ValueError, TypeError, KeyError):
+        raise BrokenError(f"line {number} cannot be read: it is no entry of the audit log") from None
+    if not _is_whole(tree):
+        raise BrokenError(f"line {number}: entry {found.link.id} was changed: its hash is not that of what it says")
+    return found
+
+
+def _pages(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
+    held: list[_Line] = []
+    for line in lines:
+        held.append(line)
+        if len(held) == PAGE:
+            yield held
+            held = []
+    if held:
+        yield held

@@ -1,0 +1,251 @@
+"""``verify_audit`` finds every way of tampering, names the entry, and exits with 1; it changes nothing itself."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from routes.audit import file, verify
+from routes.audit.chain import NOTHING, hash_of
+from routes.audit.reading import page
+from routes.models import AuditEntry
+from routing_project.env import get_env
+from tests.audit.conftest import entries, lines, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = [pytest.mark.django_db(databases=["default", "pg"]), pytest.mark.usefixtures("both_databases")]
+
+
+@pytest.fixture
+def log(both_databases: None) -> Path:
+    """The file of six entries, after which there was a head, and one more."""
+    for name in "abcdef":
+        write(name)
+    file.deliver()
+    write("g")
+    file.deliver()
+    return get_env().audit_log_path
+
+
+def verified(**options: Any) -> str:
+    said = StringIO()
+    call_command("verify_audit", stdout=said, **options)
+    return said.getvalue()
+
+
+def finding(**options: Any) -> str:
+    with pytest.raises(CommandError) as refused:
+        call_command("verify_audit", stdout=StringIO(), **options)
+    assert refused.value.returncode == 1
+    return str(refused.value)
+
+
+def sql(statement: str, *values: Any) -> None:
+    """Whoever tampers does not ask our models."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def rewrite(changes: dict[int, dict[str, Any]], drop: frozenset[int] = frozenset()) -> None:
+    """What somebody does who knows how the hashes are made: the whole chain anew, with other entries in it."""
+    previous = NOTHING
+    for document in page(0, 100):
+        if document["id"] in drop:
+            sql("DELETE FROM routes_auditentry WHERE id = %s", document["id"])
+            continue
+        document = {**document, **changes.get(document["id"], {}), "previous": previous}
+        previous = hash_of(document)
+        sql(
+            "UPDATE routes_auditentry SET actor_name = %s, previous = %s, hash = %s WHERE id = %s",
+            *(document["actor_name"], document["previous"], previous, document["id"]),
+        )
+
+
+def test_an_untouched_log_is_intact(log: Path) -> None:
+    head = AuditEntry.objects.latest("id")
+    assert verified() == (
+        f"7 entries, chain intact, head 7 {head.hash}\n{log}: 7 entries and 1 heads, all as in the table\n"
+    )
+    assert verified(file=log) == verified()
+
+
+def test_an_empty_log_is_intact_and_a_missing_file_is_said(tmp_path: Path) -> None:
+    said = verified()
+    assert said.startswith(f"0 entries, chain intact, head 0 {NOTHING}\n")
+    assert "there is no file yet; only the table was verified" in said
+    assert "there is no such file" in finding(file=tmp_path / "gone.log")
+    file.deliver()
+    assert "0 entries and 1 heads, all as in the table" in verified()
+
+
+def test_it_walks_page_by_page(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = verified()
+    monkeypatch.setattr(verify, "PAGE", 2)
+    assert verified() == usual
+    sql("UPDATE routes_auditentry SET reason = 'x' WHERE id = 5")
+    assert "entry 5 was changed" in finding()
+
+
+CHANGED = "entry 4 was changed: its hash is not that of what it says"
+TAMPERING: dict[str, tuple[Callable[[], None], str]] = {
+    **{
+        f"a changed {column}": (
+            lambda column=column, value=value: sql(f"UPDATE routes_auditentry SET {column} = %s WHERE id = 4", value),  # type: ignore[misc]
+            CHANGED,
+        )
+        for column, value in {
+            "at": "2026-01-01 00:00:00+00",
+            **dict.fromkeys(("category", "action", "object_type", "object_id", "object_name", "reason"), "other"),
+            **dict.fromkeys(("actor_kind", "actor_id", "actor_name", "request_id"), "other"),
+            "client_ip": "192.0.2.8",
+            "changes": '{"weight": [1, 2]}',
+            "hash": "0" * 64,
+        }.items()
+    },
+    "another id": (
+        lambda: sql("UPDATE routes_auditentry SET id = 40 WHERE id = 4"),
+        "entry 5 does not follow entry 3: what was between them was removed",
+    ),
+    "a removed entry": (
+        lambda: sql("DELETE FROM routes_auditentry WHERE id IN (4, 5)"),
+        "entry 6 does not follow entry 3: what was between them was removed",
+    ),
+    "removed first entries": (
+        lambda: sql("DELETE FROM routes_auditentry WHERE id < 4"),
+        "entry 4 is the first, but another came before it: the first entries were removed",
+    ),
+    "a changed entry with a hash that fits it": (
+        lambda: sql("UPDATE routes_auditentry SET reason = 'x', hash = %s WHERE id = 4", _hash(4, reason="x")),
+        "entry 5 does not follow entry 4: one of the two was changed, or written anew",
+    ),
+    "entries before the first": (
+        lambda: sql("UPDATE routes_auditentry SET id = id - 20, previous = 'x' || id WHERE id = 4"),
+        "entry -16 is the first, but another came before it",
+    ),
+}
+
+
+def _hash(pk: int, **changes: Any) -> str:
+    return hash_of({**page(pk - 1, 1)[0], **changes})
+
+
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize("how", TAMPERING)
+def test_tampering_with_the_table_is_found_in_the_table(how: str) -> None:
+    tamper, said = TAMPERING[how]
+    tamper()
+    assert f"table: {said}" in finding()
+
+
+def test_a_cut_tail_is_found_by_the_file(log: Path) -> None:
+    sql("DELETE FROM routes_auditentry WHERE id > 5")
+    assert verify.table().entries == 5, "the table alone cannot know"
+    assert finding() == f"{log}: line 6: there is entry 6, and the table ends at entry 5: its tail was cut"
+
+
+def test_a_cut_tail_is_found_by_a_head_where_the_file_lost_its_entries_too(log: Path) -> None:
+    head = [line for line in log.read_bytes().splitlines(keepends=True) if line.startswith(b'{"head"')]
+    log.write_bytes(b"".join(head))
+    sql("DELETE FROM routes_auditentry WHERE id > 5")
+    assert (
+        finding()
+        == f"{log}: line 1: the head of the chain was entry 6, and the table ends at entry 5: its tail was cut"
+    )
+
+
+def test_a_chain_that_was_made_anew_is_found_by_the_file(log: Path) -> None:
+    was = entries()[3]["hash"]
+    rewrite({4: {"actor_name": "somebody else"}})
+    assert verify.table().entries == 7, "the table alone cannot know"
+    now = AuditEntry.objects.get(pk=4).hash
+    assert finding() == (
+        f"{log}: line 4: there is entry 4 with the hash {was}, and in the table it has {now}: the chain was rewritten"
+    )
+
+
+def test_an_entry_that_was_taken_out_of_a_chain_made_anew_is_found_by_the_file(log: Path) -> None:
+    rewrite({}, drop=frozenset({4}))
+    assert verify.table().entries == 6
+    assert "line 4: there is entry 4, and the table has it no more" in finding()
+
+
+def test_a_changed_line_is_found(log: Path) -> None:
+    log.write_text(log.read_text().replace('"actor_name":"ada"', '"actor_name":"bob"', 1))
+    assert finding() == f"{log}: line 1: entry 1 was changed: its hash is not that of what it says"
+
+
+def test_removed_and_moved_lines_are_found(log: Path) -> None:
+    kept = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(kept[:2] + kept[3:]))
+    assert "line 3: entry 4 does not follow entry 2, which is in the line before" in finding()
+    log.write_bytes(b"".join([kept[1], kept[0], *kept[2:]]))
+    assert "line 2: entry 1 does not follow entry 2, which is in the line before" in finding()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not JSON",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"head": 1}',
+        b'{"head": {"id": "x"}}',
+        b'{"id": 1, "hash": "x"}',
+        b"null",
+    ],
+)
+def test_a_line_that_cannot_be_read_is_found(log: Path, line: bytes) -> None:
+    with log.open("ab") as stream:
+        stream.write(line + b"\n")
+    assert (
+        finding() == f"{log}: line {len(log.read_bytes().splitlines())} cannot be read: it is no entry of the audit log"
+    )
+
+
+def test_an_entry_with_more_or_other_members_is_no_entry(log: Path) -> None:
+    tree = {**entries()[0], "more": 1}
+    log.write_bytes(json.dumps(tree).encode() + b"\n")
+    assert "line 1 cannot be read" in finding()
+
+
+def test_a_line_that_is_being_written_is_no_finding(log: Path) -> None:
+    with log.open("ab") as stream:
+        stream.write(b'{"id": 8, "at"')
+    assert verified().endswith("all as in the table; its last line is not complete\n")
+
+
+def test_an_older_file_is_verified_too(log: Path, tmp_path: Path) -> None:
+    older = log.rename(tmp_path / "routing_audit.log.1")
+    write("h")
+    file.deliver()
+    assert [line.get("id") for line in lines()] == [8, None]
+    assert "7 entries and 1 heads, all as in the table" in verified(file=older)
+    assert "1 entries and 1 heads, all as in the table" in verified()
+
+
+def test_a_file_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
+    assert finding(file=tmp_path) == f"{tmp_path}: cannot be read: Is a directory"
+
+
+def test_both_are_looked_at_and_each_says_its_first_finding(log: Path) -> None:
+    sql("UPDATE routes_auditentry SET reason = 'x' WHERE id IN (3, 5)")
+    log.write_text(log.read_text().replace('"actor_name":"ada"', '"actor_name":"bob"'))
+    said = finding().splitlines()
+    assert len(said) == 2
+    assert said[0].startswith("table: entry 3 was changed")
+    assert said[1].startswith(f"{log}: line 1: entry 1 was changed")
+
+
+def test_verifying_changes_nothing(log: Path) -> None:
+    before = log.read_bytes(), page(0, 100)
+    verified()
+    assert (log.read_bytes(), page(0, 100)) == before
