@@ -24,6 +24,7 @@ INSTALLED_APPS = [
     # Its only use is `runserver`, and its imports cost every other process some 25 MB.
     *(["daphne"] if "runserver" in sys.argv else []),
     "routing_project.site.ConsoleAdminConfig",
+    "routing_project.console",  # before auth, two of whose commands it has in its own way
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -38,7 +39,6 @@ INSTALLED_APPS = [
     "routes",
     "history",
     "health",
-    "routing_project.console",
 ]
 
 MIDDLEWARE = [

@@ -9,6 +9,7 @@ the lists below.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
 from datetime import timedelta
@@ -83,6 +84,7 @@ READING_COMMANDS = {
     "simulate": "a provider for trying things",
     "verify_audit": "reads the audit log",
 }
+#: Commands of Django that write no configuration, nor anything that people decide.
 OF_OTHERS = ("django.", "rest_framework", "channels", "daphne", "drf_", "django_")
 #: Seen by other tests only, and why.
 ELSEWHERE = {"provider.credential": "an action of its own that no address has: a provider is changed with it"}
@@ -397,7 +399,16 @@ def commands(w: World, state: SharedLiveState, folder: Path) -> None:
     w.command("prune_history --days 1 --dry-run")
     w.command("prune_history --days 1", ("history.pruned", "admin", ""))
     w.command("prune_history --days 1")
+    with pytest.MonkeyPatch.context() as patch:
+        passwords(w, patch)
     a_fresh_installation(w)
+
+
+def passwords(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that read one; in the place of Django's own, which nobody would hear of."""
+    for line, action in (("createsuperuser boss", "user.created"), ("changepassword boss", "user.updated")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
+        w.command(line, (action, "admin", "boss"))
 
 
 def a_fresh_installation(w: World) -> None:
