@@ -14,7 +14,9 @@ from django.test import Client
 from routes.models import AuditEntry
 from routing_project.console import login_throttle
 from tests.admin.conftest import PASSWORD, text
+from tests.control.conftest import both_databases
 
+__all__ = ["both_databases"]
 pytestmark = pytest.mark.django_db
 
 LOGIN = "/admin/login/"
@@ -160,6 +162,12 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_long(grace: User, clock:
         log_in("wrong")
     clock.now -= 3600
     assert log_in().status_code == 302
+
+
+@pytest.mark.django_db(databases=["default", "pg"])
+@pytest.mark.usefixtures("both_databases")
+def test_attempts_are_counted_on_both_databases(grace: User) -> None:
+    assert [log_in("wrong").status_code for _ in range(6)] == [200] * 5 + [429]
 
 
 def test_while_somebody_waits_nothing_is_written(grace: User, django_assert_num_queries: Any) -> None:

@@ -12,6 +12,8 @@ from django.db import connection, connections, transaction
 from django.forms.models import model_to_dict
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from routes import actions
 from routes.actions import Actor, users
@@ -20,6 +22,7 @@ from routes.models import AuditEntry
 from routes.scopes import SCOPES
 from tests.control.api import Api
 from tests.control.conftest import actor, both_databases
+from tests.control.test_document import json_values
 
 __all__ = ["both_databases"]
 pytestmark = pytest.mark.django_db
@@ -300,3 +303,22 @@ def test_the_rules_hold_on_both_databases() -> None:
     with pytest.raises(Conflict), transaction.atomic():
         person("ADA")
     assert connections["default"].vendor in ("sqlite", "postgresql")
+
+
+ACCOUNT: dict[str, Any] = {"username": "new", "password": SECRET, "roles": ["Viewer"]}
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(value=json_values, field=st.sampled_from([*ACCOUNT, "email", "first_name", "is_active", "is_superuser", "x"]))
+def test_any_json_in_any_field_is_taken_or_a_400_that_names_it(value: Any, field: str) -> None:
+    with transaction.atomic():
+        person("grace", "Viewer")
+        api = Api("admin")
+        bodies = [("post", "users/", {**ACCOUNT, field: value}), ("patch", "users/grace/", {field: value})]
+        for method, path, body in bodies:
+            answer = api.call(method, path, body)
+            if answer.status == 400:
+                assert answer.error["code"] == "parse_error" or answer.error["fields"], (path, body)
+            else:
+                assert answer.status in (200, 201, 403, 409), (path, body)
+        transaction.set_rollback(True)
