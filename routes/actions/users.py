@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from routes.actions.actor import Actor
 
+#: Details of people: everybody who may read the audit log reads it, and nothing can ever be taken out of it.
+PERSONAL = ("email", "first_name", "last_name")
 COLUMNS = ("username", "email", "first_name", "last_name", "is_active", "is_superuser")
 LAST_ADMIN = (
     "this is the only admin who can log in: give another user the role Admin first, so that somebody can still change "
@@ -47,6 +49,15 @@ def tree(user: User) -> dict[str, Any]:
     return {
         **{name: getattr(user, name) for name in COLUMNS},
         "roles": sorted(group.name for group in user.groups.all()),
+    }
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """For the audit log: of details of people only which of them are others now."""
+    return {
+        name: "changed" if name in PERSONAL else change
+        for name, change in audit.difference(before, after).items()
+        if name not in PERSONAL or any(change)
     }
 
 
@@ -100,7 +111,7 @@ def delete_user(user: User, *, actor: Actor, version: int | None = None) -> None
     if actor.kind == "user" and actor.id == str(row.pk):
         raise Conflict("this is your own account: another admin can delete it")
     was_admin = admins().filter(pk=row.pk).exists()
-    _record(actor, "user.deleted", row, audit.difference(tree(row), {}))
+    _record(actor, "user.deleted", row, difference(tree(row), {}))
     row.delete()
     _keep_an_admin(was_admin)
 
@@ -130,7 +141,7 @@ def first_admin(username: str, password: str, *, actor: Actor) -> User:
     row.set_password(password)
     row.save()
     action = "user.updated" if before else "user.created"
-    _record(actor, action, row, {**audit.difference(before, tree(row)), "password": "changed"})
+    _record(actor, action, row, {**difference(before, tree(row)), "password": "changed"})
     return row
 
 
@@ -186,7 +197,7 @@ def _store(wanted: document.User, *, actor: Actor, row: User | None = None) -> U
     before = {} if new else tree(row)
     was_admin = not new and admins().filter(pk=row.pk).exists()
     after = wanted.model_dump(mode="json")
-    changes: dict[str, Any] = audit.difference(before, after)
+    changes = difference(before, after)
     for name in COLUMNS:
         setattr(row, name, after[name])
     if wanted.password is not None:
