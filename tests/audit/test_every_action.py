@@ -42,7 +42,7 @@ from routes.models import AccessKey, AuditEntry, ConfigRevision, Profile, Provid
 from routes.roles import ROLES
 from routing_project import announce
 from routing_project.console import demo
-from routing_project.console.sockets.heads import HeadSocket
+from routing_project.console.sockets.base import Socket
 from routing_project.env import get_env
 from tests.audit.world import PASSWORD, SETUP, UNSAFE, WEBHOOK_SECRET, World
 from tests.control import samples
@@ -74,6 +74,10 @@ READING_PAGES = re.compile(
     r"|routes_configrevision_(changelist|add|delete|change)"
     r"|(routes_(provider|profile|accesskey)|health_(head|alertrule|alertchannel)|auth_(user|group))_changelist"
     r"|health_head_(add|change)|auth_group_(add|change))"
+)
+#: Messages of sockets that ask, watch, or (a decision) are in the history.
+READING_MESSAGES = frozenset(
+    ("get_heads", "get_routing_decision", "get_routing_strategies", "subscribe", "pause", "resume", "ping")
 )
 #: Our commands that change nothing, or nothing that anybody decided.
 READING_COMMANDS = {
@@ -264,17 +268,16 @@ def heads(w: World, state: SharedLiveState, folder: Path) -> None:
     def status(head_id: str, status: str = "active") -> dict[str, Any]:
         return {"head_id": head_id, "status": status, "load": 1}
 
+    socket = "/ws/head-management"
     w.api("post heads/", registration("one", "10.30.0.7"), ("head.registered", "head", "one"))
     w.api("post heads/one/approve/", None, ("head.approved", "head", "one"), again=True)
     w.api("patch heads/one/status/", {"status": "active", "load": 1})
     w.api("patch heads/one/status/", {"status": "draining", "load": 1}, ("head.status", "head", "one"), again=True)
     w.api("delete heads/one/", None, ("head.deregistered", "head", "one"))
-    w.socket(HeadSocket, {"type": "register_head", "payload": registration("two")}, ("head.registered", "head", "two"))
-    w.socket(HeadSocket, {"type": "update_status", "payload": status("two")})
-    w.socket(
-        HeadSocket, {"type": "update_status", "payload": status("two", "draining")}, ("head.status", "head", "two")
-    )
-    w.socket(HeadSocket, {"type": "deregister_head", "payload": {"head_id": "two"}},
+    w.socket(socket, {"type": "register_head", "payload": registration("two")}, ("head.registered", "head", "two"))
+    w.socket(socket, {"type": "update_status", "payload": status("two")})
+    w.socket(socket, {"type": "update_status", "payload": status("two", "draining")}, ("head.status", "head", "two"))
+    w.socket(socket, {"type": "deregister_head", "payload": {"head_id": "two"}},
              ("head.deregistered", "head", "two"))  # fmt: skip
     address = "/webhook/head-status"
     w.webhook(address, {"action": "register", **registration("three")}, ("head.registered", "head", "three"))
@@ -472,6 +475,9 @@ def ways() -> set[str]:
         for name, app in get_commands().items()
         if str(app).split(".")[0] in ("routes", "history", "health", "routing_project")
     }
+    messages = {kind for each in Socket.__subclasses__() for kind in each.handlers} - READING_MESSAGES
+    assert len(messages) > 1
+    found |= {f"message {kind}" for kind in messages}
     return found | {f"command {name}" for name in ours - READING_COMMANDS.keys()}
 
 
