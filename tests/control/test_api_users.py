@@ -20,6 +20,7 @@ from routes.actions import Actor, users
 from routes.actions.errors import ActionError, Conflict, Forbidden, Invalid, StaleVersion
 from routes.models import AuditEntry
 from routes.scopes import SCOPES
+from routing_project.console.sockets.access import Refused, identify
 from tests.control.api import Api
 from tests.control.conftest import actor, both_databases
 from tests.control.test_document import json_values
@@ -220,7 +221,18 @@ def test_a_new_password_or_the_end_of_an_account_ends_the_sessions() -> None:
         grace, other = person("grace", "Viewer"), person("other", "Viewer")
         mine, others = Api(client=session_of(grace)), Api(client=session_of(other))
         assert mine.get("users/").status == 200
+        cookie = f"sessionid={mine.client.cookies['sessionid'].value}"
+        headers = {"host": "testserver", "origin": "http://testserver", "cookie": cookie}
+        handshake = {
+            "type": "websocket",
+            "path": "/ws/live",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+        assert identify(handshake, frozenset({"read"})).name == "grace"
         actions.update_user(grace, change, actor=COMMAND)
+        with pytest.raises(Refused) as refused:  # what is open is looked up like this every second
+            identify(handshake, frozenset({"read"}))
+        assert refused.value.status == 401
         assert mine.get("users/").status == 401
         assert others.get("users/").status == 200
         for user in (grace, other):
