@@ -1,32 +1,39 @@
-"""The audit log, read-only: filters in the address, newest first, paged by id."""
+"""The audit log, read-only: filters in the address, newest first, and a page for each entry with all it says."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404
+from django.urls import NoReverseMatch, reverse
 
+from routes.actions.errors import Invalid
 from routes.admin.base import LogAdmin
 from routes.admin.words import said
-from routes.models import AuditEntry
+from routes.audit.asked import narrowed
+from routes.audit.chain import NOTHING, document_of, hash_of
+from routes.audit.reading import COLUMNS, head
+from routes.models import AccessKey, AuditEntry, Profile, Provider
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
 PAGE = 50
-#: Lines of changes shown per entry; the API has them all.
+#: Lines of changes shown per entry; its page has them all.
 LINES = 8
 SHOWN = 120
 EMPTY: tuple[Any, ...] = ("", [], {})
 OBJECT_TYPES = (
     *("provider", "target", "profile", "rule", "access_key", "revision", "policy", "prices", "draft"),
-    *("head", "alert_rule", "alert_channel", "payload", "history", "document", "user", "role"),
+    *("head", "alert_rule", "alert_channel", "payload", "history", "document", "affinity", "user", "role"),
 )
 VERBS = {
     "created": "created",
@@ -56,15 +63,35 @@ VERBS = {
 }
 
 
+ACTOR_KINDS: Final = (("user", "Person"), ("key", "Access key"), ("command", "Command"), ("system", "Signalbox"))
+#: Parameters of the address that are filters of the API, and two that search by a part of a name.
+EXACT: Final = ("category", "action", "object_type", "actor_kind", "client_ip", "request_id", "from", "to")
+SEARCHES: Final = ("object", "actor")
+#: Those that are folded away until one is set.
+FOLDED: Final = ("action", "actor_kind", "client_ip", "request_id", "from", "to")
+#: No index helps to find a part of a name: a page looks at so many entries, and says how far it came.
+SEARCHED: Final = 100_000
+
+
 class Line(NamedTuple):
     """An entry in words."""
 
+    id: int
     at: datetime
     actor_name: str
     client_ip: str | None
     sentence: str
     reason: str
     change_lines: list[str]
+
+
+class FieldChange(NamedTuple):
+    """One field of an entry; ``told`` where there is no before and after to it."""
+
+    field: str
+    before: str = ""
+    after: str = ""
+    told: str = ""
 
 
 def words_of(entry: AuditEntry) -> Line:
@@ -74,6 +101,7 @@ def words_of(entry: AuditEntry) -> Line:
         what = entry.object_name
     sentence = f"{VERBS.get(verb, verb.replace('_', ' '))} {what}"
     return Line(
+        entry.pk,
         entry.at,
         entry.actor_name,
         entry.client_ip,
@@ -113,6 +141,52 @@ def _short(field: str, value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
+def changes_of(entry: AuditEntry) -> list[FieldChange]:
+    """Every field, whole."""
+    changes = entry.changes if isinstance(entry.changes, dict) else {"changes": entry.changes}
+    found: list[FieldChange] = []
+    for field, value in changes.items():
+        match value:
+            case [before, after] if field != "changes":
+                found.append(FieldChange(field, said(field, before) or "none", said(field, after) or "none"))
+            case list():
+                found += [FieldChange(field, told=str(item)) for item in value]
+            case _:
+                found.append(FieldChange(field, told=said(field, value) or "none"))
+    return found
+
+
+def found_by(asked: dict[str, str]) -> QuerySet[AuditEntry]:
+    """What the filters of the address find. Raises Invalid."""
+    rows = narrowed({name: asked[name] for name in EXACT if asked[name]})
+    if asked["actor"]:
+        rows = rows.filter(actor_name__icontains=asked["actor"])
+    if asked["object"]:
+        named = Q(object_id=asked["object"])
+        rows = rows.filter(named if _is_id(asked["object"]) else named | Q(object_name__icontains=asked["object"]))
+    return rows
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _object_url(entry: AuditEntry) -> str:
+    """Its page, where it has one and is still there; else "". One query."""
+    known = {"provider": Provider, "profile": Profile, "access_key": AccessKey}
+    try:
+        if entry.object_type == "revision":
+            return reverse("admin:routes_configrevision_change", args=[int(entry.object_id)])
+        if (model := known.get(entry.object_type)) and model._default_manager.filter(pk=entry.object_id).exists():
+            return reverse(f"admin:routes_{model._meta.model_name}_change", args=[entry.object_id])
+    except (ValueError, ValidationError, NoReverseMatch):
+        pass
+    return ""
+
+
 @admin.register(AuditEntry)
 class AuditAdmin(LogAdmin):
     word = "audit entry"
@@ -120,32 +194,57 @@ class AuditAdmin(LogAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        chosen = {
-            name: request.GET.get(name, "").replace("\x00", "").strip() for name in ("object_type", "actor", "object")
-        }
-        rows = AuditEntry.objects.order_by("-id")
-        if chosen["object_type"]:
-            rows = rows.filter(object_type=chosen["object_type"])
-        if chosen["actor"]:
-            rows = rows.filter(actor_name__icontains=chosen["actor"])
-        if chosen["object"]:
-            rows = rows.filter(Q(object_name__icontains=chosen["object"]) | Q(object_id=chosen["object"]))
-        before = request.GET.get("before", "")
-        if before.isascii() and before.isdecimal() and len(before) < 19:
-            rows = rows.filter(pk__lt=int(before))
-        entries = list(rows[: PAGE + 1])
-        query = {name: value for name, value in chosen.items() if value}
-        older = f"?{urlencode({**query, 'before': entries[PAGE - 1].pk})}" if len(entries) > PAGE else ""
+        asked = {name: request.GET.get(name, "").replace("\x00", "").strip() for name in (*EXACT, *SEARCHES)}
+        problems: dict[str, list[str]] = {}
+        try:
+            rows = found_by(asked)
+        except Invalid as error:
+            rows, problems = AuditEntry.objects.none(), dict(error.fields)
+        upper = self._upper(request.GET.get("before", ""))
+        if upper is not None:
+            rows = rows.filter(at__lte=upper.at).filter(Q(at__lt=upper.at) | Q(pk__lt=upper.pk))
+        oldest = None
+        if asked["actor"] or (asked["object"] and not _is_id(asked["object"])):
+            oldest = self._far_enough(upper)
+            if oldest is not None:
+                rows = rows.filter(at__gte=oldest.at)
+        entries = list(rows.order_by("-at", "-id")[: PAGE + 1])
+        query = {name: value for name, value in asked.items() if value}
+        older = further = ""
+        if len(entries) > PAGE:
+            older = f"?{urlencode({**query, 'before': entries[PAGE - 1].pk})}"
+        elif oldest is not None and not problems:
+            further = f"?{urlencode({**query, 'before': oldest.pk})}"
         return self.page(
             request,
             "routes/audit_list.html",
             "Audit log",
             entries=[words_of(entry) for entry in entries[:PAGE]],
+            categories=AuditEntry.Category.choices,
             object_types=[(value, value.replace("_", " ").capitalize()) for value in OBJECT_TYPES],
-            chosen=chosen,
+            actor_kinds=ACTOR_KINDS,
+            asked=asked,
+            more_set=sum(bool(asked[name]) for name in FOLDED),
+            problems=[f"{name}: {text}" for name, texts in problems.items() for text in texts],
             filtered=bool(query),
             older=older,
+            further=further,
+            searched_to=oldest.at if oldest else None,
+            head=head(),
         )
+
+    @staticmethod
+    def _upper(text: str) -> AuditEntry | None:
+        """The entry that a page is older than."""
+        if not (text.isascii() and text.isdecimal() and len(text) < 19):
+            return None
+        return AuditEntry.objects.filter(pk=int(text)).only("at").first()
+
+    @staticmethod
+    def _far_enough(upper: AuditEntry | None) -> AuditEntry | None:
+        """The last entry that a search looks at; None when it reaches the first."""
+        end = upper.pk if upper is not None else head().id
+        return AuditEntry.objects.filter(pk__lte=end - SEARCHED).order_by("-pk").only("at").first()
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -155,4 +254,25 @@ class AuditAdmin(LogAdmin):
         entry: AuditEntry | None = self.get_object_or_none(object_id)
         if entry is None:
             raise Http404
-        return HttpResponseRedirect(f"{self.url('changelist')}?object={entry.object_id}")
+        before = AuditEntry.objects.filter(pk__lt=entry.pk).order_by("-pk").only("hash").first()
+        line = words_of(entry)
+        return self.page(
+            request,
+            "routes/audit_detail.html",
+            line.sentence,
+            entry=entry,
+            changes=changes_of(entry),
+            kind=dict(ACTOR_KINDS).get(entry.actor_kind, entry.actor_kind),
+            object_url=_object_url(entry),
+            before=before,
+            after=AuditEntry.objects.filter(pk__gt=entry.pk).order_by("pk").only("pk").first(),
+            whole=_is_whole(entry),
+            follows=entry.previous == (before.hash if before else NOTHING),
+        )
+
+
+def _is_whole(entry: AuditEntry) -> bool:
+    try:
+        return hash_of(document_of({name: getattr(entry, name) for name in COLUMNS})) == entry.hash
+    except (ValueError, TypeError, OverflowError):
+        return False

@@ -113,7 +113,10 @@ class LogAdmin(ConsoleModelAdmin):
     ) -> HttpResponse:
         raise PermissionDenied
 
-    delete_view = add_view  # type: ignore[assignment]
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        raise PermissionDenied
 
 
 def demand(request: HttpRequest, permission: str) -> Actor:

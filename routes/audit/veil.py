@@ -28,6 +28,8 @@ HARMLESS: Final = frozenset(
         *("api-version", "version", "region"),
     }
 )
+#: Fields whose members are called as models are: nothing follows from such a name.
+MODEL_MAPS: Final = ("models.", "context.", "prices.")
 _USER_IN_URL: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -66,7 +68,8 @@ def _hidden(field: str, value: Any) -> Any:
         if field.startswith(f"{name}."):
             return _member(field[len(name) + 1 :], value)
     name = field.rpartition(".")[2]
-    if isinstance(value, str) and value and redact({name: "x"})[name] != "x":
+    named = not field.startswith(MODEL_MAPS) and redact({name: "x"})[name] != "x"
+    if named and isinstance(value, str) and value:
         return CHANGED
     return _deep(redact(value))
 

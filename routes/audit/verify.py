@@ -90,7 +90,7 @@ def _gap(document: dict[str, Any], last: Link) -> str:
 
 def _is_whole(document: dict[str, Any]) -> bool:
     try:
-        return hash_of(document) == document["hash"]
+        return hash_of(document) == str(document["hash"])
     except (ValueError, TypeError, OverflowError):
         return False  # it holds what no entry of ours does
 

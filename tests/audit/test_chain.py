@@ -7,6 +7,7 @@ import importlib
 import json
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,6 @@ from tests.history.own_tables import OWN, alias_for, empty_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -107,7 +107,11 @@ def test_a_line_and_the_documented_bytes_give_the_hash() -> None:
         f'"previous":"{NOTHING}","reason":"","request_id":""}}'
     )
     assert canonical(document) == text.encode()
-    assert hash_of(document) == hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert hash_of(document) == digest
+    said = (Path(__file__).parent.parent.parent / "docs" / "audit.md").read_text()
+    assert f"`{digest}`" in said
+    assert text in said.replace("\n", "")
     assert hash_of({**document, "hash": "what it was"}) == hash_of(document)
 
 

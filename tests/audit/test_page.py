@@ -1,0 +1,175 @@
+"""The audit log in the admin: every filter, older pages, a bounded search, a page for each entry."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db.models import QuerySet
+
+from routes import actions
+from routes.actions import Actor
+from routes.admin import audit as page
+from routes.models import AuditEntry, Provider
+from tests.admin.conftest import admin, operator, person, viewer
+from tests.audit.conftest import ADA, write
+from tests.control.samples import provider
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+__all__ = ["admin", "operator", "viewer"]
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/routes/auditentry/"
+BOB = Actor("key", "bob's key", "k-1", frozenset(), "2001:db8::1", "req-2")
+
+
+def text(client: Client, address: str) -> str:
+    answer = client.get(address)
+    assert answer.status_code == 200, address
+    return html.unescape(answer.content.decode())
+
+
+def rows(client: Client, question: str = "") -> list[int]:
+    return [int(pk) for pk in re.findall(r"auditentry/(\d+)/change/", text(client, f"{LIST}?{question}"))]
+
+
+@pytest.fixture
+def four() -> None:
+    write("alpha")
+    write("beta", "head.registered", BOB, category="head", changes={"endpoint": [None, "http://10.0.0.1"]})
+    write("alpha", "provider.deleted", BOB, reason="not needed")
+    write("alphabet", "history.exported", Actor.system("tests"), category="export", object_id="")
+
+
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("", [4, 3, 2, 1]),
+        ("category=head", [2]),
+        ("object_type=provider", [3, 1]),
+        ("object=alpha", [4, 3, 1]),
+        ("object=ALPHA&category=export", [4]),
+        ("object=id of beta", [2]),
+        ("actor=bob", [3, 2]),
+        ("action=provider.updated", [1]),
+        ("actor_kind=system", [4]),
+        ("client_ip=192.0.2.7", [1]),
+        ("request_id=req-2", [3, 2]),
+        ("from=2000-01-01&to=2000-01-02", []),
+        ("from=2000-01-01 10:00", [4, 3, 2, 1]),
+        ("before=3", [2, 1]),
+        ("before=3&actor=bob", [2]),
+        ("before=nonsense", [4, 3, 2, 1]),
+    ],
+)
+def test_filters_find_what_they_say(viewer: Client, question: str, found: list[int]) -> None:
+    assert rows(viewer, question) == found
+
+
+@pytest.mark.usefixtures("four")
+def test_a_filter_that_cannot_be_is_named_and_nothing_is_shown(admin: Client) -> None:
+    said = text(admin, f"{LIST}?client_ip=here&from=yesterday&category=head")
+    assert "client_ip: must be an IP address" in said
+    assert "from: must be an ISO 8601 time" in said
+    assert "<tbody>" not in said
+
+
+def test_pages_go_back_to_the_first_entry(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PAGE", 3)
+    for number in range(7):
+        write(str(number))
+    QuerySet(AuditEntry).update(at=AuditEntry.objects.get(pk=1).at)  # of one moment
+    found, question = [], "category=admin"
+    while True:
+        said = text(admin, f"{LIST}?{question}")
+        found.append([int(pk) for pk in re.findall(r"auditentry/(\d+)/change/", said)])
+        older = re.search(r'href="\?([^"]+)" rel="next">Older', said)
+        if older is None:
+            break
+        question = older[1]
+    assert found == [[7, 6, 5], [4, 3, 2], [1]]
+
+
+def test_a_search_says_how_far_it_looked_and_goes_on(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SEARCHED", 3)
+    for name in ("needle", "a", "b", "c", "d", "e"):
+        write(name)
+    said = text(admin, f"{LIST}?object=need")
+    assert "Nothing matches back to" in said
+    question = re.search(r'href="\?([^"]+)" rel="next">Look further back', said)
+    assert question is not None
+    assert rows(admin, question[1]) == [1]
+    assert "Look further back" not in text(admin, f"{LIST}?category=admin"), "filters have an index"
+
+
+def test_the_list_says_where_the_chain_ends(admin: Client) -> None:
+    entry = write("alpha")
+    said = text(admin, LIST)
+    assert f'ends with entry 1, hash <code class="break">{entry.hash}</code>' in said
+
+
+def test_an_entry_has_a_page_with_all_it_says(viewer: Client) -> None:
+    made = actions.create_provider(provider("acme"), actor=ADA)
+    actions.update_provider(made, {"weight": 3, "circuit": {"slow_start": 5}}, actor=ADA)
+    said = text(viewer, f"{LIST}2/change/")
+    assert "Changed provider acme" in said
+    assert re.search(r"weight</code></td>\s*<td[^>]*>1</td><td[^>]*>3</td>", said)
+    assert re.search(r"circuit.slow_start</code></td>\s*<td[^>]*>30</td><td[^>]*>5</td>", said)
+    for part in ("192.0.2.7", "req-1", "fits what the entry says", AuditEntry.objects.get(pk=2).hash):
+        assert part in said
+    assert f"/admin/routes/provider/{made.pk}/change/" in said
+    assert f"{LIST}1/change/" in said, "the one before"
+    assert "this is the last" in said
+    actions.delete_provider(Provider.objects.get(), actor=ADA)
+    assert f"/admin/routes/provider/{made.pk}/change/" not in text(viewer, f"{LIST}2/change/")
+
+
+def test_a_page_says_that_its_entry_does_not_fit_any_more(admin: Client) -> None:
+    for name in ("a", "b", "c"):
+        write(name)
+    assert "chain is broken" not in text(admin, f"{LIST}2/change/")
+    QuerySet(AuditEntry).filter(pk=1).update(hash="f" * 64)
+    assert "The chain is broken before this entry" in text(admin, f"{LIST}2/change/")
+    QuerySet(AuditEntry).filter(pk=3).update(reason="another")
+    assert "was changed after it was written" in text(admin, f"{LIST}3/change/")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"changes": ["profile default: weight 1 → 2", "x"]},
+        {"a": {"b": [1, None]}},
+        {"when": [None, {"x": 1}]},
+        {"n": 3},
+    ],
+)
+def test_any_shape_of_changes_can_be_shown(admin: Client, changes: Any) -> None:
+    write(changes=changes)
+    text(admin, LIST)
+    text(admin, f"{LIST}1/change/")
+
+
+def test_text_from_outside_stays_text(admin: Client) -> None:
+    write("<script>x</script>", reason="<b>", changes={"<i>": ["<u>", "<s>"]})
+    for address in (LIST, f"{LIST}1/change/"):
+        said = admin.get(address).content.decode()
+        for tag in ("<script>x", "<b>", "<i>", "<u>", "<s>"):
+            assert tag not in said, (address, tag)
+
+
+@pytest.mark.usefixtures("four")
+def test_everybody_with_a_role_reads_and_nobody_writes(admin: Client, operator: Client, viewer: Client) -> None:
+    for client in (admin, operator, viewer):
+        assert rows(client) == [4, 3, 2, 1]
+        assert client.get(f"{LIST}1/change/").status_code == 200
+        assert client.post(f"{LIST}1/delete/").status_code == 403
+        assert client.post(f"{LIST}add/").status_code == 403
+    assert person(None).get(LIST).status_code == 403
+    assert person(None, "another").get(f"{LIST}1/change/").status_code == 403
+    assert admin.get(f"{LIST}99/change/").status_code == 404
