@@ -48,7 +48,7 @@ def session_of(user: User) -> Client:
 
 
 def entries() -> list[tuple[str, str, Any]]:
-    found = AuditEntry.objects.filter(object_type="user").exclude(action="user.login").order_by("pk")
+    found = AuditEntry.objects.filter(object_type="user").order_by("pk")
     return [(entry.action, entry.object_name, entry.changes) for entry in found]
 
 
