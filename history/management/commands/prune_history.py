@@ -35,14 +35,6 @@ class Command(ControlCommand):
         if dry_run:
             for each in removals:
                 self.stdout.write(_line(each))
-        elif removals:
-            audit.record(
-                self.actor(),
-                "history.pruned",
-                category="admin",
-                object_type="history",
-                changes={"before": _moment(wanted.history), "removed": "; ".join(map(_line, removals))},
-            )
         rows = sum(each.rows for each in removals)
         partitions = sum(len(each.partitions) for each in removals)
         size = _size(sum(each.bytes for each in removals))
@@ -50,6 +42,14 @@ class Command(ControlCommand):
             f"{'would remove' if dry_run else 'removed'} {rows:,} rows and {partitions} partitions, about {size}, "
             f"from before {_moment(wanted.history)}"
         )
+        if removals and not dry_run:
+            audit.record(
+                self.actor(),
+                "history.pruned",
+                category="admin",
+                object_type="history",
+                changes={"before": _moment(wanted.history), "removed": "; ".join(map(_line, removals))},
+            )
 
 
 def _number(days: str | None) -> float | None:
