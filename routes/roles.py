@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from routes.scopes import PERMISSIONS, SCOPES, effective
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.apps import AppConfig
+    from django.contrib.auth.models import Group
 
 VIEWER, OPERATOR, ADMIN = "Viewer", "Operator", "Admin"
+#: The roles, each including those before it, and what people are told that they may do.
+ROLES: dict[str, str] = {
+    VIEWER: "See everything but credentials, details of people and copies of payloads: health, history, configuration.",
+    OPERATOR: "Also act on health: drain and disable providers, hold and reset circuits, probe, approve heads.",
+    ADMIN: "Also change everything: configuration, access keys, alerts and users; publish; read copies of payloads.",
+}
 #: Apps whose tables people may look at.
 APPS = ("routes", "history", "health")
 #: Control-plane permissions and change permissions of each role; each role has those before it too.
@@ -33,6 +44,18 @@ GRANTS: dict[str, tuple[str, ...]] = {
     ),
 }
 GRANTING_APPS = (*APPS, "auth")
+
+
+def scopes_of_groups(groups: Iterable[Group]) -> list[str]:
+    """What groups give together, as scopes in their usual order. No query when ``permissions__content_type`` is
+    prefetched."""
+    held = {
+        f"{permission.content_type.app_label}.{permission.codename}"
+        for group in groups
+        for permission in group.permissions.all()
+    }
+    found = effective(scope for permission, scope in PERMISSIONS.items() if permission in held)
+    return [scope for scope in SCOPES if scope in found]
 
 
 def grant_roles(sender: AppConfig, using: str, **_: Any) -> None:

@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     # Its only use is `runserver`, and its imports cost every other process some 25 MB.
     *(["daphne"] if "runserver" in sys.argv else []),
     "routing_project.site.ConsoleAdminConfig",
+    "routing_project.console",  # before auth, two of whose commands it has in its own way
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -39,7 +40,6 @@ INSTALLED_APPS = [
     "routes",
     "history",
     "health",
-    "routing_project.console",
 ]
 
 MIDDLEWARE = [
@@ -121,7 +121,12 @@ CHANNEL_LAYERS = {
 }
 # Sessions, cache and throttles sit on the database, so that the console works while Redis is down.
 CACHES = {
-    "default": {"BACKEND": "routing_project.caches.CountedDatabaseCache", "LOCATION": "signalbox_cache"},
+    # Throttles are in it. With Django's 300 entries, so many callers would push one another's figures out.
+    "default": {
+        "BACKEND": "routing_project.caches.CountedDatabaseCache",
+        "LOCATION": "signalbox_cache",
+        "OPTIONS": {"MAX_ENTRIES": 20_000},
+    },
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_HTTPONLY = True

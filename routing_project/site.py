@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
+from django.template.response import TemplateResponse
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from django.contrib.auth.models import AnonymousUser, User
     from django.http import HttpRequest, HttpResponse
-    from django.template.response import TemplateResponse
 
 
 class ConsoleSite(AdminSite):
@@ -87,6 +87,18 @@ class ConsoleSite(AdminSite):
             path("explain/", self.admin_view(explain), name="explain"),
             *super().get_urls(),
         ]
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        from routing_project.console import logins
+
+        self.login_form = logins.LoginForm
+        response = super().login(request, extra_context)
+        return logins.told(response) if isinstance(response, TemplateResponse) else response
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        from routing_project.console.password_page import password_page
+
+        return password_page(request, self)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from routing_project.console.dashboard import dashboard

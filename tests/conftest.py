@@ -44,6 +44,28 @@ def django_db_keepdb() -> bool:
     return True
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forced_logins_are_none() -> Iterator[None]:
+    """``Client.force_login`` is how tests come to a session: nobody has logged in, and nothing is on record."""
+    from django.contrib.auth.signals import user_logged_in
+    from django.test.client import ClientMixin
+
+    from routing_project.console.logins import record_login
+
+    log_in = ClientMixin._login  # type: ignore[attr-defined]
+
+    def quietly(*arguments: Any) -> None:
+        user_logged_in.disconnect(record_login)
+        try:
+            log_in(*arguments)
+        finally:
+            user_logged_in.connect(record_login)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClientMixin, "_login", quietly)
+        yield
+
+
 @pytest.fixture
 def redis_url() -> Iterator[str]:
     """A Redis of this test's own: messages on the shared one reach every database of it."""

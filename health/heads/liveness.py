@@ -11,7 +11,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.db import transaction
 from django.utils import timezone
 
 from health.heads import news
@@ -74,20 +73,22 @@ def notice(row: Head, head: HeadState, actor: Actor) -> int:
     brought up to date."""
     changes = 0
     if head.online != row.online:
-        changes += _turn(row, head)
+        changes += _turn(row, head, actor)
     reported = Head.Reported.DRAINING if head.draining else Head.Reported.ACTIVE
     if head.online and reported != row.reported:
         changes += _report(row, reported, actor)
     return changes
 
 
-@transaction.atomic
-def _turn(row: Head, head: HeadState) -> bool:
-    """It came back, or is not heard of any more."""
+@audit.in_turn()
+def _turn(row: Head, head: HeadState, actor: Actor) -> bool:
+    """It came back, which whoever speaks for it did, or is not heard of any more, which the clock says."""
     before, row.online = row.online, head.online
     row.seen_at = _heard(head, row)
     if not _set(row, {"online": before}, {"online": row.online, "seen_at": row.seen_at}):
         return False
+    before_word, after_word = ("offline", "online") if row.online else ("online", "offline")
+    _audit(row, before_word, after_word, actor if row.online else Actor.system("heads"))
     if row.online:
         news.tell(row, "offline", "online", news.HEARTBEAT, "head")
     else:
@@ -103,6 +104,12 @@ def _report(row: Head, reported: str, actor: Actor) -> bool:
     if not _set(row, {"reported": before}, {"reported": reported}):
         return False
     news.tell(row, before, reported, news.REPORTED, actor.name)
+    _audit(row, before, reported, actor)
+    return True
+
+
+def _audit(row: Head, before: str, after: str, actor: Actor) -> None:
+    """Every change of state, and no heartbeat."""
     audit.record(
         actor,
         "head.status",
@@ -110,9 +117,8 @@ def _report(row: Head, reported: str, actor: Actor) -> bool:
         object_type="head",
         object_id=row.pk,
         object_name=row.head_id,
-        changes={"status": [before, reported]},
+        changes={"status": [before, after]},
     )
-    return True
 
 
 def _set(row: Head, expected: dict[str, object], values: dict[str, object]) -> bool:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from history import render, reports
+from history import export, render, reports
 from history.api.negotiation import FORMAT, ByParameterOrAccept, CSVLines, NDJSONLines
 from history.errors import (
     BadQuery,
@@ -26,9 +26,11 @@ from history.errors import (
     SessionNotFound,
 )
 from history.filters import from_parameters
+from history.lines import FORMATS
 from history.search import DEFAULT_LIMIT, limit_of
 from history.timerange import TimeRange
 from routes.api import errors
+from routes.api.auth import actor_of
 from routes.api.permissions import ReadScope, ScopePermission
 
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ class PageView(HistoryView):
             name: None if cursor is None else replace_query_param(here, "cursor", cursor)
             for name, cursor in (("next", page.next), ("previous", page.previous))
         }
+        self._audit(len(page.rows))
         told = {**beside, "results": [render.row(row) for row in page.rows], **links}
         if page.scanned_to is not None:
             told["scanned_to"] = render.moment(page.scanned_to)
@@ -127,6 +130,13 @@ class PageView(HistoryView):
         if linked := ", ".join(f'<{link}>; rel="{_REL[name]}"' for name, link in links.items() if link):
             response["Link"] = linked
         return response
+
+    def _audit(self, rows: int) -> None:
+        """Rows that are taken away as a file are an export, also one page of them."""
+        form = self.request.accepted_renderer.format
+        if form in FORMATS and self.request.method != "HEAD":
+            asked = {name: str(value) for name, value in self.request.query_params.items() if name != FORMAT}
+            export.audited(actor_of(self.request), asked, form)(rows, export.COMPLETE)
 
     def _typed(self, response: Response) -> None:
         """DRF takes the type from an answer that is empty, as one of no lines may be."""

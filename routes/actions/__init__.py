@@ -18,22 +18,35 @@ from routes.actions.revisions import document_of, live_revision, pending_changes
 from routes.actions.rules import create_rule, delete_rule, move_rule, update_rule
 from routes.actions.sections import replace_prices, sync_prices, update_policy
 from routes.actions.transfer import export_configuration, import_configuration
+from routes.actions.users import (
+    change_own_password,
+    create_user,
+    delete_role,
+    delete_user,
+    first_admin,
+    update_user,
+)
 
 __all__ = [
     "Actor",
     "CreatedKey",
+    "change_own_password",
     "clear_quarantine",
     "create_access_key",
     "create_profile",
     "create_provider",
     "create_rule",
+    "create_user",
     "delete_profile",
     "delete_provider",
+    "delete_role",
     "delete_rule",
+    "delete_user",
     "document_of",
     "drop_pins",
     "expire_admin_states",
     "export_configuration",
+    "first_admin",
     "force_circuit",
     "heads_changed",
     "import_configuration",
@@ -54,4 +67,5 @@ __all__ = [
     "update_profile",
     "update_provider",
     "update_rule",
+    "update_user",
 ]

@@ -44,6 +44,11 @@ class Actor:
         return cls("key", name, id, scopes, *_origin(request))
 
     @classmethod
+    def stranger(cls, request: HttpRequest | None) -> Actor:
+        """Somebody who has not said who they are, or not truly; may do nothing."""
+        return cls("system", "not logged in", "", frozenset(), *_origin(request))
+
+    @classmethod
     def command(cls, command: str) -> Actor:
         """Somebody at the machine's own command line, who owns the data folder and may do everything."""
         try:

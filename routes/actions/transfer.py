@@ -68,7 +68,7 @@ def import_configuration(
         "document.imported",
         category="admin",
         object_type="document",
-        changes={"sections": sorted(wanted.model_fields_set - {"version"}), "merge": merge},
+        changes={"sections": [None, sorted(wanted.model_fields_set - {"version"})], "merge": [None, merge]},
         reason=message,
     )
     return publish(actor=actor, message=message) if publish_now else None

@@ -52,6 +52,14 @@ VERBS = {
     "status": "heard a new status from",
     "tested": "sent a test to",
     "read": "read the",
+    "exported": "exported the",
+    "imported": "imported a",
+    "pruned": "removed what is old of the",
+    "login": "logged in as",
+    "logout": "logged out",
+    "login_failed": "failed to log in as",
+    "login_throttled": "has to wait before trying again to log in as",
+    "password": "changed the password of",
 }
 
 

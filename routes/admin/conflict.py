@@ -12,6 +12,7 @@ from routes.models import AuditEntry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from django.contrib.auth.models import User
     from django.http import HttpRequest, HttpResponse
 
     from routes.admin.base import ConsoleModelAdmin
@@ -32,9 +33,15 @@ class Difference(NamedTuple):
 
 
 def conflict_page(
-    admin: ConsoleModelAdmin, request: HttpRequest, row: Resource | Section, saved: dict[str, Any], mine: dict[str, Any]
+    admin: ConsoleModelAdmin,
+    request: HttpRequest,
+    row: Resource | Section | User,
+    saved: dict[str, Any],
+    mine: dict[str, Any],
+    version: int | None = None,
 ) -> HttpResponse:
-    """``saved`` and ``mine`` are the same kind of tree: the object as it is now and as it was typed."""
+    """``saved`` and ``mine`` are the same kind of tree: the object as it is now and as it was typed. ``version``: the
+    present one, where the row has no column for it."""
     merged = {**saved, **mine}
     changes = difference(saved, _deep(saved, merged))
     last = AuditEntry.objects.filter(object_type=row._meta.model_name, object_id=str(row.pk)).first()
@@ -48,7 +55,7 @@ def conflict_page(
         changed_at=last.at if last else None,
         differences=[Difference(path, said(path, theirs), said(path, own)) for path, (theirs, own) in changes.items()],
         posted=list(_posted(request)),
-        current_version=row.version,
+        current_version=row.version if version is None else version,  # type: ignore[union-attr]  # rows of ours have it
         back_url=request.path,
         secret_typed=any(request.POST.get(name) for name in SECRET_FIELDS),
     )

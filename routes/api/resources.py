@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -43,11 +43,18 @@ class ByName(CursorPages):
     ordering = "name"
 
 
-def etag(row: Versioned) -> dict[str, str]:
+class Numbered(Protocol):
+    """What has a version: a row of ours, or what stands for one of Django's."""
+
+    @property
+    def version(self) -> int: ...
+
+
+def etag(row: Numbered) -> dict[str, str]:
     return {"ETag": f'"{row.version}"'}
 
 
-def expected_version(request: Request, row: Versioned, name: str) -> int | None:
+def expected_version(request: Request, row: Numbered, name: str) -> int | None:
     """The version that ``If-Match`` asks for, None without one. Raises StaleVersion when it cannot match."""
     header = request.headers.get("if-match")
     if header is None or header.strip() == "*":
@@ -120,6 +127,11 @@ class ResourceViewSet(ViewSet):
     def represent(self, row: Any) -> dict[str, Any]:
         raise NotImplementedError
 
+    def numbered(self, row: Any) -> Numbered:
+        """What holds the row's version; the row itself, unless its table has none."""
+        numbered: Numbered = row
+        return numbered
+
     def perform_create(self, data: dict[str, Any], request: Request) -> tuple[Any, dict[str, Any]]:
         """(row, fields shown only in this answer)."""
         raise NotImplementedError
@@ -138,22 +150,25 @@ class ResourceViewSet(ViewSet):
 
     def retrieve(self, request: Request, pk: str) -> Response:
         row = self.find(pk)
-        return Response(self.represent(row), headers=etag(row))
+        return Response(self.represent(row), headers=etag(self.numbered(row)))
 
     def create(self, request: Request) -> Response:
         row, once = self.perform_create(body_of(request), request)
-        return Response({**self.represent(row), **once}, status=status.HTTP_201_CREATED, headers=etag(row))
+        return Response(
+            {**self.represent(row), **once}, status=status.HTTP_201_CREATED, headers=etag(self.numbered(row))
+        )
 
     def partial_update(self, request: Request, pk: str) -> Response:
         row = self.find(pk)
-        version = expected_version(request, row, f"{self.noun} {row}")
+        version = expected_version(request, self.numbered(row), f"{self.noun} {row}")
         changes = changes_of(request, self.represent(row), self.read_only, self.moving)
         row = self.perform_update(row, changes, version, request)
-        return Response(self.represent(row), headers=etag(row))
+        return Response(self.represent(row), headers=etag(self.numbered(row)))
 
     def destroy(self, request: Request, pk: str) -> Response:
         row = self.find(pk)
-        self.perform_delete(row, expected_version(request, row, f"{self.noun} {row}"), request)
+        version = expected_version(request, self.numbered(row), f"{self.noun} {row}")
+        self.perform_delete(row, version, request)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def find(self, key: str) -> Any:

@@ -16,11 +16,13 @@ from pydantic.json_schema import models_json_schema
 
 from routes import document
 from routes.api import audit_schema, explain_schema
-from routes.api.openapi import MAYBE_TEXT, NUMBER, TEMPLATE, TEXT, TIME, json_body, object_of, reference
+from routes.api.openapi import MAYBE_TEXT, MAYBE_TIME, NUMBER, TEMPLATE, TEXT, TIME, json_body, object_of, reference
 from routes.document.acts import PublishRequest
 from routes.document.condition import add_conditions
 from routes.document.provider import PriceSection
+from routes.document.user import User
 from routes.explain.documents import ExplainRequest
+from routes.roles import ROLES
 
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` that was read; another version gives 412."
@@ -102,12 +104,35 @@ EXTRA: dict[str, dict[str, Any]] = {
     },
     "Policy": {},
     "Prices": {},
+    "User": {"last_login": {**MAYBE_TIME, "readOnly": True}},
+}
+#: What of a person is null for callers without the scope ``admin``, but for the person itself.
+PERSONAL = ("email", "first_name", "last_name")
+PERSON = {
+    "id": "4",
+    "version": 198134873109211,
+    "created_at": "2026-11-02T09:12:44.120000+00:00",
+    "username": "grace",
+    "email": "grace@example.com",
+    "first_name": "Grace",
+    "last_name": "Hopper",
+    "roles": ["Operator"],
+    "is_active": True,
+    "is_superuser": False,
+    "last_login": "2026-11-20T07:55:01Z",
 }
 
 
-def describes(name: str, noun: str, new: str = "", within: OpenApiParameter | None = None) -> dict[str, Any]:
+def describes(
+    name: str,
+    noun: str,
+    new: str = "",
+    within: OpenApiParameter | None = None,
+    refused: str = "and `used_by` while something needs it",
+) -> dict[str, Any]:
     """The five operations of a configuration resource, for ``extend_schema_view``. ``new``: what a POST takes;
-    ``within``: a parameter that lists are filtered by and names need, where they are not unique by themselves."""
+    ``within``: a parameter that lists are filtered by and names need, where they are not unique by themselves;
+    ``refused``: when deleting one is."""
     resource = reference(f"{name}Resource")
     one = [OpenApiParameter("id", str, OpenApiParameter.PATH, description="The id, or the slug or name.")]
     some = PAGE_PARAMETERS
@@ -128,7 +153,7 @@ def describes(name: str, noun: str, new: str = "", within: OpenApiParameter | No
         "destroy": extend_schema(
             parameters=[*one, IF_MATCH],
             responses={204: None},
-            description="Refused with 409 and `used_by` while something needs it.",
+            description=f"Refused with 409 {refused}.",
         ),
     }
 
@@ -144,6 +169,7 @@ def components() -> dict[str, Any]:
         "Prices": PriceSection,
         "PublishRequest": PublishRequest,
         "ExplainRequest": ExplainRequest,
+        "User": User,
     }
     _, tree = models_json_schema([(model, "validation") for model in models.values()], ref_template=TEMPLATE)
     found: dict[str, Any] = tree["$defs"]
@@ -157,6 +183,7 @@ def components() -> dict[str, Any]:
             "properties": {**META, **base["properties"], **extra},
             "required": sorted({*META, *base["properties"], *extra} - {"value"}),
         }
+    _describe_users(found)
     # Where a rule belongs is written too, but only over REST: in the document it is where it stands.
     placed = {name: EXTRA["Rule"][name] for name in ("profile", "position")}
     for name, required in (("RuleCreate", ["profile"]), ("RulePatch", [])):
@@ -202,6 +229,41 @@ def components() -> dict[str, Any]:
     listed["properties"] = {**error, "used_by": {"type": "array", "items": TEXT, "description": "With 409."}}
     found["Error"] = object_of({"error": listed})
     return found
+
+
+def _describe_users(found: dict[str, Any]) -> None:
+    """Accounts have no time of the last change, and their version is no count."""
+    resource = found["UserResource"]
+    properties = resource["properties"]
+    del properties["updated_at"], properties["password"]
+    properties["version"] = {**NUMBER, "readOnly": True, "description": "Stands for the content; also the `ETag`."}
+    for name in PERSONAL:
+        properties[name] = {"anyOf": [properties[name], {"type": "null"}], "description": "Null without `admin`."}
+    properties["last_login"] = {**properties["last_login"], "description": "Null: never, or without `admin`."}
+    resource["required"] = sorted(properties)
+    resource["examples"] = [PERSON]
+    written = ("username", "email", "first_name", "last_name", "roles")
+    found["User"]["examples"] = [{**{name: PERSON[name] for name in written}, "password": "correct horse battery"}]
+    found["User"]["required"] = ["username", "password"]
+    found["UserPatch"]["examples"] = [{"roles": ["Viewer"]}, {"is_active": False}]
+    role = {"name": TEXT, "scopes": {"type": "array", "items": TEXT}, "description": TEXT, "users": NUMBER}
+    found["Role"] = object_of(role)
+    found["RolePage"] = object_of(
+        {
+            "results": {"type": "array", "items": reference("Role")},
+            "next": {"type": "null"},
+            "previous": {"type": "null"},
+        }
+    )
+    found["RolePage"]["examples"] = [
+        {
+            "results": [
+                {"name": "Operator", "scopes": ["read", "operate"], "description": ROLES["Operator"], "users": 3}
+            ],
+            "next": None,
+            "previous": None,
+        }
+    ]
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:

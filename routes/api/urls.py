@@ -10,6 +10,7 @@ from routes.api.explain import ExplainView
 from routes.api.revisions import RevisionViewSet
 from routes.api.rules import RuleViewSet
 from routes.api.sections import PolicyView, PricesView
+from routes.api.users import RolesView, UserViewSet
 
 
 class EitherSlashRouter(SimpleRouter):
@@ -26,12 +27,14 @@ router.register("profiles", ProfileViewSet, "profile")
 router.register("rules", RuleViewSet, "rule")
 router.register("access-keys", AccessKeyViewSet, "access-key")
 router.register("revisions", RevisionViewSet, "revision")
+router.register("users", UserViewSet, "user")
 
 urlpatterns = [
     *router.urls,
     re_path(r"^explain/?$", ExplainView.as_view(), name="explain"),
     re_path(r"^prices/?$", PricesView.as_view(), name="prices"),
     re_path(r"^policy/?$", PolicyView.as_view(), name="policy"),
+    re_path(r"^roles/?$", RolesView.as_view(), name="roles"),
     re_path(r"^audit/?$", AuditListView.as_view(), name="audit"),
     re_path(r"^audit/(?P<id>[0-9]+)/?$", AuditDetailView.as_view(), name="audit-detail"),
     re_path(r"^affinity/?$", AffinityView.as_view(), name="affinity"),

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from routes.admin.pending import PublicationState
 
 RECENT = 6
+#: In the audit log, and nothing that anybody changed.
+NO_CHANGES = ("user.login", "user.logout", "user.login_failed", "user.login_throttled", "head.status")
 
 
 def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
@@ -44,6 +46,7 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     has_provider = any(list(profile.targets.all()) for profile in profiles) or Provider.objects.exists()
     keys = list(AccessKey.objects.all())
     traffic = queries.last_hour(now)
+    changes = AuditEntry.objects.exclude(action__in=NO_CHANGES).exclude(category="export")
     any_route = bool(traffic.requests) or queries.any_route()
     curl = ""
     if profiles:
@@ -64,7 +67,7 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
         traffic=traffic,
         shares=traffic.shares,
         failures=lines(queries.last_failures(now, RECENT)),
-        recent_changes=[words_of(entry) for entry in AuditEntry.objects.order_by("-id")[:RECENT]],
+        recent_changes=[words_of(entry) for entry in changes.order_by("-id")[:RECENT]],
         history_url=reverse("admin:history_routehistory_changelist"),
         failures_url=reverse("admin:history_routehistory_failures"),
         audit_url=reverse("admin:routes_auditentry_changelist"),

@@ -5,6 +5,7 @@ database but for registering and leaving.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.response import Response
@@ -33,8 +34,7 @@ class HeadWebhook(WebhookView):
     def post(self, request: Request) -> Response:
         body = dict(body_of(request))
         action = body.pop("action", "update")
-        address = request.META.get("REMOTE_ADDR") or None
-        actor = Actor("system", "webhook", scopes=effective(["operate"]), client_ip=address)
+        actor = replace(Actor.stranger(request._request), name="webhook", scopes=effective(["operate"]))
         if action == "register":
             return _answer("registered", desk.register(parse_tree(HeadRegistration, body), actor).body)
         if action == "update":

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from routes.actions import audit
+from routes.actions import users
 from routes.actions.actor import Actor
 
 if TYPE_CHECKING:
@@ -62,15 +61,10 @@ def _static_digest() -> str:
 
 
 def first_admin(env: Env) -> tuple[str, str | None]:
-    """The admin's name, and the password if this call made one up. Does nothing once there is a superuser."""
-    users = get_user_model().objects
-    existing = users.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    """The admin's name, and the password if this call made one up. Does nothing while an admin can log in."""
+    existing = users.admins().order_by("-is_superuser", "pk").first()
     if existing is not None:
         return existing.get_username(), None
     password = env.admin_password or secrets.token_urlsafe(12)
-    user = users.create_superuser(username=env.admin_user, password=password)
-    audit.record(
-        Actor.command("setup"), "user.created", category="admin",
-        object_type="user", object_id=user.pk, object_name=user.get_username(),
-    )  # fmt: skip
+    user = users.first_admin(env.admin_user, password, actor=Actor.command("setup"))
     return user.get_username(), None if env.admin_password else password

@@ -47,6 +47,15 @@ def test_a_fresh_install_is_led_from_step_to_step_to_its_first_request(admin: Cl
     assert admin.get("/admin/").context["steps"] == []
 
 
+def test_logins_and_exports_do_not_push_changes_off_the_front_page(viewer: Client, site: Site) -> None:
+    for _ in range(9):
+        viewer.post("/admin/login/", {"username": "nobody", "password": "wrong"})
+        actions.export_configuration(actor=ADA)
+    shown = viewer.get("/admin/").context["recent_changes"]
+    assert shown[0].sentence == "Published revision 1"
+    assert len(shown) == 6
+
+
 def test_the_numbers_are_those_of_the_last_hour(viewer: Client, site: Site) -> None:
     moment = timezone.now() - timedelta(minutes=10)
     rows.store(

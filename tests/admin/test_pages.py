@@ -109,7 +109,7 @@ def test_no_page_carries_inline_script_or_style(admin: Client, site: Site) -> No
 def test_the_login_page_is_ours_and_says_what_was_wrong(client: Client, db: None) -> None:
     assert "Log in · Signalbox" in text(client.get("/admin/login/"))
     answer = client.post("/admin/login/", {"username": "nobody", "password": "wrong", "next": "/admin/"})
-    assert "Please enter the correct" in text(answer)
+    assert "do not go together" in text(answer)
     assert INLINE.findall(text(answer)) == []
 
 

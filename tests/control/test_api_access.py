@@ -50,6 +50,12 @@ CALLS: list[tuple[str, str, Any, str, int]] = [
     ("post", "access-keys/", {"name": "k"}, ADMIN, 201),
     ("patch", "access-keys/spare/", {"enabled": False}, ADMIN, 200),
     ("delete", "access-keys/spare/", None, ADMIN, 204),
+    ("get", "users/", None, READ, 200),
+    ("get", "users/linus/", None, READ, 200),
+    ("post", "users/", {"username": "new", "password": "correct horse battery"}, ADMIN, 201),
+    ("patch", "users/linus/", {"roles": ["Viewer"]}, ADMIN, 200),
+    ("delete", "users/linus/", None, ADMIN, 204),
+    ("get", "roles/", None, READ, 200),
     ("get", "policy/", None, READ, 200),
     ("patch", "policy/", {}, ADMIN, 200),
     ("get", "prices/", None, READ, 200),
@@ -73,6 +79,7 @@ def configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     actions.create_provider(provider(), actor=root)
     actions.create_profile(profile("default", rules=[rule("long")]), actor=root)
     actions.create_access_key({"name": "spare", "scopes": ["read"]}, actor=root)
+    User.objects.create_user("linus")
     actions.publish(actor=root)
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from routes import actions, live
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.django_db
+LONG = "correct horse battery"
 ROOT = actions.Actor("user", "ada", "7", frozenset({"read", "operate", "admin"}), "192.0.2.7", "req-1")
 
 
@@ -87,6 +89,16 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
     ),
     ("revision.published", "routing", lambda: actions.publish(actor=ROOT, message="r")),
     ("revision.rolled_back", "routing", lambda: actions.rollback(1, actor=ROOT, message="r")),
+    ("user.created", "admin", lambda: actions.create_user({"username": "new", "password": LONG}, actor=ROOT)),
+    (
+        "user.updated",
+        "admin",
+        lambda: actions.update_user(User.objects.get(username="linus"), {"email": "a@b"}, actor=ROOT),
+    ),
+    ("user.deleted", "admin", lambda: actions.delete_user(User.objects.get(username="linus"), actor=ROOT)),
+    ("user.password", "auth", lambda: actions.change_own_password(User.objects.get(pk=7), LONG, actor=ROOT)),
+    ("user.created", "admin", lambda: actions.first_admin("root", LONG, actor=ROOT)),
+    ("role.deleted", "admin", lambda: actions.delete_role(Group.objects.get(name="Old hands"), actor=ROOT)),
     ("document.imported", "admin", lambda: actions.import_configuration({"version": 1}, actor=ROOT)),
     ("document.exported", "export", lambda: actions.export_configuration(actor=ROOT)),
 ]
@@ -96,6 +108,9 @@ ACTIONS: list[tuple[str, str, Callable[[], Any]]] = [
 def configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     state = LocalLiveState()
     monkeypatch.setattr(live, "current", lambda: state)
+    User.objects.create_superuser("ada", pk=7)
+    User.objects.create_user("linus")
+    Group.objects.create(name="Old hands")
     tree = document()
     tree["providers"].append(provider("spare"))
     tree["profiles"][1]["rules"] = [
@@ -115,6 +130,7 @@ def test_an_action_leaves_exactly_one_entry(action: str, category: str, act: Cal
     assert (entry.actor_kind, entry.actor_id, entry.actor_name) == ("user", "7", "ada")
     assert (entry.client_ip, entry.request_id) == ("192.0.2.7", "req-1")
     assert CREDENTIAL not in str(entry.changes)
+    assert LONG not in str(entry.changes)
 
 
 def test_every_public_action_is_in_the_list_above() -> None:

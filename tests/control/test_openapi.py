@@ -66,6 +66,8 @@ def test_every_address_of_the_api_is_described(schema: dict[str, Any]) -> None:
         "history",
         "health",
         "circuits",
+        "users",
+        "roles",
     )
     for resource in resources:
         assert f"/api/v1/{resource}" in described
@@ -103,6 +105,12 @@ def test_real_answers_are_what_the_schema_says(schema: dict[str, Any], monkeypat
         ("get", "/access-keys/", "", None),
         ("post", "/access-keys/", "", {"name": "new"}),
         ("get", "/access-keys/{id}/", "new", None),
+        ("post", "/users/", "", {"username": "grace", "password": "correct horse battery", "roles": ["Viewer"]}),
+        ("get", "/users/", "", None),
+        ("get", "/users/{id}/", "grace", None),
+        ("patch", "/users/{id}/", "grace", {"email": "grace@example.com"}),
+        ("patch", "/users/{id}/", "grace", {"roles": ["Nobody"]}),
+        ("get", "/roles/", "", None),
         ("get", "/policy/", "", None),
         ("get", "/prices/", "", None),
         ("get", "/revisions/", "", None),
@@ -173,7 +181,7 @@ def compare(schema: dict[str, Any], api: Api, calls: list[Call]) -> None:
 
 def test_the_examples_of_health_and_history_are_what_the_schema_says(schema: dict[str, Any]) -> None:
     components = schema["components"]["schemas"]
-    for name in (*HEALTH, *(name for name in components if name.startswith("History"))):
+    for name in (*HEALTH, "UserResource", "RolePage", *(name for name in components if name.startswith("History"))):
         [example] = components[name]["examples"]
         rooted = {**schema, "told": dict(components[name]), "$ref": "#/told"}
         assert [problem.message for problem in Draft202012Validator(rooted).iter_errors(example)] == [], name

@@ -8,6 +8,7 @@ from django.template.defaultfilters import filesizeformat
 
 from history import pruning
 from history.errors import HistoryError
+from routes.actions import audit
 from routes.management.base import ControlCommand
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ class Command(ControlCommand):
             f"{'would remove' if dry_run else 'removed'} {rows:,} rows and {partitions} partitions, about {size}, "
             f"from before {_moment(wanted.history)}"
         )
+        if removals and not dry_run:
+            audit.record(
+                self.actor(),
+                "history.pruned",
+                category="admin",
+                object_type="history",
+                changes={"before": _moment(wanted.history), "removed": "; ".join(map(_line, removals))},
+            )
 
 
 def _number(days: str | None) -> float | None:
