@@ -13,7 +13,6 @@ from tests.monitoring.files import PROMETHEUS, RUNBOOKS, rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 #: Expression and duration that the mission fixes.
 FIXED = {
