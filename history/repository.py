@@ -24,6 +24,7 @@ from history.models import RouteHistory, RouteStatus
 from history.records import Attempt, Finished, Update
 from history.search import DEFAULT_LIMIT, ORDERS, Page, find, search
 from history.statistics import statistics
+from history.tally import bring_writer
 from history.timerange import TimeRange
 from routing_project.env import get_env
 
@@ -218,7 +219,10 @@ class RouteHistoryRepository:
         self._append(Update(id=route.bytes, metrics=[(metric.name, metric.value, metric.unit) for metric in metrics]))
 
     def _append(self, record: Finished | Update) -> None:
-        if not self._journal.append(record):
+        journal = self._journal
+        kept = journal.append(record)
+        bring_writer(journal)
+        if not kept:
             raise JournalFull("the journal is full, so this was not recorded")
 
     async def _status(self, route: UUID) -> str:

@@ -18,12 +18,13 @@ from routing_project.static import StaticFiles
 
 django = get_asgi_application()
 
-from routing_project.console.sockets.routing import socket_urls, stream_urls  # noqa: E402 - needs Django set up
+from routing_project.console.metrics.counting import count_answer  # noqa: E402 - needs Django set up
+from routing_project.console.sockets.routing import socket_urls, stream_urls  # noqa: E402
 
 http_urls = [*stream_urls, re_path(r"", django)]  # type: ignore[arg-type]  # an ASGI application in a view's place
 application = ProtocolTypeRouter(
     {
-        "http": StaticFiles(URLRouter(http_urls), Path(settings.STATIC_ROOT), settings.STATIC_URL),
+        "http": StaticFiles(URLRouter(http_urls), Path(settings.STATIC_ROOT), settings.STATIC_URL, count_answer),
         "websocket": URLRouter(socket_urls),
     }
 )

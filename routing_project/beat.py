@@ -10,6 +10,8 @@ from celery.apps.beat import Beat
 from celery.beat import Scheduler
 
 from routing_project.celery import app, configure_logging
+from routing_project.env import get_env
+from routing_project.metrics.joining import join
 
 
 class MemoryScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
@@ -22,6 +24,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
 def main() -> None:
     """Tick until told to stop."""
     configure_logging("beat")
+    join(get_env(), "beat")
     Beat(app=app, scheduler_cls=MemoryScheduler, pidfile=None, quiet=True).run()
 
 

@@ -16,6 +16,7 @@ from celery.schedules import crontab
 
 from routing_project import logs
 from routing_project.env import get_env
+from routing_project.metrics.instruments import messages
 
 # Every entry expires before its successor is due: after an outage there is no burst of stale work.
 SCHEDULE: dict[str, dict[str, Any]] = {
@@ -68,6 +69,27 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     timezone="UTC",
 )
+
+
+# -- what becomes of tasks, in /metrics: of those that were published, some were run, failed ones too, some expired
+@signals.after_task_publish.connect
+def _published(**_told: Any) -> None:
+    messages("celery", "published").inc()
+
+
+@signals.task_postrun.connect
+def _consumed(**_told: Any) -> None:
+    messages("celery", "consumed").inc()
+
+
+@signals.task_failure.connect
+def _failed(**_told: Any) -> None:
+    messages("celery", "failed").inc()
+
+
+@signals.task_revoked.connect
+def _dropped(**_told: Any) -> None:
+    messages("celery", "dropped").inc()
 
 
 def configure_logging(process: str) -> None:

@@ -108,12 +108,3 @@ def write_process_map(path: Path, children: Iterable[Child]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content))
     temporary.replace(path)
-
-
-def forget_gauges(metrics_dir: Path, pid: int) -> None:
-    """Drop a dead process's live gauges; its counters stay, so that sums never fall.
-
-    What ``prometheus_client.multiprocess.mark_process_dead`` does, without importing it here.
-    """
-    for path in metrics_dir.glob(f"gauge_live*_{pid}.db"):
-        path.unlink(missing_ok=True)

@@ -322,6 +322,11 @@ def child_environment(**extra: str) -> dict[str, str]:
 
 
 def use_metrics_folder(env: Env) -> None:
-    """Point prometheus-client's multiprocess mode at the data folder, unless whoever started us already has.
-    It reads the variable when it is first imported, so this comes before."""
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(env.metrics_dir))
+    """Point prometheus-client's multiprocess mode at the data folder. It reads the variable when it is first imported,
+    so this comes before: see ``routing_project.metrics.joining``."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(env.metrics_dir)
+
+
+def use_no_metrics_folder() -> None:
+    """For commands: what they count ends with them, whatever the environment they are started in says."""
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)

@@ -9,6 +9,7 @@ from typing import Any
 import dj_database_url
 
 from routing_project.env import get_env
+from routing_project.metrics.catalogue import DJANGO_BUCKETS
 
 ENV = get_env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -42,16 +43,22 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "routing_project.console.metrics.middleware.CountBefore",
     "django.middleware.security.SecurityMiddleware",
     "routing_project.security.content_security_policy",
-    "routing_project.console.metrics.count_requests",
+    "routing_project.console.metrics.middleware.count_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "routing_project.console.metrics.middleware.CountAfter",
 ]
+# -- /metrics of the control plane (django-prometheus) ----------------------------------------------
+PROMETHEUS_LATENCY_BUCKETS = DJANGO_BUCKETS
+# It would ask the database for migrations in every process that starts.
+PROMETHEUS_EXPORT_MIGRATIONS = False
 # The API accepts paths with and without the slash itself; a redirect would lose a POST's body.
 APPEND_SLASH = True
 
@@ -71,6 +78,10 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # -- database: SQLite with WAL by default, PostgreSQL in production ------------------------------
+# Django's own engines, with their statements counted and timed for /metrics.
+COUNTED_ENGINES = {
+    f"django.db.backends.{name}": f"django_prometheus.db.backends.{name}" for name in ("sqlite3", "postgresql")
+}
 # IMMEDIATE: a read-then-write transaction takes the write lock at its start; with Django's default (DEFERRED)
 # concurrent writers fail at once with "database is locked". For the same reason ATOMIC_REQUESTS stays off.
 SQLITE_OPTIONS = {
@@ -97,6 +108,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
     DATABASES["default"]["OPTIONS"] = {**POSTGRES_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}
 
+for database in DATABASES.values():
+    database["ENGINE"] = COUNTED_ENGINES.get(database["ENGINE"], database["ENGINE"])
+
 CHANNEL_LAYERS = {
     "default": {
         # The default channel layer of channels-redis drops silently at 100 messages; this one does not.
@@ -106,7 +120,7 @@ CHANNEL_LAYERS = {
 }
 # Sessions, cache and throttles sit on the database, so that the console works while Redis is down.
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "signalbox_cache"},
+    "default": {"BACKEND": "routing_project.caches.CountedDatabaseCache", "LOCATION": "signalbox_cache"},
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_HTTPONLY = True

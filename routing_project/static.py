@@ -30,9 +30,13 @@ _CHUNK = 256 * 1024
 class StaticFiles:
     """ASGI middleware: answers what lies under ``prefix``, hands on everything else."""
 
-    def __init__(self, app: Application, root: Path, prefix: str) -> None:
+    def __init__(
+        self, app: Application, root: Path, prefix: str, answered: Callable[[str, str, int], None] | None = None
+    ) -> None:
+        """``answered`` hears of each answer: method, route template, status."""
         self.app = app
         self.prefix = prefix
+        self.answered = answered
         # whitenoise warns about a folder that is not there; before the first collectstatic that is no mistake.
         self.files: WhiteNoise | None = None
         if root.is_dir():
@@ -51,6 +55,8 @@ class StaticFiles:
             if name in _CONDITIONS
         }
         response = file.get_response(scope["method"], environ)
+        if self.answered is not None:
+            self.answered(scope["method"], f"{self.prefix}{{path}}", int(response.status))
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         headers.append((b"x-content-type-options", b"nosniff"))
         await send({"type": "http.response.start", "status": int(response.status), "headers": headers})

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routing_project import announce, logs, preflight
-from routing_project.children import Child, describe, forget_gauges, write_process_map
+from routing_project.children import Child, describe, write_process_map
 from routing_project.env import EnvError, child_environment, get_env
+from routing_project.metrics import folder
 from routing_project.preflight import Fatal
 from routing_project.processes import group_kill, spawn, valkey_command, wait_for_socket
 
@@ -77,6 +77,7 @@ class Supervisor:
         self.probed = threading.Event()
         self.announced = False
         self.stopping = False
+        self.unfolded = False  # a child ended whose metrics are not with those of the dead yet
         self.wakeup, self._wakeup_write = socket.socketpair()
 
     # -- life ----------------------------------------------------------------------------------
@@ -117,6 +118,7 @@ class Supervisor:
         threading.Thread(target=self._probe, name="readiness", daemon=True).start()
         while not self.received:
             self._reap()
+            self._fold_metrics()
             now = time.monotonic()
             for child in self.children:
                 if not child.running and child.due <= now:
@@ -137,7 +139,7 @@ class Supervisor:
             code = child.reap()
             if code is None:
                 continue
-            forget_gauges(self.env.metrics_dir, pid)
+            self.unfolded = True
             self._write_map()
             if self.stopping:
                 continue
@@ -146,6 +148,14 @@ class Supervisor:
             )
             if not self.announced and child.failures >= HOPELESS_STARTS:
                 raise Fatal(f"{child.name} does not start ({describe(code)}); its own lines are above.")
+
+    def _fold_metrics(self) -> None:
+        """Put the counts of children that ended together: one that crashes all night must not fill the folder. Never
+        waits; what cannot be done now is done on the next round, or by whoever scrapes."""
+        if self.unfolded:
+            with contextlib.suppress(folder.Busy, OSError):
+                folder.fold(self.env.metrics_dir)
+                self.unfolded = False
 
     def _end_removed_demo(self) -> None:
         """The admin action that removes the demo removes its file; the simulated providers end with it."""
@@ -217,8 +227,11 @@ class Supervisor:
         log.warning("serving the last published revision without the database", reason=problem)
 
     def _prepare_folders(self) -> None:
-        shutil.rmtree(self.env.metrics_dir, ignore_errors=True)
         self.env.make_folders()
+        try:
+            folder.clear(self.env.metrics_dir)
+        except folder.Busy:
+            raise Fatal(f"another process keeps {self.env.metrics_dir} locked; end it first.") from None
         self.env.console_socket.unlink(missing_ok=True)
         # Bound here and inherited: while the console restarts, requests wait in the backlog, and all its watchers.
         self.console_listener = socket.socket(socket.AF_UNIX)
@@ -230,7 +243,6 @@ class Supervisor:
         paths = [str(ROOT), child_environment().get("PYTHONPATH", "")]
         return child_environment(
             SIGNALBOX_DATA_DIR=str(self.env.data),
-            PROMETHEUS_MULTIPROC_DIR=str(self.env.metrics_dir),
             CELERY_SKIP_CHECKS="1",  # setup and the console do them; in the worker they would load every view
             PYTHONPATH=os.pathsep.join(path for path in paths if path),
         )

@@ -8,7 +8,7 @@ from routes.api.docs import DocsView, SchemaView
 from routes.api.errors import not_found
 from routing_project.console.decisions.views import DecisionWebhook
 from routing_project.console.head_webhook import HeadWebhook
-from routing_project.console.metrics import metrics
+from routing_project.console.metrics.view import metrics
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/", permanent=False)),

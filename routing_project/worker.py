@@ -15,6 +15,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
 from celery.apps.worker import Worker
 
 from routing_project.celery import app, configure_logging
+from routing_project.env import get_env
+from routing_project.metrics.joining import join
 
 TASK_MODULES = (
     "routes.tasks",
@@ -28,6 +30,7 @@ TASK_MODULES = (
 def main() -> int:
     """Work until told to stop; running tasks are finished first."""
     configure_logging("worker")
+    join(get_env(), "worker")
     app.conf.imports = TASK_MODULES
     worker = Worker(
         app=app,

@@ -4,18 +4,18 @@ A test that must hold on both databases says ``@pytest.mark.django_db(databases=
 """
 
 from routing_project.settings import *  # noqa: F403
-from routing_project.settings import SQLITE_OPTIONS
+from routing_project.settings import COUNTED_ENGINES, SQLITE_OPTIONS
 from tests.servers import FOLDER
 
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": COUNTED_ENGINES["django.db.backends.sqlite3"],
         "NAME": str(FOLDER / "development.sqlite3"),
         "OPTIONS": SQLITE_OPTIONS,
         "TEST": {"NAME": str(FOLDER / "test.sqlite3")},
     },
     "pg": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": COUNTED_ENGINES["django.db.backends.postgresql"],
         "NAME": "signalbox",
         "USER": "postgres",
         "HOST": str(FOLDER / "pg"),

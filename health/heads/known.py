@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routes.crypto import SealError, unseal
+from routes.engine.provider import NO_HEADS, Heads
 from routes.gateway.auth import AccessKey
 from routing_project.env import get_env
 from routing_project.logs import get_logger
@@ -43,6 +44,7 @@ class KnownHead:
 class Known:
     keys: Mapping[str, AccessKey]  # by SHA-256 of the whole value, in hex
     heads: Mapping[str, KnownHead]
+    targets: Heads = NO_HEADS  # the approved ones, as decisions know them
 
 
 NOBODY = Known({}, {})
@@ -78,5 +80,7 @@ def known() -> Known:
 def _read(path: Path) -> Known:
     document = orjson.loads(unseal(path.read_bytes(), "overlay"))
     keys = [AccessKey.from_document(entry) for entry in document["keys"]]
-    heads = [KnownHead.from_document(entry) for entry in document.get("heads", ())]
-    return Known({key.digest.hex(): key for key in keys}, {head.head_id: head for head in heads})
+    written = document.get("heads", ())
+    heads = [KnownHead.from_document(entry) for entry in written]
+    by_id = {head.head_id: head for head in heads}
+    return Known({key.digest.hex(): key for key in keys}, by_id, Heads.of(written))

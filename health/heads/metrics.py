@@ -8,22 +8,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from health.heads.known import known
 from routes import live
 from routes.engine.provider import head_key
+from routing_project.metrics.catalogue import ACTIVE_HEADS, HEAD_REGISTRATIONS, HEAD_UPDATES, HEADS_REGISTERED
+from routing_project.metrics.instruments import counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prometheus_client import Metric
 
-_own = CollectorRegistry()
-registrations = Counter("head_registrations_total", "Registrations of heads, first ones and new ones.", registry=_own)
-updates = Counter("head_status_updates_total", "Heartbeats of heads that were taken.", registry=_own)
+registrations = counter(HEAD_REGISTRATIONS)
+updates = counter(HEAD_UPDATES)
 
 
 class HeadCollector(Collector):
@@ -36,6 +36,6 @@ class HeadCollector(Collector):
                 seen = state.head_state(head_key(head.provider_id, head.head_id), now)
                 active += head.approved and seen.online and not seen.draining
         return [
-            GaugeMetricFamily("heads_registered", "Heads that are registered, approved or not.", value=len(heads)),
-            GaugeMetricFamily("active_heads", "Heads that are approved, online and active.", value=active),
+            GaugeMetricFamily(HEADS_REGISTERED.name, HEADS_REGISTERED.help, value=len(heads)),
+            GaugeMetricFamily(ACTIVE_HEADS.name, ACTIVE_HEADS.help, value=active),
         ]

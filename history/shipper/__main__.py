@@ -12,6 +12,7 @@ from django.conf import settings
 
 from routing_project.env import EnvError, get_env
 from routing_project.logs import configure
+from routing_project.metrics.joining import join
 
 
 def main() -> int:
@@ -23,6 +24,7 @@ def main() -> int:
     try:
         env = get_env()
         env.make_folders()
+        join(env, "shipper")
     except (EnvError, OSError) as error:
         print(f"history.shipper: {error}", file=sys.stderr)
         return 1
@@ -37,6 +39,7 @@ def main() -> int:
         TIME_ZONE=console.TIME_ZONE,
         USE_TZ=console.USE_TZ,
         LOGGING_CONFIG=None,
+        PROMETHEUS_LATENCY_BUCKETS=console.PROMETHEUS_LATENCY_BUCKETS,
     )
     import django
 

@@ -20,6 +20,7 @@ from history.shipper.folder import JournalFolder, Syncer
 from history.shipper.shipper import Shipper, Unavailable
 from history.shipper.store import Store
 from history.shipper.teller import Teller
+from history.tally import ShipperTally
 from routing_project.feed import publish, published
 from routing_project.feed.names import ROUTES
 from routing_project.logs import get_logger
@@ -50,6 +51,7 @@ class ShipperProcess:
         self.stopping = threading.Event()
         self.down_since: float | None = None
         self._report_at = 0.0
+        self._tally = ShipperTally()
 
     def run(self, *, once: bool = False) -> int:
         """Exit code: 0 after a clean stop; 1 if another shipper has the folder, or ``once`` could not finish."""
@@ -112,7 +114,9 @@ class ShipperProcess:
         return 0
 
     def _report(self, shipper: Shipper, *, force: bool = False) -> None:
-        """Tell other processes how it goes, once a second; that it tells says that it lives."""
+        """Count what was done since, and tell other processes how it goes, once a second; that it tells says that it
+        lives."""
+        self._tally.bring(shipper.counters)
         now = time.monotonic()
         if now < self._report_at and not force:
             return

@@ -73,6 +73,7 @@ class Open(NamedTuple):
 class Counters:
     """Totals since this shipper started."""
 
+    consumed: int = 0  # records read and dealt with
     shipped: int = 0  # rows inserted
     duplicates: int = 0  # rows that were there already
     interrupted: int = 0
@@ -212,6 +213,7 @@ class Shipper:
             self._apply_faulty(items[0], error)
             return
         self._committed(batch, result, opened)
+        self.counters.consumed += len(items)
         for item in items:
             if isinstance(item.record, Finished):
                 self._close(item.record.id)
@@ -282,6 +284,7 @@ class Shipper:
             batch, opened = only_position, {}
             result = self.store.apply(batch)
         self._committed(batch, result, opened)
+        self.counters.consumed += 1
         if isinstance(record, Finished):
             self._close(record.id)
         item.segment.position = item.end

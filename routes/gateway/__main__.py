@@ -15,7 +15,8 @@ import time
 from typing import TYPE_CHECKING
 
 from routing_project import descriptors, logs
-from routing_project.env import EnvError, get_env, use_metrics_folder
+from routing_project.env import EnvError, get_env
+from routing_project.metrics.joining import join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.configure(options.name, env.log_format)
         descriptors.raise_limit()
         env.make_folders()
-        use_metrics_folder(env)  # prometheus-client looks at it when it is imported
+        join(env, options.name)
         _run(env, options.fd, options.name)
     except EnvError as error:
         print(f"{options.name}: {error}", file=sys.stderr)
@@ -43,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(env: Env, fd: int, name: str) -> None:
-    from history.journal import DROP_REASONS, JournalWriter
-    from routes.engine import pipeline, strategies
-    from routes.gateway import endpoints
+    from history.journal import JournalWriter
     from routes.gateway.app import Gateway
     from routes.gateway.console_relay import ConsoleRelay
     from routes.gateway.metrics import Metrics
@@ -61,12 +60,6 @@ def _run(env: Env, fd: int, name: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     journal = JournalWriter(env.journal_dir, env.journal_max_mb * 1024 * 1024)
     metrics = Metrics(name)
-    metrics.prepare(
-        strategies=strategies.NAMES,
-        stages=[stage for stage, _ in pipeline.STAGES],
-        endpoints=endpoints.SERIES,
-        drop_reasons=DROP_REASONS,
-    )
     settings = GatewaySettings(
         max_body_bytes=env.max_body_bytes,
         upstream_networks=env.upstream_network_ceiling,
@@ -113,13 +106,6 @@ def _run(env: Env, fd: int, name: str) -> None:
             {key.id: key.limits for key in overlay.keys.values() if key.limits is not None}, now=now, wall=wall
         )
         metrics.revision(config.snapshot.number)
-        metrics.prepare_providers(provider.slug for provider in config.snapshot.providers.values())
-        metrics.prepare_targets(
-            target.id
-            for profile in config.snapshot.profiles.values()
-            for target in profile.targets
-            if target.head is None
-        )
 
     keeper = ConfigKeeper(state, env.revision_path, env.overlay_path, env.effective_redis_url, on_change)
     relay = ConsoleRelay(state)

@@ -108,6 +108,7 @@ class Gateway:
         finally:
             if exchange.admission is not None:
                 exchange.admission.end(exchange, None)
+            state.metrics.closed(exchange.id)
 
     async def _route(
         self,

@@ -42,6 +42,8 @@ HOP_BY_HOP: Final = frozenset(
 FORWARDED: Final = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded"}
 )
+#: Scraping is not counted, whoever answers.
+METRICS_PATH: Final = b"/metrics"
 CONNECT_SECONDS: Final = 3.0
 DOWN: Final = "The console is not running at the moment. Routing is not affected; it comes back by itself."
 
@@ -174,15 +176,23 @@ class ConsoleRelay:
         else:
             body = _error("console_unavailable", DOWN)
             kind = b"application/json"
+        self._count(scope, 503)
         await _say(scope, send, 503, kind, body, [(b"retry-after", b"2")])
 
+    def _count(self, scope: Any, status: int) -> None:
+        if scope["raw_path"] != METRICS_PATH:
+            self.state.recorder.unrelayed(scope.get("method", "GET"), status)
+
     async def _too_large(self, scope: Any, send: Any, limit: int) -> None:
+        self._count(scope, 413)
         body = _error("too_large", f"the request body is larger than {limit // (1024 * 1024)} MB")
         await _say(scope, send, 413, b"application/json", body)
 
     # -- WebSocket ---------------------------------------------------------------------------------------
     async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
-        await relay_socket(self.session, _url(scope), self.forwarded_headers(scope), scope, receive, send)
+        headers = self.forwarded_headers(scope)
+        if not await relay_socket(self.session, _url(scope), headers, scope, receive, send):
+            self._count(scope, 503)
 
 
 async def _pass_on(content: aiohttp.StreamReader, scope: Any, send: Any) -> None:

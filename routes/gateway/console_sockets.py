@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 async def relay_socket(
     session: aiohttp.ClientSession, url: URL, headers: CIMultiDict[str], scope: Any, receive: Any, send: Any
-) -> None:
-    """Run one connection from handshake to close."""
+) -> bool:
+    """Run one connection from handshake to close; False if the console never heard of it."""
     await receive()  # websocket.connect
     for name in _HANDSHAKE:
         headers.popall(name, None)
@@ -50,10 +50,10 @@ async def relay_socket(
         )
     except aiohttp.WSServerHandshakeError as error:
         await _refuse(send, error.status, "refused", "The console refused this WebSocket.")
-        return
+        return True
     except (aiohttp.ClientError, OSError, TimeoutError):
         await _refuse(send, 503, "console_unavailable", "The console is not running at the moment.")
-        return
+        return False
     try:
         await send({"type": "websocket.accept", "subprotocol": console.protocol})
         watch_over(scope)
@@ -62,6 +62,7 @@ async def relay_socket(
         await _both(downstream, upstream)
     finally:
         await console.close()
+    return True
 
 
 async def _both(*directions: asyncio.Task[None]) -> None:

@@ -200,6 +200,10 @@ class Recorder:
         self.metrics.requests.add((method, exchange.endpoint, str(http_status)))
         self.metrics.durations.add((method, exchange.endpoint), latency_s)
 
+    def unrelayed(self, method: str, http_status: int) -> None:
+        """Count an answer of ours in the console's stead. What it answers itself, it counts."""
+        self.metrics.requests.add((method if method in METHODS else "other", "other", str(http_status)))
+
     def decided(self, exchange: Exchange, decision: Decision, regions: frozenset[str]) -> None:
         """Count one run of the pipeline."""
         region = exchange.region if exchange.region in regions else "none"

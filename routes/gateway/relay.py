@@ -211,6 +211,8 @@ class Relay:
             fields.append((b"content-length", b"%d" % declared))
         fields += state.recorder.route_headers(exchange)
         watch.ceiling = after(state.clock(), self.timeouts.stream_max)
+        if b"event-stream" in (reply.header(b"content-type") or b"").lower():
+            state.metrics.streams.add(exchange.id)
         piece = held.pop()
         try:
             await self.send({"type": "http.response.start", "status": reply.status, "headers": fields})

@@ -216,6 +216,7 @@ class StreamRelay(Relay):
         watch.ceiling = after(now, self.timeouts.stream_max)
         fields = self.received()
         fields += self.state.recorder.route_headers(self.exchange)
+        self.state.metrics.streams.add(self.exchange.id)
         await self.send({"type": "http.response.start", "status": self.reply.status, "headers": fields})
 
     # -- its end -------------------------------------------------------------------------------------------

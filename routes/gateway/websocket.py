@@ -191,6 +191,7 @@ class _Socket(Route):
         fields += state.recorder.route_headers(exchange)
         from_client = self._edge.accept(fields, tunnel.client.open)
         tunnel.begin(from_client, from_upstream)
+        state.metrics.sockets.add(exchange.id)
         return tunnel
 
     # -- the connection ------------------------------------------------------------------------------------------

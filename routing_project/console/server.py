@@ -19,7 +19,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from routing_project import descriptors, logs
 from routing_project.console.watchers import EndWatchers
-from routing_project.env import EnvError, get_env, use_metrics_folder
+from routing_project.env import EnvError, get_env
+from routing_project.metrics.joining import join
 from routing_project.preflight import BACKLOG
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def main() -> int:
     descriptors.raise_limit()
     logs.configure("console", env.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    use_metrics_folder(env)  # before prometheus-client is imported
+    join(env, "console")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routing_project.settings")
     from routing_project.asgi import application
 

@@ -19,6 +19,7 @@ from redis.retry import Retry
 from routing_project.env import get_env
 from routing_project.feed.names import CAPACITY, FEEDS, FIELD, key_of
 from routing_project.logs import get_logger
+from routing_project.metrics.instruments import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,7 @@ class Publisher:
     def publish(self, events: Sequence[Mapping[str, Any]]) -> None:
         encoded = [text for event in events if (text := self._encode(event)) is not None]
         with self._lock:
-            self._drop(len(events) - len(encoded))
+            self._drop(len(events) - len(encoded), "failed")
             for start in range(0, len(encoded), BATCH):
                 batch = encoded[start : start + BATCH]
                 if self._clock() < self._retry_at or not self._append(batch):
@@ -103,11 +104,14 @@ class Publisher:
             log.info("watchers hear again", feed=self._feed, dropped=self._untold)
         self._last, self._untold, self._down = int(cast("bytes", number)), 0, False
         self.published += len(batch)
+        messages("live", "published").inc(len(batch))
         return True
 
-    def _drop(self, count: int) -> None:
-        self.dropped += count
-        self._untold += count
+    def _drop(self, count: int, fate: str = "dropped") -> None:
+        if count:
+            self.dropped += count
+            self._untold += count
+            messages("live", fate).inc(count)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from routing_project.feed.batch import Batch, Gap
 from routing_project.feed.names import CAPACITY
+from routing_project.metrics.instruments import messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -83,6 +84,8 @@ class Watcher:
         self._size += 1 if isinstance(item, Gap) else len(item.events)
         if self._size > self._max_waiting:
             lost = self._waiting[0] if self._waiting else item
+            dropped = sum(len(each.events) for each in (*self._waiting, item) if isinstance(each, Batch))
+            messages("live", "dropped").inc(dropped)
             item = Gap(lost.first if isinstance(lost, Gap) else lost.events[0][0], last, last_word=True)
             self._waiting.clear()
             self._overrun = True
@@ -121,11 +124,13 @@ class Watcher:
                 if self._past is not None:
                     past = await anext(self._past, None)
                     if past is not None:
+                        _count(past)
                         return past
                     self._past = None
                 if self._waiting:
                     item = self._waiting.popleft()
                     self._size -= 1 if isinstance(item, Gap) else len(item.events)
+                    _count(item)
                     return item
             self._news.clear()
             try:
@@ -133,3 +138,8 @@ class Watcher:
                     await self._news.wait()
             except TimeoutError:
                 return None
+
+
+def _count(item: Batch | Gap) -> None:
+    if isinstance(item, Batch):
+        messages("live", "consumed").inc(len(item.events))

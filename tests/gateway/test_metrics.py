@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 import websockets.sync.client
 from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from routes.gateway.metrics import DURATION_BUCKETS, Metrics
+from routes.engine.snapshot import Snapshot
+from routes.gateway.metrics import Metrics
+from routing_project.console.metrics.counted import CountedCollector
+from routing_project.metrics.catalogue import DURATION_BUCKETS
 from tests.documents import document, head, provider
 from tests.gateways import Gateways, wait_until
 
@@ -26,11 +28,10 @@ pytestmark = pytest.mark.thorough
 
 def scrape(gateway: Gateways) -> Series:
     """All series of all processes, as the console's /metrics sums them."""
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(gateway.data / "metrics"))
+    snapshot = Snapshot.from_document(gateway.document)
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for metric in registry.collect()
+        for metric in CountedCollector(gateway.data / "metrics", snapshot).collect()
         for sample in metric.samples
     }
 

@@ -12,7 +12,7 @@ from django.test import Client, RequestFactory
 
 from history import status
 from routing_project.asgi import application
-from routing_project.console import metrics
+from routing_project.console.metrics import view as metrics
 from routing_project.console.watchers import EndWatchers
 from routing_project.env import Env
 from routing_project.static import StaticFiles

@@ -22,6 +22,7 @@ from routes.engine.tables.pins import PinCounts, Pins, Written
 from routes.engine.tables.quarantines import Quarantines, Row
 from routes.engine.tables.records import (
     HEARD_UNTIL,
+    OBSERVED_AT,
     OBSERVED_UNTIL,
     REFUSED,
     REFUSED_GENERATION,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.stats import TargetStats
     from routes.engine.tables.records import ProviderRecord, TargetRecord
-    from routes.engine.types import AdminState, Outcome, Transition
+    from routes.engine.types import AdminState, CircuitState, Outcome, Transition
 
 _NOBODY: dict[str, AdminState] = {}
 
@@ -209,6 +210,23 @@ class TableState:
         record = self._records.of(target_id)
         with record.guard:
             return record.circuit.as_left()
+
+    def circuit_state(self, target: Target, now: float) -> CircuitState:
+        """The one in force; of a target nobody has a record of, closed. Makes none."""
+        record = self._known(target.id)
+        return "closed" if record is None else record.circuit.view(target.provider.circuit, now).state
+
+    def observed_at(self, target_id: str) -> float | None:
+        """When a probe, or traffic in its place, last said how a target is; None if never. Makes no record."""
+        record = self._known(target_id)
+        return None if record is None else record.cells[OBSERVED_AT] or None
+
+    def _known(self, target_id: str) -> TargetRecord | None:
+        record = self._records.find(target_id)
+        if record is not None and record.given_away:
+            self._records.check()
+            record = self._records.find(target_id)
+        return record
 
     def quarantines(self, now: float) -> list[Row]:
         """All that are in force."""

@@ -30,7 +30,7 @@ from routes.engine.stages import affinity
 from routes.engine.types import DECISION, Outcome, Ranked, Requirements, RouteRequest
 from routes.snapshots import live_snapshot
 from routing_project.console.decisions.claims import Claims, Held
-from routing_project.console.metrics import count_decision
+from routing_project.console.metrics.counting import count_decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,9 +130,11 @@ class Decisions:
         self._record(route, wanted, caller, decision, place, selection_us)
         model_types = {head.model_type for provider in snapshot.providers.values() for head in provider.heads}
         count_decision(
-            decision.strategy if place is not None else "none",
-            wanted.model_type if wanted.model_type in model_types else "other",
-            request.region if request.region in snapshot.regions else None,
+            decision,
+            chosen=place is not None,
+            model_type=wanted.model_type,
+            known=model_types,
+            region=request.region if request.region in snapshot.regions else None,
         )
         return _answer(route, decision, place)
 

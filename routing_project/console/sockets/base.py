@@ -28,6 +28,7 @@ from rest_framework.exceptions import Throttled
 from history.errors import BadQuery, HistoryError
 from routes.actions.errors import ActionError, Invalid
 from routes.api.auth import BearerAuthentication
+from routing_project.console.metrics.counting import SWITCHING_PROTOCOLS, count_answer
 from routing_project.console.sockets import envelope
 from routing_project.console.sockets.access import CLOSE_TRY_LATER, Refused, admit
 from routing_project.console.sockets.opened import WATCHERS, TooMany, opened
@@ -164,6 +165,7 @@ class Socket:
     # -- life ------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         await self._receive()  # websocket.connect
+        count_answer("GET", self.scope["path"].rstrip("/"), SWITCHING_PROTOCOLS)
         try:
             self.visitor = await admit(self.scope, self.needs, self.bearer)
         except Refused as refusal:

@@ -16,7 +16,7 @@ import orjson
 
 from health.heads.auth import KnownBearer
 from routes.api import errors
-from routing_project.console.metrics import count_stream
+from routing_project.console.metrics.counting import count_answer
 from routing_project.console.sockets.access import Refused, admit
 from routing_project.console.sockets.base import SEND_SECONDS
 from routing_project.console.sockets.opened import WATCHERS, opened
@@ -63,7 +63,7 @@ class EventStream:
             where = self._where(scope["query_string"])
             stream = Stream(scope, visitor, send)
             with opened.hold(stream):
-                count_stream(scope["method"], self.path, 200)
+                count_answer(scope["method"], self.path, 200)
                 async with reader(self.feed).watch(where, _last_event_id(scope)) as watcher:
                     await stream.run(watcher, self.event, receive)
         except (Refused, BadFilter) as refusal:
@@ -94,7 +94,7 @@ class EventStream:
                 headers.append((b"allow", b"GET"))
             case 429 | 503:
                 headers.append((b"retry-after", b"2"))
-        count_stream(scope["method"], self.path, status)
+        count_answer(scope["method"], self.path, status)
         body = orjson.dumps(document)
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})

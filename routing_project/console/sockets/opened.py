@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from django.db import DatabaseError, InterfaceError
 
-from routing_project.console.metrics import count_refused
+from routing_project.console.metrics.counting import count_refused, show_open
 from routing_project.console.sockets.access import Refused, identify, in_thread
 from routing_project.logs import get_logger
 
@@ -77,14 +78,13 @@ class Opened:
     """The connections of one process."""
 
     def __init__(self) -> None:
-        self._open: set[Open] = set()
+        self._open: dict[str, set[Open]] = {kind: set() for kind in KINDS}
         self._owned: Counter[tuple[tuple[str, str], Bound]] = Counter()
         self._task: asyncio.Task[None] | None = None
 
     def counts(self) -> dict[str, int]:
         """How many are open, by kind (``sse``, ``websocket``)."""
-        found = Counter(connection.kind for connection in list(self._open))
-        return {kind: found[kind] for kind in KINDS}
+        return {kind: len(connections) for kind, connections in self._open.items()}
 
     def hold(self, connection: Open) -> Hold:
         """``with opened.hold(connection):`` for as long as it is open. Raises TooMany."""
@@ -96,17 +96,19 @@ class Opened:
             count_refused(connection.kind)
             raise TooMany(connection.bound)
         self._owned[owner] += 1
-        self._open.add(connection)
+        self._open[connection.kind].add(connection)
+        show_open(**self.counts())
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._recheck_on())
 
     def remove(self, connection: Open) -> None:
-        self._open.discard(connection)
+        self._open[connection.kind].discard(connection)
+        show_open(**self.counts())
         owner = (connection.visitor.owner, connection.bound)
         self._owned[owner] -= 1
         if not self._owned[owner]:
             del self._owned[owner]
-        if not self._open and self._task is not None:
+        if not any(self._open.values()) and self._task is not None:
             self._task.cancel()
             self._task = None
 
@@ -123,7 +125,7 @@ class Opened:
     async def recheck(self) -> None:
         """Look up every credential once, however many connections have it, all in one go in a thread."""
         groups: dict[tuple[tuple[str, str], frozenset[str]], list[Open]] = {}
-        for connection in self._open:
+        for connection in chain.from_iterable(self._open.values()):
             groups.setdefault((connection.visitor.credential, connection.needs), []).append(connection)
         found = await in_thread(_look_up, [(group[0].scope, group[0].needs) for group in groups.values()])
         for group, visitor in zip(groups.values(), found, strict=True):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import re_path
 
+from routing_project.console.metrics.counting import SWITCHING_PROTOCOLS, count_answer
 from routing_project.console.sockets.decisions import DecisionSocket
 from routing_project.console.sockets.events import EventStream
 from routing_project.console.sockets.heads import HeadSocket
@@ -26,6 +27,7 @@ async def unknown_socket(
 ) -> None:
     """Accept and close: refused before accepting, a browser would only see 1006."""
     await receive()
+    count_answer("GET", "other", SWITCHING_PROTOCOLS)
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": CLOSE_UNKNOWN, "reason": "no such socket"})
 

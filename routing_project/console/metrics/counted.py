@@ -1,0 +1,102 @@
+"""What processes counted in their folder, as metrics: their sums, and with 0 what could have been counted and was not.
+
+A counter that begins with its first event has no rate at that event, so series whose labels are configured or out of a
+closed list are there from the start. They are added here: neither files nor memory of the processes hold them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from routing_project.console.metrics.zeros import zeros
+from routing_project.metrics import folder
+from routing_project.metrics.catalogue import FAMILIES
+from routing_project.metrics.instruments import bound_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from routes.engine.snapshot import Snapshot
+    from routing_project.metrics.folder import Sums
+
+#: Those that processes write. All others are worked out at the scrape.
+_SUM, _LAST = "livesum", "livemostrecent"
+
+
+class Series(NamedTuple):
+    """What a series is called in the files."""
+
+    family: str
+    name: str
+    labels: dict[str, str]
+    help: str
+
+
+@lru_cache(maxsize=65_536)
+def _series(key: str) -> Series:
+    return Series(*json.loads(key))
+
+
+class CountedCollector(Collector):
+    """``snapshot``: what is configured. Raises ``folder.Busy`` while the folder cannot be read."""
+
+    def __init__(self, path: Path, snapshot: Snapshot | None) -> None:
+        self._path = path
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        counts = folder.read(self._path)
+        found: dict[str, Metric] = {}
+        missing = zeros(self._snapshot)
+        counters = {**missing.counters, **counts.sums["counter"]}
+        for key, value in counters.items():
+            series = _series(key)
+            _metric(found, series, "counter").add_sample(series.name, series.labels, value)
+        _histograms(found, {**missing.histograms, **counts.sums["histogram"]})
+        for mode, told in counts.gauges.items():
+            for key, values in told.items():
+                series = _series(key)
+                value = sum(each for each, _ in values) if mode == _SUM else max(values, key=lambda each: each[1])[0]
+                _metric(found, series, "gauge").add_sample(series.name, series.labels, value)
+        for family in FAMILIES:
+            if family.mode and family.name not in found:
+                found[family.name] = metric = Metric(family.name, family.help, "gauge")
+                if family.mode == _SUM and not family.labels:
+                    metric.add_sample(family.name, {}, 0.0)
+        return found.values()
+
+
+def _metric(found: dict[str, Metric], series: Series, kind: str) -> Metric:
+    metric = found.get(series.family)
+    if metric is None:
+        metric = found[series.family] = Metric(series.family, series.help, kind)
+    return metric
+
+
+def _histograms(found: dict[str, Metric], sums: Sums) -> None:
+    """Files count each bucket for itself; what is scraped counts all up to it."""
+    totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    buckets: dict[tuple[str, tuple[tuple[str, str], ...]], dict[float, float]] = {}
+    for key, value in sums.items():
+        series = _series(key)
+        labels = {name: each for name, each in series.labels.items() if name != "le"}
+        place = series.family, tuple(labels.items())
+        if (bound := series.labels.get("le")) is None:
+            totals[place] = value
+        else:
+            buckets.setdefault(place, {})[float(bound)] = value
+        _metric(found, series, "histogram")
+    for place, counts in buckets.items():
+        name, pairs = place
+        labels, metric, so_far = dict(pairs), found[name], 0.0
+        for bucket in sorted(counts):
+            so_far += counts[bucket]
+            metric.add_sample(f"{name}_bucket", {**labels, "le": bound_label(bucket)}, so_far)
+        metric.add_sample(f"{name}_count", labels, so_far)
+        metric.add_sample(f"{name}_sum", labels, totals.get(place, 0.0))

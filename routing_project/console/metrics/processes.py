@@ -1,0 +1,69 @@
+"""CPU and memory of every process, out of ``/proc``.
+
+Under ``serve``, which knows its children and what the CPU of dead ones came to, so that a child that is replaced never
+lets the sum fall. Without it: of the processes that count in the folder, each with its own time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from routing_project.metrics import folder
+from routing_project.metrics.catalogue import PROCESS_CPU, PROCESS_MEMORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client import Metric
+
+    from routing_project.env import Env
+
+
+class Entry(NamedTuple):
+    pid: int | None  # None: it is being started again
+    dead_cpu_seconds: float
+
+
+class ProcessCollector(Collector):
+    def __init__(self, env: Env) -> None:
+        self._map = env.socket_dir / "processes.json"
+        self._folder = env.metrics_dir
+
+    def collect(self) -> Iterable[Metric]:
+        cpu = CounterMetricFamily(PROCESS_CPU.name, PROCESS_CPU.help, labels=PROCESS_CPU.labels)
+        memory = GaugeMetricFamily(PROCESS_MEMORY.name, PROCESS_MEMORY.help, labels=PROCESS_MEMORY.labels)
+        for name, entry in self._processes().items():
+            usage = None if entry.pid is None else _usage(entry.pid)
+            cpu.add_metric([name], entry.dead_cpu_seconds + (usage[0] if usage else 0.0))
+            if usage:
+                memory.add_metric([name], usage[1])
+        return [cpu, memory]
+
+    def _processes(self) -> dict[str, Entry]:
+        try:
+            document = json.loads(self._map.read_bytes())
+            told = {name: Entry(each["pid"], each["dead_cpu_seconds"]) for name, each in document.items()}
+        except (OSError, ValueError):
+            told = {}
+        # A file that does not know us was left behind by a serve that was killed: its pids are anybody's.
+        if any(entry.pid == os.getpid() for entry in told.values()):
+            return told
+        alone = {member.name: Entry(member.pid, 0.0) for member in folder.members(self._folder)}
+        return alone or {"console": Entry(os.getpid(), 0.0)}
+
+
+def _usage(pid: int) -> tuple[float, int] | None:
+    """CPU seconds and resident bytes; None where there is no ``/proc``, or the process has gone."""
+    try:
+        # The second field is the program's name and may hold spaces: count from behind its parenthesis.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / ticks, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
