@@ -80,7 +80,7 @@ TEMPLATES: list[dict[str, Any]] = [
 # -- database: SQLite with WAL by default, PostgreSQL in production ------------------------------
 # Django's own engines, with their statements counted and timed for /metrics.
 COUNTED_ENGINES = {
-    f"django.db.backends.{name}": f"django_prometheus.db.backends.{name}" for name in ("sqlite3", "postgresql")
+    f"django.db.backends.{name}": f"routing_project.database.{name}" for name in ("sqlite3", "postgresql")
 }
 # IMMEDIATE: a read-then-write transaction takes the write lock at its start; with Django's default (DEFERRED)
 # concurrent writers fail at once with "database is locked". For the same reason ATOMIC_REQUESTS stays off.
