@@ -35,10 +35,9 @@ Labels = tuple[str, ...]
 class _Tally:
     """Counts of one histogram child since the last flush."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
@@ -46,14 +45,18 @@ class _Tally:
 class _Counts:
     """A labelled counter that collects in a dict: ``counts[labels] += n`` in the request path."""
 
+    __slots__ = ("_children", "counter", "pending")
+
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
         self.pending: dict[Labels, float] = {}
         self._children: dict[Labels, Counter] = {}
 
     def add(self, labels: Labels, amount: float = 1) -> None:
-        pending = self.pending
-        pending[labels] = pending.get(labels, 0) + amount
+        try:
+            self.pending[labels] += amount
+        except KeyError:  # the first since the last flush
+            self.pending[labels] = amount
 
     def flush(self) -> None:
         if not self.pending:
@@ -69,6 +72,8 @@ class _Counts:
 class _Observations:
     """A labelled histogram that collects bucket counts."""
 
+    __slots__ = ("_children", "bounds", "histogram", "pending")
+
     def __init__(self, histogram: Histogram, bounds: Sequence[float]) -> None:
         self.histogram = histogram
         self.bounds = tuple(float(bound) for bound in bounds)
@@ -76,11 +81,12 @@ class _Observations:
         self._children: dict[Labels, Histogram] = {}
 
     def add(self, labels: Labels, value: float) -> None:
-        tally = self.pending.get(labels)
-        if tally is None:
+        try:
+            tally = self.pending[labels]
+        except KeyError:
             tally = self.pending[labels] = _Tally(self.bounds)
         # Same side as prometheus-client: a value on a bound belongs to that bound's bucket.
-        tally.counts[bisect_left(tally.bounds, value)] += 1
+        tally.counts[bisect_left(self.bounds, value)] += 1
         tally.total += value
 
     def flush(self) -> None:

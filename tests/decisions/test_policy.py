@@ -262,7 +262,7 @@ def test_regions_of_heads_and_of_the_policy_are_labels_and_what_clients_make_up_
     desk: Desk, api: Api, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[Any] = []
-    monkeypatch.setattr(service, "count_decision", lambda *labels: counted.append(labels[2]))
+    monkeypatch.setattr(service, "count_decision", lambda _, **told: counted.append(told["region"]))
     fleet.publish("hybrid")
     fleet.hear(east=1, west=5)
     change(api, region_priority=["ap-south"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from routing_project import children, processes
-from routing_project.children import Child, describe, forget_gauges, write_process_map
+from routing_project.children import Child, describe, write_process_map
 from tests.gateways import wait_until
 from tests.stack import alive
 
@@ -132,14 +132,6 @@ def test_the_process_map_names_everybody(tmp_path: Path) -> None:
     assert content["serve"]["pid"] == os.getpid()
     each.kill()
     end(each)
-
-
-def test_only_live_gauges_of_the_dead_are_forgotten(tmp_path: Path) -> None:
-    names = ["gauge_livesum_12.db", "gauge_livemostrecent_12.db", "counter_12.db", "gauge_livesum_123.db"]
-    for name in names:
-        (tmp_path / name).touch()
-    forget_gauges(tmp_path, 12)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["counter_12.db", "gauge_livesum_123.db"]
 
 
 @pytest.mark.parametrize(("code", "words"), [(0, "exit code 0"), (3, "exit code 3"), (-9, "SIGKILL")])

@@ -1,0 +1,373 @@
+"""``/metrics`` of a whole installation: every name from the start, nothing lost with a process, nothing from outside."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import websockets.sync.client
+
+from routes.engine import circuit, strategies
+from routes.engine.types import ERROR_CLASSES
+from routing_project.console.metrics.zeros import TRANSITIONS
+from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES
+from tests.gateways import Answer, wait_until
+from tests.series import Series
+from tests.simulators import ProviderHandle, Simulator
+from tests.stack import Stack, document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOKEN = "a token for prometheus"
+FACTS = ("active_heads", "heads_registered", "circuit_state", "journal_depth")
+#: What a scrape shows of processes and of the schedule moves by itself.
+OWN = ("process_", "loop_lag", "django_", "health_check_age", "message_queue")
+
+
+class Installation(Stack):
+    """One that shows its metrics to whoever has the token."""
+
+    provider: ProviderHandle
+    services: ProviderHandle
+
+    def metrics(self) -> str:
+        answer = self.scrape(f"Bearer {TOKEN}")
+        assert answer.status == 200, answer.body
+        return answer.body.decode()
+
+    def scrape(self, authorization: str | None, **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with closing(connection):
+            if authorization is not None:
+                headers["Authorization"] = authorization
+            connection.request("GET", "/metrics", headers=headers)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+
+    def series(self) -> Series:
+        return Series.parse(self.metrics())
+
+    def wait_for(self, name: str, expected: float, **labels: str) -> Series:
+        """Counters are flushed once a second."""
+        last = Series()
+
+        def there() -> bool:
+            nonlocal last
+            last = self.series()
+            return last.of(name, **labels) == expected
+
+        wait_until(there, 20, f"{name}{labels} = {expected}")
+        return last
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with Simulator(process=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Two gateways; nothing is published yet."""
+    folder = tmp_path_factory.mktemp("metrics")
+    with Installation(
+        folder, workers=2, SIGNALBOX_METRICS_TOKEN=TOKEN, SIGNALBOX_METRICS_NETWORKS="192.0.2.0/24"
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def installed(started: Installation, simulator: Simulator) -> Installation:
+    started.provider = simulator.add("acme", models=["gpt-4o"])
+    started.services = simulator.add("tools", "generic")
+    config = document(started.provider, started.services, provider={"models": {"gpt-4o": "gpt-4o"}, "region": "eu"})
+    config["providers"][1].pop("models", None)
+    started.import_config(config)
+    return started
+
+
+# -- names -------------------------------------------------------------------------------------------------------
+def test_every_family_is_there_before_anything_is_published(started: Installation) -> None:
+    text = started.metrics()
+    told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert {family.name for family in FAMILIES} <= told
+    series = Series.parse(text)
+    configured = {"provider", "target", "service"}
+    for family in FAMILIES:
+        if not configured & set(family.labels):
+            assert set(family.series) <= series.names(), family.name
+    for name in ("routing_decisions_total", "head_registrations_total", "journal_dropped_total", "sse_connections"):
+        assert series.of(name) == 0
+
+
+def test_every_value_of_a_label_that_is_out_of_a_closed_list_is_there_with_0(installed: Installation) -> None:
+    series = installed.series()
+    kinds = [
+        "chat",
+        "completion",
+        "responses",
+        "embedding",
+        "moderation",
+        "rerank",
+        "image",
+        "audio",
+        "realtime",
+        "service",
+        "other",
+    ]
+    for kind in kinds:
+        for strategy in (*strategies.NAMES, "none"):
+            assert series.of("routing_decisions_total", strategy=strategy, model_type=kind, region="none") == 0
+    for queue in ("celery", "live", "journal"):
+        for status in ("published", "consumed", "failed", "dropped"):
+            assert series.of("message_queue_messages_total", queue=queue, status=status) >= 0
+    for cache in ("affinity", "key", "price"):
+        assert series.of("cache_hits_total", cache=cache) >= 0
+        assert series.of("cache_misses_total", cache=cache) >= 0
+    for provider in ("acme", "tools"):
+        for outcome in ("ok", *ERROR_CLASSES):
+            assert series.of("route_attempts_total", provider=provider, outcome=outcome) == 0
+        assert series.of("external_service_calls_total", service=provider, status="200") == 0
+        assert series.of("route_ttfb_seconds_count", provider=provider) == 0
+    targets = {dict(labels)["target"]: value for (name, labels), value in series.items() if name == "circuit_state"}
+    assert set(targets.values()) == {0}
+    assert {dict(labels)["target"] for name, labels in series if name == "route_target_info"} == set(targets)
+    for target in targets:
+        for to, reason in TRANSITIONS:
+            assert series.of("circuit_transitions_total", target=target, to=to, reason=reason) == 0
+
+
+def test_how_circuits_move_is_what_the_engine_says() -> None:
+    assert {reason for _, reason in TRANSITIONS} <= set(circuit.REASONS)
+    assert {to for to, _ in TRANSITIONS} == set(circuit.STATES)
+
+
+def test_what_django_prometheus_exports_is_what_the_catalogue_lists(installed: Installation) -> None:
+    installed.request("GET", "/api/v1/providers/")
+    text = installed.metrics()
+    told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE django_")}
+    listed = {family.name for family in DJANGO_FAMILIES}
+    # Prometheus's own way: a counter's family is called without its ending in some formats.
+    assert {name.removesuffix("_total") for name in told} <= {name.removesuffix("_total") for name in listed}
+    series = Series.parse(text)
+    assert series.of("django_http_requests_total_by_view_transport_method_total") > 0
+    assert series.of("django_db_execute_total", alias="default", vendor="sqlite") > 0
+    assert series.of("django_db_query_duration_seconds_count", alias="default", vendor="sqlite") > 0
+    assert series.of("django_cache_get_total", backend="database") > 0
+
+
+# -- who may -----------------------------------------------------------------------------------------------------
+def test_the_token_opens_through_the_gateway_and_nobody_claims_to_be_in_the_network(installed: Installation) -> None:
+    assert installed.scrape(f"Bearer {TOKEN}").status == 200
+    for authorization, headers in (
+        (None, {}),
+        ("Bearer wrong", {}),
+        (TOKEN, {}),
+        (None, {"X-Forwarded-For": "192.0.2.7"}),
+        (None, {"Forwarded": "for=192.0.2.7"}),
+        (f"Bearer {installed.key}", {}),
+    ):
+        answer = installed.scrape(authorization, **headers)
+        assert answer.status == 403
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert b"SIGNALBOX_METRICS_TOKEN" in answer.body
+
+
+def test_scrapes_and_health_calls_are_not_counted(installed: Installation) -> None:
+    def count() -> tuple[float, float]:
+        series = installed.series()
+        return series.of("http_requests_total"), series.of("django_http_requests_before_middlewares_total")
+
+    installed.request("GET", "/v1/models")
+    before = wait_until(lambda: (now := count()) == count() and now, 20, "all is counted")
+    for path in ("/healthz", "/readyz", "/health", "/metrics"):
+        assert installed.request("GET", path).status in (200, 403)
+        installed.request("HEAD", path)
+    installed.request("GET", "/v1/models")
+    series = installed.wait_for("http_requests_total", before[0] + 1)
+    assert series.of("django_http_requests_before_middlewares_total") == before[1]
+    assert not [labels for name, labels in series if {"/metrics", "/healthz", "/health"} & set(dict(labels).values())]
+
+
+# -- nothing from outside ----------------------------------------------------------------------------------------
+def hostile(number: int) -> list[tuple[str, str, Any, dict[str, str]]]:
+    """What a client may make up, different for each number: (method, path, body, headers)."""
+    word = f"made-up-{number}"
+    chat = {"model": word, "messages": [{"role": "user", "content": word}]}
+    wishes = {"X-Route-Region": word, "X-Route-Session": word, "X-Route-Tags": word, "User-Agent": word}
+    decision = {"profile": "default", "route_type": "inference", "model_type": word, "model": "gpt-4o"}
+    decision |= {"region": word, "session": word, "tags": [word]}
+    return [
+        ("POST", "/v1/chat/completions", chat, wishes),
+        ("POST", "/v1/chat/completions", {**chat, "model": "gpt-4o"}, {**wishes, "Host": f"{word}.example"}),
+        ("POST", f"/v1/{word}", chat, wishes),
+        ("POST", f"/p/{word}/v1/chat/completions", chat, wishes),
+        ("POST", f"/p/default/s/{word}/v1/chat/completions", chat, wishes),
+        ("POST", f"/svc/default/{word}?{word}={word}", {}, wishes),
+        ("GET", f"/v1/models/{word}", None, wishes),
+        (f"M{number}", "/v1/models", None, wishes),
+        ("POST", "/api/v1/decisions/", decision, {}),
+        ("GET", f"/{word}/{word}", None, {"Host": f"{word}.example"}),
+        ("GET", f"/admin/{word}/", None, {}),
+        ("GET", f"/api/v1/providers/{word}/", None, {}),
+        (f"M{number}", "/api/v1/providers/", None, {}),
+        ("POST", f"/webhook/{word}", decision, {}),
+        ("GET", f"/static/{word}.css", None, {}),
+        ("GET", f"/events/{word}", None, {}),
+    ]
+
+
+@pytest.mark.slow
+def test_what_2000_clients_make_up_adds_no_series(installed: Installation) -> None:
+    def send(number: int) -> None:
+        for method, path, body, headers in hostile(number):
+            content = None if body is None else json.dumps(body)
+            named = {"Authorization": f"Bearer {installed.key}", "Content-Type": "application/json", **headers}
+            connection.request(method, path, content, named)
+            connection.getresponse().read()
+
+    def seen() -> set[tuple[str, frozenset[tuple[str, str]]]]:
+        return set(installed.series())
+
+    kinds = len(hostile(0))
+    with closing(http.client.HTTPConnection("127.0.0.1", installed.port, timeout=60)) as connection:
+        for number in range(3):
+            send(number)
+        sent = installed.series().of("http_requests_total")
+        wait_until(lambda: installed.series().of("http_requests_total") >= sent, 5)
+        before = wait_until(lambda: (now := seen()) == seen() and now, 20, "all is counted")
+        begun = installed.series().of("http_requests_total")
+        for number in range(3, 3 + 2000 // kinds):
+            send(number)
+    series = installed.wait_for("http_requests_total", begun + 2000 // kinds * kinds)
+    assert set(series) - before == set()
+    assert "made-up" not in repr(series)
+
+
+# -- connections -------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_a_hundred_streams_and_a_hundred_sockets_come_and_go(installed: Installation) -> None:
+    """Of both planes: most are watchers of the console, which the gateways relay; they count once."""
+    key = installed.request("POST", "/api/v1/access-keys/", {"name": "more", "scopes": ["read"]}).json()["value"]
+    installed.provider.behave(tokens_per_second=1, output_tokens=600)
+
+    def stream(number: int) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", installed.port, timeout=60)
+        if number < 90:
+            connection.request("GET", "/events/routing-decisions", headers={"Authorization": f"Bearer {key}"})
+        else:
+            headers = {"Authorization": f"Bearer {installed.key}", "Content-Type": "application/json"}
+            body = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "go on"}]}
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        response = connection.getresponse()
+        assert response.status == 200
+        response.readline()
+        return connection
+
+    def socket(number: int) -> Any:
+        path = "/ws/live" if number < 90 else "/svc/default/echo"
+        return websockets.sync.client.connect(
+            f"ws://127.0.0.1:{installed.port}{path}",
+            additional_headers={"Authorization": f"Bearer {installed.key}"},
+            proxy=None,
+        )
+
+    wait_until(lambda: installed.request("GET", "/api/v1/providers/", key=key).status == 200, 10)
+    opened = ExitStack()
+    with opened:
+        for number in range(100):
+            opened.callback(stream(number).close)
+            opened.enter_context(socket(number))
+        installed.wait_for("sse_connections", 100)
+        series = installed.wait_for("websocket_connections", 100)
+        assert series.of("http_requests_total", endpoint="/ws/live", status="101") >= 90
+    installed.wait_for("sse_connections", 0)
+    installed.wait_for("websocket_connections", 0)
+    installed.provider.reset()
+
+
+# -- processes that die ------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_what_was_counted_survives_the_end_of_every_process(installed: Installation) -> None:
+    installed.request("POST", "/api/v1/decisions/", {"profile": "default", "route_type": "inference"})
+    for _ in range(5):
+        assert installed.chat().status == 200
+    watched = (
+        ("http_requests_total", {}),
+        ("routing_decisions_total", {}),
+        ("message_queue_messages_total", {"queue": "journal", "status": "consumed"}),
+        ("message_queue_messages_total", {"queue": "celery", "status": "published"}),
+        ("message_queue_messages_total", {"queue": "celery", "status": "consumed"}),
+        ("message_queue_messages_total", {"queue": "live", "status": "published"}),
+        ("journal_shipped_total", {}),
+        ("django_db_execute_total", {}),
+        ("process_cpu_seconds_total", {}),
+    )
+
+    def counts() -> list[float]:
+        series = installed.series()
+        return [series.of(name, **labels) for name, labels in watched]
+
+    shipped = installed.series().of("journal_shipped_total")
+    before = wait_until(lambda: (now := counts()) and now[6] >= shipped and now, 20)
+    assert all(before)
+    pids = {name: installed.kill(name) for name in ("gateway-1", "gateway-2", "worker", "beat", "shipper", "console")}
+    installed.wait_replaced(**pids)
+    wait_until(lambda: installed.scrape(f"Bearer {TOKEN}").status == 200, 30, "the console is back")
+    for _ in range(5):
+        assert installed.chat().status == 200
+    after = wait_until(
+        lambda: all(now > then for now, then in zip(counts(), before, strict=True)) and counts(), 30, "all goes on"
+    )
+    assert after[0] >= before[0] + 5
+    assert after[6] >= before[6] + 5
+    # What they left behind is in one file: six processes, and what belongs to them.
+    names = [path.name for path in (installed.folder / "metrics").iterdir()]
+    assert len([name for name in names if name.endswith(".lock") and name != ".lock"]) == 6
+    assert "dead.json" in names
+
+
+@pytest.mark.slow
+def test_counters_equal_what_was_sent_and_what_the_provider_saw_although_a_gateway_is_killed(
+    installed: Installation,
+) -> None:
+    """Full size: ``python -m bench.metrics``."""
+    installed.provider.forget()
+    chat = {"method": "POST", "endpoint": "/v1/chat/completions"}
+    counted = ("routing_decisions_total", "http_requests_total", "external_service_calls_total")
+
+    def counts(series: Series) -> list[float]:
+        return [
+            series.of("routing_decisions_total", strategy="failover", model_type="chat"),
+            series.of("routing_decisions_total", strategy="none", model_type="chat"),
+            series.of("http_requests_total", **chat, status="200"),
+            series.of("http_requests_total", **chat, status="404") if refused else 0,
+            series.of("external_service_calls_total", service="acme", status="200"),
+        ]
+
+    refused = 0
+    before = counts(installed.series())
+    sent = 0
+    for half in range(2):
+        for number in range(150):
+            if number % 10:
+                assert installed.chat().status == 200
+                sent += 1
+            else:
+                assert installed.chat("nobody serves this").status == 404
+                refused += 1
+        everything = before[0] + sent
+        installed.wait_for("routing_decisions_total", everything, strategy="failover", model_type="chat")
+        installed.wait_for("routing_decisions_total", before[1] + refused, strategy="none", model_type="chat")
+        if half == 0:
+            pid = installed.kill("gateway-1")
+            installed.wait_replaced(**{"gateway-1": pid})
+            assert [installed.series().of(name) for name in counted]
+    now = counts(installed.series())
+    assert installed.provider.count() == sent
+    assert now[0] - before[0] == now[2] - before[2] == now[4] - before[4] == sent
+    assert now[1] - before[1] == refused
