@@ -1,9 +1,8 @@
 """What metrics cost the gateway per request: ``python -m bench.metrics_micro``.
 
 Microseconds, the best of 300 short rounds: what it costs when nothing else runs. ``in the request`` is everything a
-request adds, measured as the calls that the recorder makes with metrics and without; ``flush`` is the second's work,
-beside all requests, and what of it falls to each request at 1,000 a second. The scrape is read, summed and written by
-the console: here for 200 providers, two gateways and all that has series of its own.
+request adds, measured as the calls that the recorder makes with metrics and with something that counts nothing;
+``flush`` is the second's work, and what of it falls to each request at 1,000 a second. Scrapes: ``bench.metrics``.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import Client, RequestFactory
+from prometheus_client import REGISTRY, generate_latest
 
 from history import status
 from routing_project.asgi import application
@@ -228,3 +229,13 @@ def test_console_requests_are_counted_by_route_and_never_by_what_a_client_sends(
     assert count("/admin/login/", "200") == logins + 1
     assert count("other", "404") == others + 1
     assert count("/metrics", "200") == own
+
+
+@pytest.mark.django_db
+def test_django_prometheus_gets_no_method_that_a_client_made_up_and_no_scrape(client: Client) -> None:
+    client.generic("MADE-UP", "/admin/login/")
+    client.generic("MADE-UP", "/metrics")
+    text = generate_latest(REGISTRY).decode()
+    assert 'view="admin:login"' in text
+    assert "MADE-UP" not in text
+    assert "metrics.view" not in text
