@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,10 @@ class Installation(Stack):
         def there() -> bool:
             nonlocal last
             last = self.series()
-            return last.of(name, **labels) == expected
+            if last.of(name, **labels) == expected:
+                return True
+            time.sleep(0.2)  # a scrape is work, for whoever asks too
+            return False
 
         wait_until(there, 20, f"{name}{labels} = {expected}")
         return last
@@ -309,6 +313,7 @@ def test_what_was_counted_survives_the_end_of_every_process(installed: Installat
     least = [before[0] + 5, before[1] + 5, *before[2:6], before[6] + 5, *before[7:]]
 
     def goes_on() -> bool:
+        time.sleep(0.2)
         return all(now >= then for now, then in zip(counts(), least, strict=True))
 
     wait_until(goes_on, 30, f"all is at least {least}")
