@@ -35,8 +35,6 @@ class ShipperStatus(msgspec.Struct, omit_defaults=True):
     abandoned: int = 0
     told: int = 0  # events that went to the live feed
     untold: int = 0  # and those that did not, because Redis was away
-    spans: int = 0  # that a collector took
-    spans_dropped: int = 0  # that none took in time
 
 
 def write(folder: Path, status: ShipperStatus) -> None:

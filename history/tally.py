@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from history.journal import JournalWriter
     from history.shipper.shipper import Counters
+    from history.tracing.export import TraceExport
+
+SPAN_OUTCOMES: Final = ("exported", "dropped")
 
 _SHIPPER: Final = {
     "shipped": catalogue.JOURNAL_SHIPPED,
@@ -64,7 +67,7 @@ class ShipperTally:
     def __init__(self) -> None:
         self._running = Running()
 
-    def bring(self, counters: Counters) -> None:
+    def bring(self, counters: Counters, traces: TraceExport | None = None) -> None:
         bring = self._running.bring
         bring("consumed", counters.consumed, messages("journal", "consumed"))
         bring("set aside", counters.unreadable, messages("journal", "failed"))
@@ -73,3 +76,6 @@ class ShipperTally:
         told = published()[ROUTES]
         bring("told", told.published, counter(catalogue.JOURNAL_TOLD))
         bring("untold", told.dropped, counter(catalogue.JOURNAL_UNTOLD))
+        if traces is not None:
+            for outcome in SPAN_OUTCOMES:
+                bring(outcome, getattr(traces, outcome), counter(catalogue.TRACE_SPANS).labels(outcome))

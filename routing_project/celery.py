@@ -16,7 +16,7 @@ from celery.schedules import crontab
 
 from routing_project import task_requests
 from routing_project.env import get_env
-from routing_project.metrics.instruments import messages
+from routing_project.metrics.instruments import bring_dropped_lines, messages
 
 # Every entry expires before its successor is due: after an outage there is no burst of stale work.
 SCHEDULE: dict[str, dict[str, Any]] = {
@@ -79,11 +79,13 @@ task_requests.connect()
 @signals.after_task_publish.connect
 def _published(**_told: Any) -> None:
     messages("celery", "published").inc()
+    bring_dropped_lines()
 
 
 @signals.task_postrun.connect
 def _consumed(**_told: Any) -> None:
     messages("celery", "consumed").inc()
+    bring_dropped_lines()
 
 
 @signals.task_failure.connect

@@ -27,6 +27,7 @@ from routing_project.env import EnvError
 from routing_project.feed import publish, published
 from routing_project.feed.names import ROUTES
 from routing_project.logs import get_logger
+from routing_project.metrics.instruments import bring_dropped_lines
 
 if TYPE_CHECKING:
     from history.tracing.export import TraceExport
@@ -127,7 +128,8 @@ class ShipperProcess:
     def _report(self, shipper: Shipper, *, force: bool = False) -> None:
         """Count what was done since, and tell other processes how it goes, once a second; that it tells says that it
         lives."""
-        self._tally.bring(shipper.counters)
+        self._tally.bring(shipper.counters, self.traces)
+        bring_dropped_lines()
         now = time.monotonic()
         if now < self._report_at and not force:
             return
@@ -148,8 +150,6 @@ class ShipperProcess:
             abandoned=shipper.counters.abandoned,
             told=live.published,
             untold=live.dropped,
-            spans=self.traces.exported if self.traces is not None else 0,
-            spans_dropped=self.traces.dropped if self.traces is not None else 0,
         )
         status.write(self.folder.path, report)
 

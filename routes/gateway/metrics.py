@@ -29,6 +29,9 @@ CACHES: Final = ("affinity", "key", "price")
 #: What became of copies of a request: dropped ones found the journal half full.
 PAYLOAD_OUTCOMES: Final = ("kept", "dropped", "failed")
 
+#: How a request of a profile ends, as in its row.
+PROFILE_STATUSES: Final = ("routed", "failed", "timeout", "rejected", "cancelled", "interrupted")
+
 Labels = tuple[str, ...]
 
 
@@ -117,6 +120,7 @@ class Metrics:
 
         self.decisions = counter(catalogue.ROUTING_DECISIONS)
         self.requests = counter(catalogue.HTTP_REQUESTS)
+        self.profiles = counter(catalogue.PROFILE_REQUESTS)
         self.durations = histogram(catalogue.HTTP_DURATION)
         self.service_calls = counter(catalogue.SERVICE_CALLS)
         self.attempts = counter(catalogue.ROUTE_ATTEMPTS)

@@ -174,6 +174,8 @@ class Recorder:
         if http_status == SWITCHING_PROTOCOLS and exchange.ttfb_us is not None:
             latency_s = exchange.ttfb_us / 1e6  # how long a WebSocket stays open says nothing of how quick we are
         self.answered(exchange, http_status or CLIENT_GONE, latency_s)
+        if exchange.profile is not None:
+            metrics.profiles.add((exchange.profile.slug, status))
         place = exchange.place
         if place is None:
             return

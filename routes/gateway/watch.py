@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from history import status
+from routing_project.metrics.instruments import bring_dropped_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,7 @@ class Pulse:
     def flush(self) -> None:
         self.state.metrics.journal(self.journal.appended, self.journal.dropped_by_reason)
         self.state.metrics.flush()
+        bring_dropped_lines()
 
     async def look(self) -> None:
         """See what is away."""

@@ -75,6 +75,13 @@ HTTP_DURATION: Final = _histogram(
     *("method", "endpoint"),
     buckets=DURATION_BUCKETS,
 )
+PROFILE_REQUESTS: Final = _counter(
+    "profile_requests_total",
+    "Requests of the data plane by profile and how they ended: routed, failed, timeout, rejected, cancelled, "
+    "interrupted.",
+    *("profile", "status"),
+    unit="requests",
+)
 CACHE_HITS: Final = _counter(
     "cache_hits_total", "Look-ups in memory that found what they looked for.", "cache", unit="look-ups"
 )
@@ -136,8 +143,8 @@ TARGET_INFO: Final = _gauge(
 )
 HEALTH_CHECK_AGE: Final = _gauge(
     "health_check_age_seconds",
-    "Since the provider was last asked how it is, or traffic told: of its checks the one longest ago. Absent where "
-    "probes are off and before the first result.",
+    "Since the provider was last asked how it is, or traffic told; before that, since the revision came into use. "
+    "Absent where probes are off.",
     "provider",
     unit="seconds",
 )
@@ -199,6 +206,13 @@ JOURNAL_UNTOLD: Final = _counter(
     "journal_untold_total", "Routes that were not told to the live feed, because Redis was away.", unit="routes"
 )
 
+TRACE_SPANS: Final = _counter(
+    "trace_spans_total",
+    "Spans of traces: exported to the collector, dropped because it did not take them in time.",
+    "outcome",
+    unit="spans",
+)
+
 # -- processes ---------------------------------------------------------------------------------------------
 PROCESS_CPU: Final = _counter("process_cpu_seconds_total", "User and system CPU time.", "process", unit="seconds")
 PROCESS_MEMORY: Final = _gauge("process_resident_memory_bytes", "Resident memory.", "process", unit="bytes")
@@ -211,6 +225,10 @@ LOOP_LAG: Final = _gauge(
     "process",
     unit="seconds",
     mode="livemostrecent",
+)
+
+LOG_LINES_DROPPED: Final = _counter(
+    "log_lines_dropped_total", "Log lines that nobody took, so that nothing had to wait for them.", unit="lines"
 )
 
 #: All of ours.

@@ -6,13 +6,15 @@ and handed over once a second (``routes.gateway.metrics``). Nothing that a clien
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.utils import floatToGoString
 
-from routing_project.metrics.catalogue import QUEUE_MESSAGES, Family
+from routing_project import logs
+from routing_project.metrics.catalogue import LOG_LINES_DROPPED, QUEUE_MESSAGES, Family
 
 #: Of this process. Nobody scrapes it: what is scraped are the files of all processes.
 REGISTRY: Final = CollectorRegistry()
@@ -41,6 +43,20 @@ def histogram(family: Family, registry: CollectorRegistry = REGISTRY) -> Histogr
 def messages(queue: str, status: str) -> Counter:
     """Bound: ``messages("celery", "consumed").inc()``."""
     return counter(QUEUE_MESSAGES).labels(queue, status)
+
+
+_lines_lock = threading.Lock()
+_lines_seen = 0
+
+
+def bring_dropped_lines() -> None:
+    """Count the log lines that this process lost since the last call. For whoever comes by now and then: where a line
+    is lost nothing may be waited for, which a counter does."""
+    global _lines_seen
+    with _lines_lock:
+        if more := logs.dropped() - _lines_seen:
+            _lines_seen += more
+            counter(LOG_LINES_DROPPED).inc(more)
 
 
 def bound_label(bound: float) -> str:

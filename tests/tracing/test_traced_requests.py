@@ -175,13 +175,13 @@ def test_a_request_whose_gateway_was_killed_has_spans_that_say_so(world: World, 
 def test_a_collector_that_refuses_costs_spans_and_no_row(world: World, lab: Lab) -> None:
     lab.publish(lab.provider())
     world.collector.of_route(route_of(ask(lab)), 2)  # nothing waits
-    before = world.status()
+    before = world.spans("dropped")
     world.collector.answer = 401
     routes = []
     try:
         for dropped in (2, 4, 6):
             routes.append(route_of(ask(lab)))
-            wait_until(lambda dropped=dropped: world.status().spans_dropped - before.spans_dropped == dropped)  # type: ignore[misc]
+            wait_until(lambda dropped=dropped: world.spans("dropped") - before == dropped)  # type: ignore[misc]
     finally:
         world.collector.answer = 200
     assert world.rows(routes) == 3
@@ -200,7 +200,7 @@ def test_what_waits_is_sent_when_the_shipper_is_told_to_stop(world: World, lab: 
     assert world.end_shipper() == 0
     for route in routes:
         assert len(world.collector.of_route(route, 2)) == 2
-    assert world.status().spans == len(world.collector.spans)
+    assert world.spans("exported") == len(world.collector.spans)
 
 
 def test_with_traces_off_the_headers_are_none_of_ours(data_dir: Path, simulator: Simulator) -> None:

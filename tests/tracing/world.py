@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from history import status
+from routing_project.console.metrics.counted import CountedCollector
 from tests.gateways import ROOT, Gateways, wait_until
 
 if TYPE_CHECKING:
@@ -156,8 +156,15 @@ class World:
             )
             return int(found.fetchone()[0])
 
-    def status(self) -> status.ShipperStatus:
-        return status.read(self.data / "journal") or status.ShipperStatus()
+    def spans(self, outcome: str) -> float:
+        """How many ``/metrics`` would count."""
+        found = {
+            sample.labels["outcome"]: sample.value
+            for family in CountedCollector(self.data / "metrics", None).collect()
+            for sample in family.samples
+            if sample.name == "trace_spans_total"
+        }
+        return found[outcome]
 
     def end_shipper(self) -> int:
         self.shipper.terminate()

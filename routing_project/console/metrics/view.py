@@ -24,6 +24,7 @@ from routing_project.console.metrics.processes import ProcessCollector
 from routing_project.env import get_env
 from routing_project.logs import get_logger
 from routing_project.metrics import folder
+from routing_project.metrics.instruments import bring_dropped_lines
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -59,6 +60,7 @@ def scrape(env: Env) -> bytes:
             folder.fold(env.metrics_dir)
         except OSError as error:  # a full disk: they are read where they are
             log.warning("the counts of processes that ended cannot be put together", error=str(error))
+    bring_dropped_lines()
     snapshot = configured()
     registry = CollectorRegistry(auto_describe=False)
     for collector in (

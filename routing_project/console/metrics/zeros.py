@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from prometheus_client.mmap_dict import mmap_key
 
 from history.journal import DROP_REASONS
+from history.tally import SPAN_OUTCOMES
 from routes.engine import pipeline, strategies
 from routes.engine.types import ERROR_CLASSES, MODEL_TYPES
 from routes.gateway import endpoints
-from routes.gateway.metrics import CACHES, PAYLOAD_OUTCOMES
+from routes.gateway.metrics import CACHES, PAYLOAD_OUTCOMES, PROFILE_STATUSES
 from routing_project.metrics import catalogue
 from routing_project.metrics.instruments import bound_label
 
@@ -31,6 +32,8 @@ Labels = tuple[str, ...]
 NONE: Final = ((),)
 QUEUES: Final = ("celery", "live", "journal")
 FATES: Final = ("published", "consumed", "failed", "dropped")
+#: What alerts look at: a status that begins with its first count has no rate for it.
+ANSWERS: Final = ("200", "429", "500", "502", "503", "504")
 DIRECTIONS: Final = ("input", "output", "cached")
 #: How a circuit may come to its next state (``routes.engine.circuit``).
 TRANSITIONS: Final = (
@@ -65,13 +68,14 @@ def _all(snapshot: Snapshot | None) -> Iterator[tuple[Family, Iterable[Labels]]]
     kinds = (*sorted(set(MODEL_TYPES.values())), "other")
     names = (*strategies.NAMES, "none")
     yield catalogue.ROUTING_DECISIONS, [(strategy, kind, "none") for strategy in names for kind in kinds]
-    yield catalogue.HTTP_REQUESTS, [(method, endpoint, "200") for method, endpoint in endpoints.SERIES]
+    yield catalogue.HTTP_REQUESTS, [(*series, status) for series in endpoints.SERIES for status in ANSWERS]
     yield catalogue.HTTP_DURATION, endpoints.SERIES
     for family in (catalogue.CACHE_HITS, catalogue.CACHE_MISSES):
         yield family, _singles(CACHES)
     yield catalogue.ROUTE_STAGE, _singles(stage for stage, _ in pipeline.STAGES)
     yield catalogue.PAYLOAD_COPIES, _singles(PAYLOAD_OUTCOMES)
     yield catalogue.WATCHERS_REFUSED, _singles(("sse", "websocket"))
+    yield catalogue.TRACE_SPANS, _singles(SPAN_OUTCOMES)
     yield catalogue.QUEUE_MESSAGES, [(queue, fate) for queue in QUEUES for fate in FATES]
     yield catalogue.JOURNAL_DROPPED, _singles(DROP_REASONS)
     for family in catalogue.FAMILIES:
@@ -79,6 +83,7 @@ def _all(snapshot: Snapshot | None) -> Iterator[tuple[Family, Iterable[Labels]]]
             yield family, NONE
     if snapshot is not None:
         yield from _of_providers(list(snapshot.providers))
+        yield catalogue.PROFILE_REQUESTS, [(slug, status) for slug in snapshot.profiles for status in PROFILE_STATUSES]
         yield catalogue.CIRCUIT_TRANSITIONS, _of_targets(snapshot)
 
 
