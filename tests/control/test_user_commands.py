@@ -43,9 +43,25 @@ def test_a_superuser_is_made_and_gets_another_password(pipe: Callable[[str], Non
     ]  # fmt: skip
 
 
+def test_scripts_that_were_written_for_djangos_command_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", SECRET)
+    monkeypatch.setenv("DJANGO_SUPERUSER_EMAIL", "chief@example.com")
+    call_command("createsuperuser", "--noinput", "--username", "chief")
+    monkeypatch.setenv("DJANGO_SUPERUSER_USERNAME", "second")
+    call_command("createsuperuser", "--no-input", "--email", "second@example.com")
+    made = User.objects.order_by("pk")
+    assert [(user.username, user.email, user.is_superuser) for user in made] == [
+        ("chief", "chief@example.com", True),
+        ("second", "second@example.com", True),
+    ]
+    assert all(user.check_password(SECRET) for user in made)
+
+
 @pytest.mark.parametrize(
     ("command", "typed", "said"),
     [
+        (["createsuperuser"], f"{SECRET}\n", "username: required"),
+        (["createsuperuser", "--noinput", "--username", "boss"], f"{SECRET}\n", "set DJANGO_SUPERUSER_PASSWORD"),
         (["createsuperuser", "boss"], "short\n", "password: This password is too short."),
         (["createsuperuser", "two words"], f"{SECRET}\n", "username: must be letters"),
         (["createsuperuser", "boss"], "", "password: "),
