@@ -9,7 +9,6 @@ import asyncio
 import io
 import json
 import time
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,8 +145,7 @@ class World:
         name, *arguments = line.split(" ")
         self.covered.add(f"command {name}")
         before, out = _last(), io.StringIO()
-        with redirect_stdout(out):
-            call_command(name, *arguments, stdout=out, **options)
+        call_command(name, *arguments, stdout=out, **options)
         self.expect(line, before, list(expected), ("command", name), reason)
         return out.getvalue()
 

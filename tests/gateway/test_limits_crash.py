@@ -37,7 +37,7 @@ class Nothing:
     def __getattr__(self, name: str) -> Any:
         return self
 
-    def add(self, *_: Any) -> None:
+    def __call__(self, *_: Any) -> None:
         pass
 
 
