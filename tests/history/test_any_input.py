@@ -139,7 +139,7 @@ def test_every_answer_is_one_that_is_described_and_within_the_callers_rights(
                 if data.draw(st.booleans()):
                     case.path_parameters[name] = data.draw(known[name])
             if operation.path.endswith("/sessions/") and not seen:
-                case.query = {"session_key": "chat"}  # what is made up, and one of few known values, may never meet
+                case.query = {"session_key": "chat", "access_key": "app"}  # both known ones may never meet otherwise
             else:
                 for name in names:
                     if data.draw(st.booleans()):
