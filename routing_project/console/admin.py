@@ -148,6 +148,7 @@ class ConsoleUserAdmin(PeopleAdmin):
             "console/users/password.html",
             f"Set the password of {user.username}",
             form=form,
+            whose=user.username,
             lede="Tell it over a way that you trust. All sessions of the user end within 2 seconds.",
             back_url=self.url("change", user.pk),
         )

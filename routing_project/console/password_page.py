@@ -53,6 +53,7 @@ def password_page(request: HttpRequest, site: AdminSite) -> HttpResponse:
         **site.each_context(request),
         "title": "Change your password",
         "lede": "All your other sessions end with it.",
+        "whose": request.user.get_username(),
         "form": form,
         "back_url": reverse("admin:index"),
     }
