@@ -45,7 +45,7 @@ class Bound(NamedTuple):
     most: int
 
 
-WATCHERS: Final = Bound("streams and sockets", 100)
+WATCHERS: Final = Bound("streams and sockets", 600)
 
 
 class TooMany(Refused):
