@@ -158,12 +158,17 @@ def _traces(env: Env) -> TraceExport | None:
     """What makes spans of routes, if it is switched on: only then its packages are imported."""
     if env.traces == "off":
         return None
+    env.check_trace_variables()
     try:
         from history.tracing.export import TraceExport
+
+        traces = TraceExport()
     except ImportError as error:
         raise EnvError(f"SIGNALBOX_TRACES=otlp needs the packages of the extra 'otel': {error}") from None
+    except (ValueError, RuntimeError) as error:  # another variable of theirs
+        raise EnvError(f"SIGNALBOX_TRACES=otlp: traces cannot be set up: {error}") from None
     sys.setswitchinterval(SWITCH_SECONDS)
-    return TraceExport()
+    return traces
 
 
 def log_access(record: Finished | Started) -> None:
