@@ -137,17 +137,8 @@ class ShipperProcess:
         live = published()[ROUTES]
         report = status.ShipperStatus(
             database="up" if self.down_since is None else "down",
-            down_since=self.down_since,
             backlog_bytes=self.folder.backlog(),
-            open=len(shipper.open),
-            waiting=len(shipper.waiting),
             shipped=shipper.counters.shipped,
-            duplicates=shipper.counters.duplicates,
-            interrupted=shipper.counters.interrupted,
-            torn=shipper.counters.torn,
-            unreadable=shipper.counters.unreadable,
-            conflicts=shipper.counters.conflicts,
-            abandoned=shipper.counters.abandoned,
             told=live.published,
             untold=live.dropped,
         )
