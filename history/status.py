@@ -18,21 +18,13 @@ AWAY_SECONDS = 10.0
 
 
 class ShipperStatus(msgspec.Struct, omit_defaults=True):
-    """Totals since the shipper started; ``at`` and ``down_since`` are Unix seconds."""
+    """What must be known without asking for metrics, which have the rest. ``at`` is Unix seconds, totals are of this
+    shipper's life."""
 
     database: str = "up"  # up | down
-    down_since: float | None = None
     at: float = 0.0
     backlog_bytes: int = 0  # written by gateways, not in the database yet
-    open: int = 0  # requests that began and have not ended
-    waiting: int = 0  # routes with updates that came before them
-    shipped: int = 0
-    duplicates: int = 0
-    interrupted: int = 0
-    torn: int = 0
-    unreadable: int = 0
-    conflicts: int = 0
-    abandoned: int = 0
+    shipped: int = 0  # rows
     told: int = 0  # events that went to the live feed
     untold: int = 0  # and those that did not, because Redis was away
 

@@ -11,16 +11,20 @@ import base64
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PREFIX = "SIGNALBOX_"
 SECRET_NAMES = (
@@ -63,6 +67,18 @@ class TraceSampling(NamedTuple):
 #: The values of ``OTEL_TRACES_SAMPLER``; None = the ratio is in ``OTEL_TRACES_SAMPLER_ARG``.
 _SAMPLERS = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
 _PARENT_BASED = "parentbased_"
+_SPAN_LIMITS = (
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+)
+#: One entry of a list of headers, as the exporter takes it.
+_HEADER = re.compile(r"[ \t]*[\w!#$%&'*+.^`|~-]+[ \t]*=[ !#-+\--:<-\[\]-~]*", re.ASCII)
 
 
 class MailServer(NamedTuple):
@@ -147,6 +163,8 @@ class Env(BaseSettings):
         default="http/protobuf",
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
     )
+    trace_headers: str | None = Field(default=None, alias="OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+    exporter_headers: str | None = Field(default=None, alias="OTEL_EXPORTER_OTLP_HEADERS")
     log_format: Literal["console", "json"] = "console"
     email_url: Annotated[MailServer | None, NoDecode, BeforeValidator(_mail_server)] = None
     email_from: str = "signalbox@localhost"
@@ -280,6 +298,20 @@ class Env(BaseSettings):
                 raise EnvError("OTEL_TRACES_SAMPLER_ARG: must be a number from 0 to 1")
         return TraceSampling(name.startswith(_PARENT_BASED), ratio)
 
+    def check_trace_variables(self) -> None:
+        """Whether OpenTelemetry's packages will take their variables. Headers that they do not take they would quote,
+        and a limit that is no number keeps them from being imported. Raises EnvError."""
+        for name in _SPAN_LIMITS:
+            value = os.environ.get(name, "").strip()
+            if value and not value.isdecimal():
+                raise EnvError(f"{name}: must be a whole number")
+        name, headers = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", self.trace_headers
+        if not headers:
+            name, headers = "OTEL_EXPORTER_OTLP_HEADERS", self.exporter_headers
+        for position, entry in enumerate((headers or "").split(",")):
+            if entry.strip() and not _HEADER.fullmatch(entry.strip()):
+                raise EnvError(f"{name}: entry {position + 1} must be name=value, with a space as %20")
+
     def make_folders(self) -> None:
         """Create the data folder and what lives in it; mode 0700, because it holds keys."""
         for folder in (self.data, self.journal_dir, self.metrics_dir, self.log_dir, self.socket_dir):
@@ -290,6 +322,8 @@ class Env(BaseSettings):
         """What must appear nowhere, as far as this process knows it by now; generates nothing."""
         found = [self.admin_password, self.metrics_token, self.secret_key_value, *self.encryption_keys_value]
         found += [*self.webhook_secret, self.email_url.password if self.email_url else None]
+        for headers in filter(None, (self.trace_headers, self.exporter_headers)):
+            found += _secret_parts(headers)
         for url in filter(None, (self.database_url, self.redis_url)):
             with contextlib.suppress(ValueError):
                 password = urlsplit(url).password or ""
@@ -320,6 +354,17 @@ class Env(BaseSettings):
                 raise EnvError(f"SIGNALBOX_ENCRYPTION_KEYS: entry {position + 1} is not 32 bytes in base64")
             ring.append(key)
         return tuple(ring)
+
+
+def _secret_parts(headers: str) -> Iterable[str]:
+    """Of a list of headers, well written or not, whatever may be quoted. Plain words in it are none: the name of a
+    tenant or a data set would be taken out of every line."""
+    found = {headers}
+    for entry in headers.split(","):
+        value = re.split("[=:]", entry, maxsplit=1)[-1].strip(" \t\"'")
+        for form in (value, unquote(value)):
+            found |= {entry.strip(), form, form.rpartition(" ")[2]}
+    return [part for part in sorted(found) if not re.fullmatch("[a-z_./ -]*", part)]
 
 
 def _generated(path: Path, make: Any) -> str:

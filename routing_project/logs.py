@@ -141,6 +141,8 @@ def configure(
     logging.getLogger("django.request").setLevel(max(level, logging.ERROR))
     for name in ("asyncio", "aiohttp.access", "uvicorn", "uvicorn.access", "urllib3", "daphne", "django.channels"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # It quotes headers for the collector that it cannot read; ``Env.check_trace_variables`` says so without.
+    logging.getLogger("opentelemetry.util.re").setLevel(max(level, logging.ERROR))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -124,6 +124,10 @@ def _trace_findings(env: Env) -> list[Finding]:
         env.trace_sampling  # noqa: B018 - reading is what checks it
     except EnvError as error:
         found.append(Finding("signalbox.E008", f"{error}.", "Leave it out to trace every request.", refuses=True))
+    try:
+        env.check_trace_variables()
+    except EnvError as error:
+        found.append(Finding("signalbox.E009", f"{error}.", "Correct it, or leave it out.", refuses=True))
     return found
 
 

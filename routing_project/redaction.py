@@ -35,41 +35,54 @@ _SCHEME: Final = r"(?:(?i:bearer|basic|digest|token|negotiate)(?:\s|%20|\+)+)?"
 #: One value of a setting, a parameter or a header, up to what ends it.
 _WORD: Final = r"""[^\s"'\\,;&<>(){}\[\]#]+"""
 _B64: Final = r"[A-Za-z0-9+/_-]"
+#: One value in quotes, with spaces and with the other kind of quotes in it.
+_QUOTED: Final = r"""(?:"((?:[^"\\]|\\.)+)|'((?:[^'\\]|\\.)+))"""
+#: Where a word may begin: also behind an underscore, a percent-encoded character (encoded once more, too), and what
+#: ``repr`` and JSON make of a control character. These end in a letter, a digit or ``_``: to ``\b`` all is one word.
+_EDGE: Final = r"(?:\b|_|%(?:25)*[0-9A-Fa-f]{2}|\\(?:[abefnrtv]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}))"
+
+#: Shapes that secrets are known by; those of OpenAI and Anthropic, and access keys of ours, in base64 too.
+_KNOWN: Final = "|".join(
+    (
+        r"sk(?:-|%2[Dd])[A-Za-z0-9_-]{8,}",
+        rf"c2J4X{_B64}{{16,}}={{0,2}}|c2st{_B64}{{16,}}={{0,2}}",
+        r"[rsp]k_(?:live|test)_[A-Za-z0-9]{8,}",
+        r"(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+        r"AIza[A-Za-z0-9_-]{20,}",
+        r"ya29\.[A-Za-z0-9_-]{16,}",
+        r"gh[pousr]_[A-Za-z0-9]{16,}",
+        r"github_pat_[A-Za-z0-9_]{16,}",
+        r"glpat-[A-Za-z0-9_-]{16,}",
+        r"xox[abeprs]-[A-Za-z0-9-]{10,}",
+        r"(?:hf|gsk|r8|npm|csk|fw|tgp)_[A-Za-z0-9]{20,}",
+        r"(?:xai|pplx|nvapi|voyage|jina)-[A-Za-z0-9_-]{20,}",
+        r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
+        r"sha256=[0-9A-Fa-f]{64}\b",
+    )
+)
 
 #: What is secret is the group that took part, or all of it.
 _SHAPES: Final = "|".join(
     (
-        # In known shapes; an access key of ours and those of OpenAI and Anthropic in base64 and percent-encoded too.
-        r"\bsbx(?:_|%5[Ff])[A-Za-z0-9_-]{8,}",
-        r"\bsk(?:-|%2[Dd])[A-Za-z0-9_-]{8,}",
-        rf"\bc2J4X{_B64}{{16,}}={{0,2}}|\bc2st{_B64}{{16,}}={{0,2}}",
+        # By their shape. An access key of ours is one whatever stands before it.
+        r"sbx(?:_|%5[Ff])[A-Za-z0-9_-]{8,}",
         r"(?:%73%62%78%5[Ff]|%73%6[Bb]%2[Dd])(?:%[0-9A-Fa-f]{2}){8,}",
-        r"\b[rsp]k_(?:live|test)_[A-Za-z0-9]{8,}",
-        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-        r"\bAIza[A-Za-z0-9_-]{20,}",
-        r"\bya29\.[A-Za-z0-9_-]{16,}",
-        r"\bgh[pousr]_[A-Za-z0-9]{16,}",
-        r"\bgithub_pat_[A-Za-z0-9_]{16,}",
-        r"\bglpat-[A-Za-z0-9_-]{16,}",
-        r"\bxox[abeprs]-[A-Za-z0-9-]{10,}",
-        r"\b(?:hf|gsk|r8|npm|csk|fw|tgp)_[A-Za-z0-9]{20,}",
-        r"\b(?:xai|pplx|nvapi|voyage|jina)-[A-Za-z0-9_-]{20,}",
-        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
-        r"\bsha256=[0-9A-Fa-f]{64}\b",
+        rf"{_EDGE}({_KNOWN})",
         r"hooks\.slack\.com/services/([^\s\"'<>]+)",
         r"(?:discord|discordapp)\.com/api/webhooks/([^\s\"'<>]+)",
         r"api\.telegram\.org/bot([^\s\"'<>/]+)",
         r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?s:.)*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
         # By what stands before them.
-        r"(?i:\bbearer)(?:\s|%20|\+)+([A-Za-z0-9._~+/=%-]{8,})",
-        r"(?i:\bbasic)(?:\s|%20)+([A-Za-z0-9+/_-]*(?:[0-9=+/]|[a-z][A-Z])[A-Za-z0-9+/=_-]*)",
+        rf"{_EDGE}(?i:bearer)(?:\s|%20|\+)+([A-Za-z0-9._~+/=%-]{{8,}})",
+        rf"{_EDGE}(?i:basic)(?:\s|%20)+([A-Za-z0-9+/_-]*(?:[0-9=+/]|[a-z][A-Z])[A-Za-z0-9+/=_-]*)",
         r"""://([^/\s"'<>?#]+)@""",
         rf"[?&](?i:key|sig|code|auth|pwd|access_key)=({_WORD})",
         r"(?i:authorization|(?:set-)?cookie)\s*:\s*([^\r\n]{3,})",
         r"(?i:api-key)\s*:\s*([^\r\n\"']{3,})",
-        rf"""["'][A-Za-z0-9_. -]*{_NAME}\\*["']\s*[:,=]\s*[bu]?\\*["']((?:[^"'\\]|\\.)+)""",
+        rf"""["'][A-Za-z0-9_. -]*{_NAME}\\*["']\s*[:,=]\s*[bu]?\\*{_QUOTED}""",
+        rf"""{_NAME}\s*[:=]\s*[bu]?\\*{_QUOTED}""",
         rf"""{_NAME}\\*["'\]]*\s*(?:=|%3[Dd])\s*[bu]?\\*["']?({_SCHEME}{_WORD})""",
-        rf"""{_NAME}:\s*({_SCHEME}(?:[^\s"',;]*[0-9][^\s"',;]*|[^\s"',;]{{16,}}))""",
+        rf"""{_NAME}(?::|%3[Aa])(?:\s|%20|\+)*({_SCHEME}(?:[^\s"',;]*[0-9][^\s"',;]*|[^\s"',;]{{16,}}))""",
     )
 ).encode()
 

@@ -137,17 +137,8 @@ class ShipperProcess:
         live = published()[ROUTES]
         report = status.ShipperStatus(
             database="up" if self.down_since is None else "down",
-            down_since=self.down_since,
             backlog_bytes=self.folder.backlog(),
-            open=len(shipper.open),
-            waiting=len(shipper.waiting),
             shipped=shipper.counters.shipped,
-            duplicates=shipper.counters.duplicates,
-            interrupted=shipper.counters.interrupted,
-            torn=shipper.counters.torn,
-            unreadable=shipper.counters.unreadable,
-            conflicts=shipper.counters.conflicts,
-            abandoned=shipper.counters.abandoned,
             told=live.published,
             untold=live.dropped,
         )
@@ -158,12 +149,17 @@ def _traces(env: Env) -> TraceExport | None:
     """What makes spans of routes, if it is switched on: only then its packages are imported."""
     if env.traces == "off":
         return None
+    env.check_trace_variables()
     try:
         from history.tracing.export import TraceExport
+
+        traces = TraceExport()
     except ImportError as error:
         raise EnvError(f"SIGNALBOX_TRACES=otlp needs the packages of the extra 'otel': {error}") from None
+    except (ValueError, RuntimeError) as error:  # another variable of theirs
+        raise EnvError(f"SIGNALBOX_TRACES=otlp: traces cannot be set up: {error}") from None
     sys.setswitchinterval(SWITCH_SECONDS)
-    return TraceExport()
+    return traces
 
 
 def log_access(record: Finished | Started) -> None:

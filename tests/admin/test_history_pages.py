@@ -343,7 +343,7 @@ class TestMissing:
         folder = get_env().journal_dir
         folder.mkdir(parents=True)
         an_hour_old = UUID(bytes=rows.at(timezone.now() - timedelta(hours=1)))
-        status.write(folder, status.ShipperStatus(database="down", down_since=1.0))
+        status.write(folder, status.ShipperStatus(database="down"))
         assert "cannot reach the database" in text(detail(viewer, an_hour_old))
         status.write(folder, status.ShipperStatus())
         assert "no request with this id" in text(detail(viewer, an_hour_old))

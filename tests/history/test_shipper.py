@@ -37,6 +37,20 @@ def rows(alias: str) -> dict[bytes, RouteHistory]:
     return {row.id.bytes: row for row in RouteHistory.objects.using(alias)}
 
 
+def test_what_is_counted_as_consumed_is_what_was_appended_and_rows_are_fewer(
+    alias: str, writer: JournalWriter, shipper: Shipper
+) -> None:
+    """So that dashboards may lay the two over each other."""
+    for _ in range(5):
+        record = samples.finished()
+        writer.append(samples.started(record.id))
+        writer.append(record)
+    writer.append(samples.finished())
+    drain(shipper)
+    assert shipper.counters.consumed == writer.appended == 11
+    assert shipper.counters.shipped == 6
+
+
 # -- what a record becomes -------------------------------------------------------------------------------
 
 

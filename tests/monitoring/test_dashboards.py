@@ -119,6 +119,17 @@ class TestFiles:
         assert board["schemaVersion"] >= 39
 
 
+def test_lines_that_are_compared_count_the_same() -> None:
+    """A request is two records of the journal and one row: records stand beside records."""
+    (path,) = (each for each in DASHBOARDS if each.name == "signalbox.json")
+    (panel,) = (each for each in dashboard(path)["panels"] if each["title"] == "Written, shipped, lost")
+    written, shipped, lost = (target["expr"] for target in panel["targets"])
+    assert shipped == written.replace('status="published"', 'status="consumed"') != written
+    assert "journal_dropped_total" in lost
+    units = {family.name: family.unit for family in FAMILIES}
+    assert units["journal_dropped_total"] == "records"
+
+
 def test_dashboards_have_addresses_and_titles_of_their_own() -> None:
     assert {path.name for path in DASHBOARDS} == set(PANELS)
     boards = [dashboard(path) for path in DASHBOARDS]

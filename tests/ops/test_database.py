@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.gateways import ROOT
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -43,3 +45,32 @@ def tried(data_dir: Path, query: str = "") -> subprocess.CompletedProcess[str]:
 def test_a_database_that_answers_nothing_is_away_and_not_waited_for(data_dir: Path, query: str) -> None:
     done = tried(data_dir, query)
     assert (done.stdout, done.returncode) == ("away\n", 0), done.stderr
+
+
+def checked(data_dir: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """The first command of the runbook DatabaseAway."""
+    kept = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", "--database", "default"],
+        env={**kept, "SIGNALBOX_DATA_DIR": str(data_dir), "DATABASE_URL": url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_check_says_that_a_database_is_away_and_why_and_keeps_the_password(data_dir: Path) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
+        done = checked(data_dir, f"postgres://ada:hunter2hunter2@127.0.0.1:{unheard.getsockname()[1]}/signalbox")
+    assert done.returncode == 1
+    assert "(signalbox.E010) The database 'default' cannot be used: connection failed" in done.stderr
+    assert "Connection refused" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_check_has_nothing_against_a_database_that_is_not_set_up_yet(data_dir: Path) -> None:
+    done = checked(data_dir, "")
+    assert done.returncode == 0, done.stderr

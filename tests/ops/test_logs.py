@@ -87,6 +87,10 @@ QUOTED = {
     "another parameter": ("https://x.example/?token=opaque", "opaque"),
     "JSON": ('{"user": "ada", "password": "correct horse"}', "correct horse"),
     "JSON inside JSON": ('"{\\"client_secret\\": \\"opaque\\"}"', "opaque"),
+    "a setting in quotes": ("password='correct horse \"battery\"'", "battery"),
+    "YAML": ('password: "S3cretpassword12345"', "S3cret"),
+    "YAML with words": ("api_key: 'correct horse'", "horse"),
+    "a percent-encoded header": ("x-password%3A%20S3cretpassword12345", "S3cret"),
     "a setting": ("aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCY", "wJalrXUtnFEMI"),
     "a cookie": ("cookie: csrftoken=opaque; sessionid=opaque", "opaque"),
     "a chat's webhook": ("https://hooks.slack.com/services/T0/B0/opaque", "opaque"),
@@ -116,6 +120,17 @@ def test_a_secret_never_reaches_a_line_whatever_holds_it(log_format: str, text: 
     assert told.count(logs.REDACTED) >= 10
 
 
+@pytest.mark.parametrize("before", ["%20", "%22", "%3D", "%253d", "\\n", "\\t", "\\x1b", "\\u2028", "_", "=", "("])
+@pytest.mark.parametrize(
+    "secret", [*SECRETS.values(), "Bearer opaque-opaque", "Basic YWRhOmxvdmVsYWNl"], ids=[*SECRETS, "bearer", "basic"]
+)
+def test_a_secret_is_found_whatever_stands_before_it(before: str, secret: str) -> None:
+    told = redaction.redact_text(f"/a?next=b{before}{secret} c")
+    assert secret.split()[-1] not in told
+    assert told.startswith(f"/a?next=b{before}"), "only the secret is taken out"
+    assert told.endswith(" c")
+
+
 def test_what_this_process_knows_to_be_secret_is_found_in_every_form(stream: io.StringIO) -> None:
     secret = "correct horse/battery+staple"
     redaction.know([secret, "short"])
@@ -142,6 +157,7 @@ def test_ordinary_words_are_left_alone(stream: io.StringIO) -> None:
         "wrong password: must be at least 10 characters",
         "Basic authentication is not offered, and the token is missing",
         "input_tokens=12 max_tokens=5 at http://127.0.0.1:8000/admin/",
+        "task-sketch of a disk-based masked-language model, %20skip and \\nsketch, next_bearer of news",
         "SIGNALBOX_METRICS_TOKEN: set it, or SIGNALBOX_METRICS_NETWORKS",
     ]
     for each in told:

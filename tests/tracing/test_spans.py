@@ -19,6 +19,8 @@ from history.ids import milliseconds, session_id
 from history.records import Finished, Started, decode, encode
 from history.tracing.ids import trace_id
 from history.tracing.spans import MAX_VALUE, Spans
+from routes.engine.circuit import REASONS, STATES
+from routing_project.metrics.catalogue import FAMILIES
 from tests.history import samples
 
 if TYPE_CHECKING:
@@ -137,7 +139,10 @@ def test_attempts_follow_each_other_and_say_why_they_failed() -> None:
         attempt_count=2,
         attempts=[
             samples.attempt(
-                http_status=429, error_class="rate_limited", transitions=[("closed", "open", "failures")], ttfb_us=None
+                http_status=429,
+                error_class="rate_limited",
+                transitions=[("closed", "open", "consecutive_failures")],
+                ttfb_us=None,
             ),
             samples.attempt(provider="other", wire="anthropic", endpoint="https://api.anthropic.com/v1"),
         ],
@@ -145,7 +150,7 @@ def test_attempts_follow_each_other_and_say_why_they_failed() -> None:
     first, second, request = spans_of(record)
     assert first.status.status_code is StatusCode.ERROR
     assert attributes(first)["error.type"] == "rate_limited"
-    assert attributes(first)["signalbox.circuit_transitions"] == ("closed -> open (failures)",)
+    assert attributes(first)["signalbox.circuit_transitions"] == ("closed -> open (consecutive_failures)",)
     assert second.status.status_code is request.status.status_code is StatusCode.UNSET
     assert attributes(second)["gen_ai.provider.name"] == attributes(request)["gen_ai.provider.name"] == "anthropic"
     assert [attributes(span)["signalbox.attempt"] for span in (first, second)] == [1, 2]
@@ -287,7 +292,7 @@ def _every_kind() -> Sequence[ReadableSpan]:
         head_id="h",
         error_code="x",
         usage_estimated=True,
-        attempts=[samples.attempt(error_class="x", transitions=[("closed", "open", "failures")])],
+        attempts=[samples.attempt(error_class="x", transitions=[("closed", "open", "consecutive_failures")])],
     )
     return spans_of(rich, samples.started(identifier, trace=trace_id(identifier)))
 
@@ -299,6 +304,20 @@ def test_the_documentation_lists_every_attribute_and_no_other() -> None:
     ]
     listed = {name for row in rows for name in re.findall(r"`([a-z_]+\.[a-z_.]+)`", row.split(" | ")[0])}
     assert listed == told
+
+
+def test_the_documentation_quotes_transitions_and_metrics_that_there_are() -> None:
+    text = DOCS.read_text()
+    transitions = re.findall(r"`(\w+) -> (\w+) \((\w+)\)`", text)
+    assert transitions
+    for before, after, reason in transitions:
+        assert {before, after} <= set(STATES)
+        assert reason in REASONS
+    counted = {series: family for family in FAMILIES for series in family.series}
+    told = re.findall(r"`(\w+_total)`", text)
+    assert told
+    assert set(told) <= set(counted)
+    assert "shipper.json" not in text, "what it holds is for our own processes"
 
 
 def test_shared_names_are_the_conventions() -> None:
