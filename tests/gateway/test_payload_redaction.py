@@ -56,6 +56,8 @@ def taken_out(text: str, **how: Any) -> tuple[str, int]:
 def test_a_known_shape_is_taken_out_wherever_it_stands(secret: str) -> None:
     for before, after in (("my key is ", " thanks"), ('{"content":"', '"}'), ("KEY='", "'"), ("(", ")"), ("", "")):
         assert taken_out(before + secret + after) == (f"{before}[redacted]{after}", 1)
+    for before in ('{"content":"these:\\n', '{"content":"\\t', '"\\u0020', "?q=%20", "?q=%2520", "my_"):
+        assert taken_out(f'{before}{secret}"') == (f'{before}[redacted]"', 1)
 
 
 @pytest.mark.parametrize(

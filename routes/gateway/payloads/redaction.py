@@ -38,6 +38,31 @@ _TREE: Final = rb"[\[{][^\]}]*[\]}]?"
 _PEM: Final = rb"PRIVATE KEY(?: BLOCK)?-----"
 _ARMOUR: Final = rb"(?:[A-Za-z0-9+/=\s]|\\[nr])*"
 
+#: Where a word may begin: also behind an underscore, a percent-encoded character, and what JSON makes of a control
+#: character. These end in a letter, a digit or ``_``: to ``\b`` all is one word.
+_EDGE: Final = rb"(?:\b|_|%(?:25)*[0-9A-Fa-f]{2}|\\(?:[bfnrt]|u[0-9A-Fa-f]{4}))"
+
+#: What keys of others are known by.
+_SHAPES: Final = b"|".join(
+    (
+        rb"sk-[A-Za-z0-9_-]{12,}",  # OpenAI, Anthropic, OpenRouter and many more
+        rb"[rsp]k_(?:live|test)_[A-Za-z0-9]{8,}",
+        rb"AIza[A-Za-z0-9_-]{20,}",
+        rb"ya29\.[A-Za-z0-9_-]{16,}",
+        rb"GOCSPX-[A-Za-z0-9_-]{16,}",
+        rb"(?:AKIA|ASIA)[A-Z0-9]{16}",
+        rb"gh[pousr]_[A-Za-z0-9]{16,}",
+        rb"github_pat_[A-Za-z0-9_]{16,}",
+        rb"glpat-[A-Za-z0-9_-]{16,}",
+        rb"xox[abeprs]-[A-Za-z0-9-]{10,}",
+        rb"xapp-[A-Za-z0-9-]{10,}",
+        rb"(?:hf|gsk|r8|npm|csk|fw|tgp|sntrys|shpat|dop_v1|vcp|lin_api)_[A-Za-z0-9]{20,}",
+        rb"(?:xai|pplx|nvapi|pypi|voyage|pa|jina)-[A-Za-z0-9_-]{20,}",
+        rb"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+        rb"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
+    )
+)
+
 #: What is secret is the group that took part, or all of it; ``keep`` is no secret. A cut text may end inside any.
 _EXPRESSION: Final = b"|".join(
     (
@@ -49,25 +74,11 @@ _EXPRESSION: Final = b"|".join(
         rb'\\+"' + _TELLING + rb'\\+"\s*:\s*(?P<inner>' + _NUMBER + rb"|" + _TREE + rb")",
         rb"-----BEGIN [A-Z ]*" + _PEM + _ARMOUR + rb"(?:-----END [A-Z ]*" + _PEM + rb")?",
         rb"(?:[A-Za-z0-9+/=]{16,}(?:\\[nr]|\s)+)+-----END [A-Z ]*" + _PEM,
-        rb"\bsbx_[A-Za-z0-9_-]{4,}",  # our access keys
-        rb"\bsk-[A-Za-z0-9_-]{12,}",  # OpenAI, Anthropic, OpenRouter and many more
-        rb"\b[rsp]k_(?:live|test)_[A-Za-z0-9]{8,}",
-        rb"\bAIza[A-Za-z0-9_-]{20,}",
-        rb"\bya29\.[A-Za-z0-9_-]{16,}",
-        rb"\bGOCSPX-[A-Za-z0-9_-]{16,}",
-        rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}",
-        rb"\bgh[pousr]_[A-Za-z0-9]{16,}",
-        rb"\bgithub_pat_[A-Za-z0-9_]{16,}",
-        rb"\bglpat-[A-Za-z0-9_-]{16,}",
-        rb"\bxox[abeprs]-[A-Za-z0-9-]{10,}",
-        rb"\bxapp-[A-Za-z0-9-]{10,}",
-        rb"\b(?:hf|gsk|r8|npm|csk|fw|tgp|sntrys|shpat|dop_v1|vcp|lin_api)_[A-Za-z0-9]{20,}",
-        rb"\b(?:xai|pplx|nvapi|pypi|voyage|pa|jina)-[A-Za-z0-9_-]{20,}",
-        rb"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
-        rb"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
-        rb"(?i:\bbearer)\s+([A-Za-z0-9._~+/=-]{12,})",
-        rb"(?i:\b(?:proxy-)?authorization)\s*[:=]\s*((?:[A-Za-z0-9-]+\s+)?" + _WORD + rb")",
-        rb"(?i:\b(?:set-)?cookie)\s*:\s*([^\"\\\r\n]{4,})",
+        rb"sbx_[A-Za-z0-9_-]{4,}",  # our access keys, whatever stands before them
+        _EDGE + rb"(" + _SHAPES + rb")",
+        _EDGE + rb"(?i:bearer)\s+([A-Za-z0-9._~+/=-]{12,})",
+        _EDGE + rb"(?i:(?:proxy-)?authorization)\s*[:=]\s*((?:[A-Za-z0-9-]+\s+)?" + _WORD + rb")",
+        _EDGE + rb"(?i:(?:set-)?cookie)\s*:\s*([^\"\\\r\n]{4,})",
         rb"\b[A-Za-z0-9_]*" + _WORDS + rb"\b[\"']?\s*[:=]\s*[\"']?(" + _WORD + rb")",
         rb"://([^\s/:@\"'\\]*:[^\s/@\"'\\]+)@",
         rb"[?&](?i:key|sig|signature|code)=(" + _WORD + rb")",
