@@ -126,6 +126,12 @@ def demand(request: HttpRequest, permission: str) -> Actor:
     return Actor.user(request.user, request)
 
 
+def posted_version(request: HttpRequest) -> int:
+    """The version that the page was about; 0, which nothing has, where none was sent."""
+    text = request.POST.get("version", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+
+
 def tell_refusal(request: HttpRequest, error: ActionError) -> None:
     """Say why an action was refused, on the next page."""
     if isinstance(error, Forbidden):

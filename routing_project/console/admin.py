@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from routes import actions
 from routes.actions import users
 from routes.actions.errors import ActionError, Forbidden, InUse, StaleVersion
-from routes.admin.base import ADMIN, ConsoleModelAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, ConsoleModelAdmin, demand, posted_version, tell_refusal
 from routes.admin.conflict import conflict_page
 from routes.roles import ROLES, scopes_of_groups
 from routing_project.console.user_forms import AccountForm, NewAccountForm, PasswordForm
@@ -161,7 +161,7 @@ class ConsoleUserAdmin(PeopleAdmin):
             raise PermissionDenied
         if request.method == "POST":
             try:
-                actions.delete_user(user, actor=actor)
+                actions.delete_user(user, actor=actor, version=posted_version(request))
             except ActionError as error:
                 tell_refusal(request, error)
                 return HttpResponseRedirect(self.url("change", user.pk))
