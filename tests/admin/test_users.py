@@ -119,8 +119,12 @@ def test_a_stale_form_shows_both_and_changes_nothing(admin: Client) -> None:
     user, page = grace()
     form = filled(admin.get(f"{page}change/"), first_name="Grace")
     actions.update_user(user, {"first_name": "Amazing"}, actor=ADA)
+    for password in (PASSWORD, "wrong"):
+        Client().post("/admin/login/", {"username": "grace", "password": password})
+    assert [change[0] for change in changes()] == ["user.updated", "user.login", "user.login_failed"]
     answer = admin.post(f"{page}change/", form)
     assert answer.status_code == 409
+    assert "ada saved it" in text(answer), "and not whoever logged in as her"
     assert "Amazing" in text(answer)
     user.refresh_from_db()
     assert user.first_name == "Amazing"
