@@ -36,12 +36,23 @@ _SCHEME: Final = r"(?:(?i:bearer|basic|digest|token|negotiate)(?:\s|%20|\+)+)?"
 _WORD: Final = r"""[^\s"'\\,;&<>(){}\[\]#]+"""
 _B64: Final = r"[A-Za-z0-9+/_-]"
 
+#: How long what follows ``sk-`` in a key is at least. Keys of OpenAI and Anthropic have 40 and more, virtual keys 22.
+_SK_LENGTH: Final = 20
+#: That many letters with a digit or a capital among them: names, such as that of a provider in Slovakia, have fewer, or
+#: none. Without looking ahead, by where the first of those stands.
+_SK: Final = "|".join(
+    (
+        *(f"[a-z_-]{{{n}}}[A-Z0-9][A-Za-z0-9_-]{{{_SK_LENGTH - 1 - n},}}" for n in range(_SK_LENGTH - 1)),
+        f"[a-z_-]{{{_SK_LENGTH - 1},}}[A-Z0-9][A-Za-z0-9_-]*",
+    )
+)
+
 #: What is secret is the group that took part, or all of it.
 _SHAPES: Final = "|".join(
     (
         # In known shapes; an access key of ours and those of OpenAI and Anthropic in base64 and percent-encoded too.
         r"\bsbx(?:_|%5[Ff])[A-Za-z0-9_-]{8,}",
-        r"\bsk(?:-|%2[Dd])[A-Za-z0-9_-]{8,}",
+        rf"\bsk(?:-|%2[Dd])(?:{_SK})",
         rf"\bc2J4X{_B64}{{16,}}={{0,2}}|\bc2st{_B64}{{16,}}={{0,2}}",
         r"(?:%73%62%78%5[Ff]|%73%6[Bb]%2[Dd])(?:%[0-9A-Fa-f]{2}){8,}",
         r"\b[rsp]k_(?:live|test)_[A-Za-z0-9]{8,}",
