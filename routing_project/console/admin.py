@@ -17,6 +17,7 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path
+from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
 from routes import actions
@@ -75,6 +76,7 @@ class ConsoleUserAdmin(PeopleAdmin):
         people = [(user, roles_of(user)) for user in self.rows().order_by("username")]
         return self.page(request, "console/users/list.html", "Users", people=people)
 
+    @method_decorator(sensitive_post_parameters())
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

@@ -58,6 +58,19 @@ def test_a_new_user_is_on_record_without_the_password(admin: Client) -> None:
     assert (user.is_staff, user.is_active) == (True, True)
 
 
+def test_no_report_of_an_error_shows_a_password_that_was_sent(admin: Client) -> None:
+    _, page = grace()
+    stranger = Client()
+    for client, address in (
+        (admin, f"{LIST}add/"),
+        (admin, f"{page}password/"),
+        (admin, "/admin/password_change/"),
+        (stranger, "/admin/login/"),
+    ):
+        request = client.post(address, {}).wsgi_request
+        assert getattr(request, "sensitive_post_parameters", None) == "__ALL__", address
+
+
 def test_another_role_and_a_new_password_are_on_record(admin: Client) -> None:
     user, page = grace()
     form = admin.get(f"{page}change/")
