@@ -57,16 +57,17 @@ def ask(provider: Provider, *, actor: Actor, reason: str = "") -> Asked:
     began = timezone.now()
     claims.agree(plan, began)
     rows = Check.objects.filter(pk__in=subjects).order_by("label")
-    claims.ask_now(subjects)
-    audit.record(
-        actor,
-        "provider.probed",
-        category="routing",
-        object_type="provider",
-        object_id=provider.pk,
-        object_name=provider.slug,
-        reason=reason,
-    )
+    with audit.in_turn():
+        claims.ask_now(subjects)
+        audit.record(
+            actor,
+            "provider.probed",
+            category="routing",
+            object_type="provider",
+            object_id=provider.pk,
+            object_name=provider.slug,
+            reason=reason,
+        )
     silent = _silence()
     if silent is not None:
         return Asked(False, f"No worker is at work ({silent}); the checks are made as soon as one is back.", list(rows))

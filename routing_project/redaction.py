@@ -41,10 +41,21 @@ _QUOTED: Final = r"""(?:"((?:[^"\\]|\\.)+)|'((?:[^'\\]|\\.)+))"""
 #: ``repr`` and JSON make of a control character. These end in a letter, a digit or ``_``: to ``\b`` all is one word.
 _EDGE: Final = r"(?:\b|_|%(?:25)*[0-9A-Fa-f]{2}|\\(?:[abefnrtv]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}))"
 
+#: What follows ``sk-`` in a key: eight letters or more with a digit or a capital among them, or twenty of any kind.
+#: Names, such as that of a provider in Slovakia, are shorter. Without looking ahead: by where the first digit or
+#: capital stands.
+_SK: Final = "|".join(
+    (
+        *(f"[a-z_-]{{{n}}}[A-Z0-9][A-Za-z0-9_-]{{{7 - n},}}" for n in range(7)),
+        "[a-z_-]{7,}[A-Z0-9][A-Za-z0-9_-]*",
+        "[A-Za-z0-9_-]{20,}",
+    )
+)
+
 #: Shapes that secrets are known by; those of OpenAI and Anthropic, and access keys of ours, in base64 too.
 _KNOWN: Final = "|".join(
     (
-        r"sk(?:-|%2[Dd])[A-Za-z0-9_-]{8,}",
+        rf"sk(?:-|%2[Dd])(?:{_SK})",
         rf"c2J4X{_B64}{{16,}}={{0,2}}|c2st{_B64}{{16,}}={{0,2}}",
         r"[rsp]k_(?:live|test)_[A-Za-z0-9]{8,}",
         r"(?:AKIA|ASIA)[A-Z0-9]{16}\b",

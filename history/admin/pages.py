@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @admin.register(RouteHistory)
 class RouteHistoryAdmin(LogAdmin):
     word = "request"
+    object_type = "payload"
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view

@@ -8,6 +8,7 @@ credential; what looks like one all the same is written as ``changed`` (``routes
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from django.utils import timezone
 from routes.audit import delivery
 from routes.audit.chain import START, Link, document_of, hash_of, storable
 from routes.audit.veil import plain, veiled
+from routes.document.base import SLUG_PATTERN
 from routes.events import acted
 from routes.models import AuditEntry
 from routing_project.logs import get_logger
@@ -31,6 +33,9 @@ log = get_logger("audit")
 
 #: Objects that are one value: a part of a condition or of a failover mode says nothing by itself.
 WHOLE = frozenset({"when", "mode"})
+#: Objects with names of lower-case letters, digits and hyphens, which no key that is known by its shape has alone.
+NAMED_BY_SLUG: Final = frozenset({"provider", "profile", "head"})
+SLUG: Final = re.compile(SLUG_PATTERN)
 #: PostgreSQL's name of the lock on the chain: "SIGN", 1. SQLite's transactions are one at a time anyway.
 LOCK: Final = (0x5349474E, 1)
 
@@ -72,7 +77,7 @@ def record(
             "action": action[:64],
             "object_type": object_type[:32],
             "object_id": storable(str(object_id))[:64],
-            "object_name": storable(plain(object_name))[:200],
+            "object_name": storable(_plain_name(object_type, object_name))[:200],
             "actor_kind": actor.kind,
             "actor_id": storable(actor.id)[:64],
             "actor_name": storable(actor.name)[:200],
@@ -88,6 +93,12 @@ def record(
         transaction.on_commit(partial(_tell, entry))
         delivery.look_on_commit()
     return entry
+
+
+def _plain_name(object_type: str, name: str) -> str:
+    """A name that was checked when it was given stays as it is, whatever it looks like; a free one may hold a key."""
+    checked = object_type == "user" or (object_type in NAMED_BY_SLUG and SLUG.fullmatch(name))
+    return name if checked else plain(name)
 
 
 def _tell(entry: AuditEntry) -> None:

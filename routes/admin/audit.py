@@ -65,10 +65,13 @@ VERBS = {
 
 ACTOR_KINDS: Final = (("user", "Person"), ("key", "Access key"), ("command", "Command"), ("system", "Signalbox"))
 #: Parameters of the address that are filters of the API, and two that search by a part of a name.
-EXACT: Final = ("category", "action", "object_type", "actor_kind", "client_ip", "request_id", "from", "to")
+EXACT: Final = (
+    *("category", "action", "object_type", "object_id", "actor_kind", "client_ip", "request_id"),
+    *("from", "to"),
+)
 SEARCHES: Final = ("object", "actor")
 #: Those that are folded away until one is set.
-FOLDED: Final = ("action", "actor_kind", "client_ip", "request_id", "from", "to")
+FOLDED: Final = ("action", "object_id", "actor_kind", "client_ip", "request_id", "from", "to")
 #: No index helps to find a part of a name: a page looks at so many entries, and says how far it came.
 SEARCHED: Final = 100_000
 

@@ -8,9 +8,11 @@ or health: what their figures add comes in through ``routes.ports``.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.template.response import TemplateResponse
@@ -37,6 +39,11 @@ class ConsoleModelAdmin(BaseAdmin):
     """A model whose pages are the console's own. ``word`` is what people call one."""
 
     word = ""
+
+    @property
+    def object_type(self) -> str:
+        """What the audit log calls one."""
+        return self.word.replace(" ", "_")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return request.user.has_perm(READ)
@@ -93,7 +100,8 @@ class ConsoleModelAdmin(BaseAdmin):
         """What happened to an object is told by the audit log."""
         from django.shortcuts import redirect
 
-        return redirect(f"{reverse('admin:routes_auditentry_changelist')}?object={object_id}")
+        about = urlencode({"object_type": self.object_type, "object_id": unquote(object_id)})
+        return redirect(f"{reverse('admin:routes_auditentry_changelist')}?{about}")
 
 
 class LogAdmin(ConsoleModelAdmin):
@@ -124,6 +132,12 @@ def demand(request: HttpRequest, permission: str) -> Actor:
     if not request.user.has_perm(permission):
         raise PermissionDenied
     return Actor.user(request.user, request)
+
+
+def posted_version(request: HttpRequest) -> int:
+    """The version that the page was about; 0, which nothing has, where none was sent."""
+    text = request.POST.get("version", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
 def tell_refusal(request: HttpRequest, error: ActionError) -> None:

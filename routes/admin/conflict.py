@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from routes.actions.audit import difference
 from routes.admin.words import said
 from routes.models import AuditEntry
+from routes.models.base import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from routes.admin.base import ConsoleModelAdmin
-    from routes.models.base import Resource, Section
+    from routes.models.base import Resource
 
 #: Never sent back to the browser.
 SECRET_FIELDS = frozenset({"credential", "secret", "url"})
 #: Objects with fixed fields, of which a form may leave some out.
 OBJECTS = frozenset({"affinity", "circuit", "failover", "quarantine", "scenario", "thresholds", "timeouts"})
+#: What makes another version of an object. Logins, probes and acts on health are on record as about it too.
+SAVING = ("created", "updated", "moved", "credential", "password")
 #: Of the form around the values, or decided anew on the conflict page.
 CONTROL_FIELDS = frozenset({"csrfmiddlewaretoken", "version", "_save", "_publish", "_edit"})
 
@@ -44,7 +47,10 @@ def conflict_page(
     present one, where the row has no column for it."""
     merged = {**saved, **mine}
     changes = difference(saved, _deep(saved, merged))
-    last = AuditEntry.objects.filter(object_type=row._meta.model_name, object_id=str(row.pk)).first()
+    last = AuditEntry.objects.filter(
+        object_id="" if isinstance(row, Section) else str(row.pk),
+        action__in=[f"{admin.object_type}.{verb}" for verb in SAVING],
+    ).first()
     return admin.page(
         request,
         "routes/conflict.html",

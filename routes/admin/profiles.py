@@ -15,7 +15,7 @@ from routes import document, draft
 from routes.actions import profiles as actions
 from routes.actions.errors import ActionError, InUse, StaleVersion
 from routes.actions.revisions import live_revision
-from routes.admin.base import ADMIN, READ, ConsoleModelAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, READ, ConsoleModelAdmin, demand, posted_version, tell_refusal
 from routes.admin.conflict import conflict_page
 from routes.admin.forms.profile import ProfileForm, initial_of
 from routes.admin.forms.strategies import word
@@ -223,7 +223,7 @@ class ProfileAdmin(ConsoleModelAdmin):
         used_by: list[str] = []
         if request.method == "POST":
             try:
-                actions.delete_profile(profile, actor=actor, version=int(request.POST.get("version") or 0))
+                actions.delete_profile(profile, actor=actor, version=posted_version(request))
             except InUse as error:
                 used_by = error.used_by
             except ActionError as error:

@@ -16,7 +16,7 @@ from routes import draft, ports
 from routes.actions import providers as actions
 from routes.actions.admin_states import set_admin_state
 from routes.actions.errors import ActionError, InUse, StaleVersion
-from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, demand, posted_version, tell_refusal
 from routes.admin.conflict import conflict_page
 from routes.admin.forms.provider import ProviderForm, initial_of
 from routes.admin.saving import saved
@@ -169,7 +169,7 @@ class ProviderAdmin(ConsoleModelAdmin):
         users = _users(provider)
         if request.method == "POST":
             try:
-                actions.delete_provider(provider, actor=actor, version=int(request.POST.get("version") or 0))
+                actions.delete_provider(provider, actor=actor, version=posted_version(request))
             except InUse:
                 users = _users(provider)
             except ActionError as error:

@@ -18,7 +18,7 @@ from routes import draft
 from routes.actions import rules as actions
 from routes.actions.errors import ActionError, Forbidden, StaleVersion
 from routes.admin import conditions
-from routes.admin.base import ADMIN, READ, ConsoleModelAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, READ, ConsoleModelAdmin, demand, posted_version, tell_refusal
 from routes.admin.conflict import conflict_page
 from routes.admin.forms.rule import RuleForm, initial_of
 from routes.admin.forms.targets import OF_RULE, TargetForm, initial_targets, target_rows
@@ -263,7 +263,7 @@ class RuleAdmin(ConsoleModelAdmin):
         profile = Profile.objects.get(pk=rule.profile_id)
         if request.method == "POST":
             try:
-                actions.delete_rule(rule, actor=actor, version=int(request.POST.get("version") or 0))
+                actions.delete_rule(rule, actor=actor, version=posted_version(request))
             except ActionError as error:
                 tell_refusal(request, error)
                 return HttpResponseRedirect(self.url("delete", rule.pk))

@@ -20,10 +20,11 @@ from routes.api.permissions import ReadScope
 from routes.api.schema import PAGE_PARAMETERS
 from routes.audit.asked import narrowed
 from routes.audit.chain import document_of
-from routes.audit.reading import COLUMNS
+from routes.audit.reading import COLUMNS, head
 from routes.models import AuditEntry
 
 if TYPE_CHECKING:
+    from django.db.models import Model, QuerySet
     from rest_framework.request import Request
 
 PAGING: Final = frozenset({"cursor", "limit", "count", "order"})
@@ -34,9 +35,13 @@ MAX_DIGITS: Final = 18
 class ByTime(CursorPages):
     ordering = ("-at", "-id")  # type: ignore[assignment]  # DRF takes both
 
+    def estimate(self, queryset: QuerySet[Model]) -> int:
+        """Of all entries the last id: there are no gaps between them, but maybe some from before there was a chain."""
+        return super().estimate(queryset) if queryset.query.where else head().id
 
-class OldestFirst(CursorPages):
-    ordering = ("at", "id")  # type: ignore[assignment]
+
+class OldestFirst(ByTime):
+    ordering = ("at", "id")
 
 
 class AuditListView(APIView):

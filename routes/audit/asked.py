@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.utils.dateparse import parse_date, parse_datetime
 
 from routes.actions.errors import Invalid
+from routes.audit.chain import address
 from routes.models import AuditEntry
 
 if TYPE_CHECKING:
@@ -70,9 +71,10 @@ def _value(field: str, text: str) -> str:
         raise ValueError(f"at most {MAX_TEXT} characters, none of them NUL")
     if field == "client_ip":
         try:
-            return str(ip_address(text))
+            ip_address(text)
         except ValueError:
             raise ValueError("must be an IP address") from None
+        return address(text) or ""
     return text
 
 

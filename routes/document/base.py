@@ -40,6 +40,9 @@ def _printable(value: str) -> str:
     return value
 
 
+Printable = AfterValidator(_printable)
+
+
 def tidy(value: float) -> float:
     """70.0 and 70 are one number: whole ones are written without a fraction."""
     return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
@@ -60,9 +63,9 @@ def _sorted(values: dict[str, Any]) -> dict[str, Any]:
 
 _slug = _matching(SLUG_PATTERN, "must be lower-case letters, digits and hyphens, at most 64")
 Slug = Annotated[str, _slug[0], _slug[1]]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_printable)]
-Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=200), Printable]
+ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_LENGTH), Printable]
+Label = Annotated[str, Field(min_length=1, max_length=64), Printable]
 Labels = Annotated[list[Label], AfterValidator(unique)]
 
 TIDY = PlainSerializer(tidy, return_type=Any)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from routes.document.base import Label, Strict, unique
+from routes.document.base import Printable, Strict, unique
 
 NAME_LENGTH = 150
 PASSWORD_LENGTH = 1000
@@ -45,6 +45,8 @@ def _password(value: str) -> str:
     return value
 
 
+#: As long as Django lets a group's name be, and installations have made some.
+Role = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH), Printable]
 Line = Annotated[str, Field(max_length=NAME_LENGTH), AfterValidator(_line)]
 
 
@@ -58,6 +60,6 @@ class User(Strict):
     email: Annotated[str, Field(max_length=254), AfterValidator(_email)] = ""
     first_name: Line = ""
     last_name: Line = ""
-    roles: Annotated[list[Label], AfterValidator(unique), AfterValidator(sorted)] = Field(default_factory=list)
+    roles: Annotated[list[Role], AfterValidator(unique), AfterValidator(sorted)] = Field(default_factory=list)
     is_active: bool = True
     is_superuser: bool = False

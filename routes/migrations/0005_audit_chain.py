@@ -1,7 +1,11 @@
 """Chains the audit log: every entry gets the hash of the one before it and its own.
 
 Ids are given by ``routes.actions.audit`` from here on. What exists is read and written a few thousand entries at a time,
-so that millions need no memory; about a minute a million.
+so that millions need no memory; about a minute a million. What exists counts as told on the channel: whoever listens
+there is to hear what happens, not years of it at once.
+
+Processes of the release before cannot write entries into this table, as they give no id: until they are replaced, each of
+their actions fails and changes nothing. So stop all hosts first, or let nobody act meanwhile; requests are routed on.
 """
 
 from django.db import migrations, models
@@ -15,15 +19,19 @@ def chain(apps, schema_editor):
     connection = schema_editor.connection
     entries = apps.get_model('routes', 'AuditEntry').objects.using(connection.alias).order_by('id')
     columns = [name for name in FIELDS if name != 'previous']
-    last, previous = None, NOTHING
+    last, previous, at = None, NOTHING, None
     while rows := list((entries if last is None else entries.filter(id__gt=last)).values(*columns)[:BATCH]):
         links = []
         for row in rows:
             digest = hash_of(document_of({**row, 'previous': previous}))
             links.append((previous, digest, row['id']))
-            last, previous = row['id'], digest
+            last, previous, at = row['id'], digest, row['at']
         with connection.cursor() as cursor:
             cursor.executemany('UPDATE routes_auditentry SET previous = %s, hash = %s WHERE id = %s', links)
+    if last is not None:
+        apps.get_model('routes', 'AuditDelivery').objects.using(connection.alias).create(
+            sink='channel', last_id=last, last_hash=previous, last_at=at
+        )
 
 
 class Migration(migrations.Migration):

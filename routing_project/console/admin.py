@@ -17,12 +17,13 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path
+from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
 from routes import actions
 from routes.actions import users
 from routes.actions.errors import ActionError, Forbidden, InUse, StaleVersion
-from routes.admin.base import ADMIN, ConsoleModelAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, ConsoleModelAdmin, demand, posted_version, tell_refusal
 from routes.admin.conflict import conflict_page
 from routes.roles import ROLES, scopes_of_groups
 from routing_project.console.user_forms import AccountForm, NewAccountForm, PasswordForm
@@ -75,6 +76,7 @@ class ConsoleUserAdmin(PeopleAdmin):
         people = [(user, roles_of(user)) for user in self.rows().order_by("username")]
         return self.page(request, "console/users/list.html", "Users", people=people)
 
+    @method_decorator(sensitive_post_parameters())
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -162,7 +164,7 @@ class ConsoleUserAdmin(PeopleAdmin):
             raise PermissionDenied
         if request.method == "POST":
             try:
-                actions.delete_user(user, actor=actor)
+                actions.delete_user(user, actor=actor, version=posted_version(request))
             except ActionError as error:
                 tell_refusal(request, error)
                 return HttpResponseRedirect(self.url("change", user.pk))

@@ -19,6 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from routes.actions import users
 from routes.actions.actor import Actor
+from routes.actions.errors import Invalid
 
 if TYPE_CHECKING:
     from routing_project.env import Env
@@ -61,10 +62,14 @@ def _static_digest() -> str:
 
 
 def first_admin(env: Env) -> tuple[str, str | None]:
-    """The admin's name, and the password if this call made one up. Does nothing while an admin can log in."""
+    """The admin's name, and the password if this call made one up. Does nothing while an admin can log in.
+    Raises Invalid, naming the setting."""
     existing = users.admins().order_by("-is_superuser", "pk").first()
     if existing is not None:
         return existing.get_username(), None
     password = env.admin_password or secrets.token_urlsafe(12)
-    user = users.first_admin(env.admin_user, password, actor=Actor.command("setup"))
-    return user.get_username(), None if env.admin_password else password
+    try:
+        user, made = users.first_admin(env.admin_user, password, actor=Actor.command("setup"))
+    except Invalid as error:
+        raise Invalid.from_errors(("SIGNALBOX_ADMIN_USER", text) for text in error.fields["username"]) from None
+    return user.get_username(), password if made and not env.admin_password else None

@@ -1,7 +1,8 @@
 """Logging in and out: the form behind the login page, and one audit entry for each login, logout and failed login.
 
 What is typed as a user name is only kept when there is a user of that name: people type their password there. Attempts
-are throttled (``login_throttle``); the ones that are refused for that leave one entry together.
+are throttled (``login_throttle``); the ones that are refused for that leave one entry together, and so do those at
+names that are nobody's when there are very many of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 #: No user name has parentheses.
 UNKNOWN = "(unknown)"
+TOO_MANY_OF_NOBODY = "very many attempts at names that are nobody's: no more of them are recorded for {} s"
 WRONG = "This user name and password do not go together, or the account is switched off."
 
 
@@ -84,6 +86,10 @@ def record_throttled(actor: Actor, name: str, wait: login_throttle.Wait) -> None
 
 def _record(action: str, actor: Actor, name: str, reason: str = "") -> None:
     user = User.objects.filter(username=name).first() if "\x00" not in name else None
+    if user is None and (wait := login_throttle.take_entry_of_nobody()).seconds:
+        if not wait.first:
+            return
+        action, reason = "user.login_throttled", TOO_MANY_OF_NOBODY.format(wait.seconds)
     audit.record(
         actor,
         action,

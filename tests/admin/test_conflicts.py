@@ -7,6 +7,7 @@ from html import unescape
 from typing import TYPE_CHECKING, Any
 
 from routes import actions, draft
+from routes.actions import Actor
 from tests.admin.conftest import ADA, filled, page_of, text
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def test_a_stale_save_of_a_provider_shows_both_and_changes_nothing(admin: Client
     page = page_of(site.alpha)
     mine = filled(admin.get(page), name="Mine", weight="3")
     actions.update_provider(site.alpha, {"name": "Theirs"}, actor=ADA)
+    actions.set_admin_state(site.alpha, "draining", actor=Actor.command("cron"))
     response = admin.post(page, mine)
     assert response.status_code == 409
     shown = {item.label: (item.theirs, item.mine) for item in response.context["differences"]}
@@ -76,5 +78,6 @@ def test_a_stale_save_of_a_key_is_a_conflict_too(admin: Client, site: Site) -> N
     actions.update_access_key(site.key, {"region": "eu"}, actor=ADA)
     response = admin.post(page, mine)
     assert response.status_code == 409
+    assert "ada saved it" in text(response)
     site.key.refresh_from_db()
     assert site.key.name == "app"

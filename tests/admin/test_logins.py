@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.forms.models import model_to_dict
-from django.test import Client
+from django.test import Client, override_settings
 
 from routes.models import AuditEntry
 from routing_project.console import login_throttle
@@ -149,6 +150,51 @@ def test_the_addresses_of_one_ipv6_network_are_one(grace: User) -> None:
         assert log_in("wrong", ip=f"2001:db8::{number}").status_code == 200
     assert log_in("wrong", ip="2001:db8::ffff").status_code == 429
     assert log_in("wrong", ip="2001:db8:0:1::1").status_code == 200
+
+
+def test_a_site_with_very_many_ipv6_networks_has_to_wait_too(grace: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_throttle, "FROM_SITE", login_throttle.Bound(6, 300))
+    answers = [log_in("wrong", f"user{number}", ip=f"2001:db8:0:{number}::1").status_code for number in range(8)]
+    assert answers == [200] * 6 + [429] * 2
+    assert log_in(ip="2001:db8:0:9::1").status_code == 429
+    assert log_in(ip="2001:db8:1:1::1").status_code == 302, "the site beside it"
+    for number in range(8):
+        assert log_in("wrong", f"user{number}", ip=f"198.51.100.{number}").status_code == 200, "IPv4 has no sites"
+
+
+def test_what_strangers_can_add_to_the_log_is_bounded_wherever_they_come_from(
+    grace: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_throttle, "RECORDED_OF_NOBODY", login_throttle.Bound(4, 300))
+    for number in range(9):
+        assert log_in("wrong", f"user{number}", ip=f"198.51.100.{number}").status_code == 200
+    assert log_in("wrong").status_code == 200
+    assert log_in().status_code == 302, "it keeps nobody from logging in"
+    told = [(action, name) for action, name, _ in entries()]
+    assert told == [
+        *[("user.login_failed", "(unknown)")] * 4, ("user.login_throttled", "(unknown)"),
+        ("user.login_failed", "grace"), ("user.login", "grace"),
+    ]  # fmt: skip
+    reason = AuditEntry.objects.get(action="user.login_throttled").reason
+    assert reason == "very many attempts at names that are nobody's: no more of them are recorded for 300 s"
+    clock.now += 301
+    log_in("wrong", "user10", ip="198.51.100.10")
+    assert entries()[-1][:2] == ("user.login_failed", "(unknown)")
+
+
+def test_what_was_typed_as_a_name_cannot_be_guessed_from_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = "hunter2-my-password"
+    kept: list[str] = []
+    write = cache.set
+    monkeypatch.setattr(cache, "set", lambda key, *rest: (kept.append(key), write(key, *rest)))
+    log_in(name=typed, ip="192.0.2.7")
+    digests = [sha256("\0".join(parts).encode()).hexdigest() for parts in ((typed,), ("192.0.2.7", typed))]
+    assert len([key for key in kept if key.startswith("login:")]) >= 3
+    assert all(digest not in key for digest in digests for key in kept)
+    found = {login_throttle._key("name", typed)}
+    assert found <= set(kept)
+    with override_settings(SECRET_KEY="another"):
+        assert login_throttle._key("name", typed) not in found
 
 
 def test_how_the_name_is_written_makes_no_other_account_of_it(grace: User) -> None:

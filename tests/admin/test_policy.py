@@ -68,6 +68,7 @@ def test_a_stale_save_of_the_policy_is_a_conflict(admin: Client, site: Site) -> 
     actions.update_policy({"default_strategy": "random"}, actor=ADA)
     response = admin.post(PAGE, mine)
     assert response.status_code == 409
+    assert "ada saved it" in text(response)
     shown = {item.label: (item.theirs, item.mine) for item in response.context["differences"]}
     assert shown == {"default_strategy": ("random", "failover"), "prediction_window": ("15", "5")}
 

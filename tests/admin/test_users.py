@@ -58,6 +58,19 @@ def test_a_new_user_is_on_record_without_the_password(admin: Client) -> None:
     assert (user.is_staff, user.is_active) == (True, True)
 
 
+def test_no_report_of_an_error_shows_a_password_that_was_sent(admin: Client) -> None:
+    _, page = grace()
+    stranger = Client()
+    for client, address in (
+        (admin, f"{LIST}add/"),
+        (admin, f"{page}password/"),
+        (admin, "/admin/password_change/"),
+        (stranger, "/admin/login/"),
+    ):
+        request = client.post(address, {}).wsgi_request
+        assert getattr(request, "sensitive_post_parameters", None) == "__ALL__", address
+
+
 def test_another_role_and_a_new_password_are_on_record(admin: Client) -> None:
     user, page = grace()
     form = admin.get(f"{page}change/")
@@ -73,10 +86,21 @@ def test_another_role_and_a_new_password_are_on_record(admin: Client) -> None:
 
 def test_a_deleted_user_is_on_record(admin: Client) -> None:
     user, page = grace()
-    assert "Delete grace" in text(admin.get(f"{page}delete/"))
-    assert admin.post(f"{page}delete/").status_code == 302
+    assert "Delete grace" in text(asked := admin.get(f"{page}delete/"))
+    assert admin.post(f"{page}delete/", {"version": asked.context["version"]}).status_code == 302
     assert [change[:2] for change in changes()] == [("user.deleted", "grace")]
     assert not User.objects.filter(pk=user.pk).exists()
+
+
+def test_whom_somebody_has_changed_meanwhile_is_not_deleted(admin: Client) -> None:
+    user, page = grace()
+    seen = admin.get(f"{page}delete/").context["version"]
+    actions.update_user(user, {"roles": ["Admin"]}, actor=ADA)
+    for version in (seen, "abc", "²", "9" * 5000, ""):
+        answer = admin.post(f"{page}delete/", {"version": version}, follow=True)
+        assert "was changed by somebody else" in text(answer)
+    assert User.objects.filter(pk=user.pk).exists()
+    assert [change[0] for change in changes()] == ["user.updated"]
 
 
 def test_saving_what_is_there_leaves_no_entry(admin: Client) -> None:
@@ -108,8 +132,12 @@ def test_a_stale_form_shows_both_and_changes_nothing(admin: Client) -> None:
     user, page = grace()
     form = filled(admin.get(f"{page}change/"), first_name="Grace")
     actions.update_user(user, {"first_name": "Amazing"}, actor=ADA)
+    for password in (PASSWORD, "wrong"):
+        Client().post("/admin/login/", {"username": "grace", "password": password})
+    assert [change[0] for change in changes()] == ["user.updated", "user.login", "user.login_failed"]
     answer = admin.post(f"{page}change/", form)
     assert answer.status_code == 409
+    assert "ada saved it" in text(answer), "and not whoever logged in as her"
     assert "Amazing" in text(answer)
     user.refresh_from_db()
     assert user.first_name == "Amazing"
@@ -123,7 +151,8 @@ def test_the_last_admin_is_told_what_to_do_first(admin: Client) -> None:
     for data in ({"roles": ["Operator"]}, {"is_active": None}):
         answer = admin.post(f"{page}change/", filled(admin.get(f"{page}change/"), **data))
         assert "give another user the role Admin first" in text(answer)
-    answer = admin.post(f"{page}delete/", follow=True)
+    asked = admin.get(f"{page}delete/")
+    answer = admin.post(f"{page}delete/", {"version": asked.context["version"]}, follow=True)
     assert "this is your own account: another admin can delete it" in text(answer)
     assert User.objects.filter(pk=own.pk).exists()
     assert changes() == []

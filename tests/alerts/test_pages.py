@@ -108,6 +108,7 @@ def test_somebody_elses_save_is_shown_beside_ones_own_and_no_secret_with_it(admi
     actions.update_channel(row, {"per_hour": 9}, actor=ADA)
     page = admin.post(page_of(row), data)
     assert page.status_code == 409
+    assert "ada saved it" in text(page)
     assert "per_hour" in text(page)
     assert "T0K3N" not in text(page)
     row.refresh_from_db()

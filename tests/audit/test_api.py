@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.db import connections
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 
 from routes.actions import Actor
 from routes.audit.chain import hash_of
@@ -88,6 +90,8 @@ def test_lists_are_newest_first_or_oldest_first(api: Api) -> None:
         ("actor_name__in=ada,tests", [5, 2, 1]),
         ("client_ip=2001:DB8:0::1", [4, 3]),
         ("client_ip=192.0.2.7", [2]),
+        ("client_ip=::ffff:192.0.2.7", [2]),
+        ("client_ip__in=::ffff:c000:0207,192.0.2.8", [2]),
         ("request_id=req-2", [4, 3]),
         ("from=2026-11-20T02:00:00Z", [5, 4, 3, 2]),
         ("to=2026-11-20T02:00:00Z", [1]),
@@ -133,6 +137,16 @@ def test_pages_follow_each_other_and_lead_back(api: Api) -> None:
     assert (ids(second), ids(third), third.body["next"]) == ([3, 2], [1], None)
     assert ids(api.get(_path(second.body["previous"]))) == [5, 4]
     assert api.get("audit/?cursor=nonsense").status == 404
+
+
+def test_an_estimate_of_all_entries_counts_none(api: Api) -> None:
+    with CaptureQueriesContext(connections["default"]) as captured:
+        for order in ("-at", "at"):
+            assert api.get(f"audit/?count=estimate&limit=1&order={order}").body["count"] == 5
+    asked = [query["sql"] for query in captured if "routes_auditentry" in query["sql"]]
+    assert asked
+    assert not any("COUNT(" in sql for sql in asked)
+    assert api.get("audit/?count=estimate&category=head").body["count"] == 1
 
 
 def _path(link: str) -> str:

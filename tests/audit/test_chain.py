@@ -18,9 +18,20 @@ from hypothesis import strategies as st
 
 from routes.actions import Actor
 from routes.actions.audit import record
-from routes.audit.chain import FIELDS, MAX_EXACT, NOTHING, _write, canonical, document_of, hash_of, line_of, storable
-from routes.audit.reading import page
-from routes.models import AppendOnlyError, AuditEntry
+from routes.audit.chain import (
+    FIELDS,
+    MAX_EXACT,
+    NOTHING,
+    Link,
+    _write,
+    canonical,
+    document_of,
+    hash_of,
+    line_of,
+    storable,
+)
+from routes.audit.reading import Place, following, page
+from routes.models import AppendOnlyError, AuditDelivery, AuditEntry
 from tests.audit.conftest import write
 from tests.history.own_tables import OWN, alias_for, empty_postgres
 
@@ -207,3 +218,11 @@ def test_the_migration_chains_what_exists(before: BaseDatabaseWrapper, monkeypat
     assert [document["id"] for document in documents] == [3, 4, 9]
     assert [document["previous"] for document in documents] == [NOTHING, *(each["hash"] for each in documents[:-1])]
     assert [hash_of(document) for document in documents] == [document["hash"] for document in documents]
+    told = AuditDelivery.objects.using(OWN).get()
+    assert (told.sink, told.last_id, told.last_hash) == ("channel", 9, documents[-1]["hash"]), "nothing old is news"
+    place = Place(Link(told.last_id, told.last_hash), told.last_at)
+    connections["default"], usual = connections[OWN], connections["default"]
+    try:
+        assert following(place, 10) == ([], False)
+    finally:
+        connections["default"] = usual

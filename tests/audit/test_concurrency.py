@@ -8,27 +8,34 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import connection, connections
 from django.utils import timezone
 
+from health import asking
 from health.alerts import actions as alerts
 from health.heads import actions as heads
 from health.heads import liveness
 from health.heads.documents import HeadRegistration
-from health.models import AlertRule, Head
+from health.models import AlertChannel, AlertRule, Head
+from history import ids, payloads
 from routes import actions, live
 from routes.actions import Actor, audit
 from routes.audit import delivery, verify
 from routes.engine.live import HeadState
 from routes.engine.local_live import LocalLiveState
 from routes.models import AuditEntry, Profile, Provider
+from routes.snapshots import live_snapshot
 from tests.audit.conftest import ADA
 from tests.control.samples import document, provider, rule
+from tests.history import rows
+from tests.history import samples as requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROUNDS = 4
+PASSWORD = "correct horse battery"
 #: Whether this transaction has written or locked a row, and whether it has the chain.
 HOLDS = """
     SELECT pg_current_xact_id_if_assigned() IS NOT NULL,
@@ -100,6 +107,44 @@ def acts(number: int) -> list[Callable[[], Any]]:
     ]
 
 
+def people() -> list[Callable[[], Any]]:
+    root = Actor.command("tests")
+    grace = actions.create_user({"username": "grace", "password": PASSWORD, "roles": ["Viewer"]}, actor=root)
+    own = Actor("user", "grace", str(grace.pk), frozenset({"read"}))
+    group = Group.objects.create(name="Old hands")
+    return [
+        lambda: actions.first_admin("boss", PASSWORD, actor=root),
+        lambda: actions.create_user({"username": "new", "password": PASSWORD}, actor=root),
+        lambda: actions.update_user(grace, {"roles": ["Operator"], "is_active": False}, actor=root),
+        lambda: actions.change_own_password(grace, PASSWORD, actor=own),
+        lambda: actions.delete_user(grace, actor=root),
+        lambda: actions.delete_role(group, actor=root),
+    ]
+
+
+def health() -> list[Callable[[], Any]]:
+    """Acts on health, and what has a row of its own."""
+    alpha = Provider.objects.get(slug="alpha")
+
+    def target() -> str:
+        snapshot = live_snapshot()
+        assert snapshot is not None
+        return next(t.id for p in snapshot.profile_list for t in p.targets if t.provider.slug == "alpha")
+
+    return [
+        lambda: actions.force_circuit(target(), "open", actor=ADA),
+        lambda: actions.reset_circuit(target(), actor=ADA),
+        lambda: actions.clear_quarantine(alpha, actor=ADA),
+        lambda: actions.set_credential(alpha, "k" * 30, actor=ADA),
+        lambda: actions.set_credential(alpha, None, actor=ADA),
+        lambda: actions.drop_pins(actor=ADA),
+        lambda: asking.ask(alpha, actor=ADA),
+        lambda: alerts.delete_rule(AlertRule.objects.get(), actor=ADA),
+        lambda: alerts.update_channel(AlertChannel.objects.get(), {"per_hour": 3}, actor=ADA),
+        lambda: alerts.delete_channel(AlertChannel.objects.get(), actor=ADA),
+    ]
+
+
 @pytest.mark.slow
 def test_many_actors_leave_one_chain_and_no_error(database: str) -> None:
     prepare()
@@ -153,13 +198,20 @@ def test_every_action_takes_the_chain_before_it_locks_anything_else(database: st
         lambda: heads.approve("shared", actor=ADA),
         lambda: heads.forget_gone(actor=ADA, now=timezone.now() + timedelta(days=30)),
         lambda: heads.deregister("other", actor=ADA),
+        *people(),
+        *health(),
+        lambda: payloads.read(kept, actor=ADA),
     ]
+    kept_id = ids.new_id().bytes
+    (kept,) = rows.store(requests.finished(kept_id))
+    rows.store(requests.payload(kept_id))
     actions.create_profile({"slug": "spare", "name": "Spare", "targets": []}, actor=ADA)
     heads.register(registration("other"), actor=ADA)
     heads.register(registration("gone"), actor=ADA)
     Head.objects.filter(head_id="gone").update(online=False)
     with connection.execute_wrapper(look):
         for number, act in enumerate([*acts(1), *more]):
+            before = taken
             act()
-            assert taken > number, f"action {number} left no entry"
+            assert taken > before, f"action {number} leaves an entry and does not begin with the chain"
     assert late == []

@@ -359,7 +359,8 @@ def people(w: World, state: SharedLiveState, folder: Path) -> None:
     group = actions.users.Group.objects.create(name="Old hands")
     w.page(f"auth/group/{group.pk}/delete/", {}, ("role.deleted", "admin", "Old hands"))
     logins(w)
-    w.page(f"{page}/delete/", {}, ("user.deleted", "admin", "typed"))
+    version = actions.users.version_of(actions.users.User.objects.get(pk=user.pk))
+    w.page(f"{page}/delete/", {"version": version}, ("user.deleted", "admin", "typed"))
 
 
 def logins(w: World) -> None:

@@ -55,6 +55,7 @@ def four() -> None:
         ("object=alpha", [4, 3, 1]),
         ("object=ALPHA&category=export", [4]),
         ("object=id of beta", [2]),
+        ("object_id=id of alpha", [3, 1]),
         ("actor=bob", [3, 2]),
         ("action=provider.updated", [1]),
         ("actor_kind=system", [4]),
@@ -105,6 +106,24 @@ def test_a_search_says_how_far_it_looked_and_goes_on(admin: Client, monkeypatch:
     assert question is not None
     assert rows(admin, question[1]) == [1]
     assert "Look further back" not in text(admin, f"{LIST}?category=admin"), "filters have an index"
+
+
+def test_what_happened_to_an_object_is_not_what_happened_to_others_of_its_number(admin: Client) -> None:
+    write("grace", "user.updated", object_id="7")
+    write("revision 7", "revision.published", object_id="7")
+    write("7", "access_key.created", object_id="8")
+    write("loud", "alert_rule.created", object_id="7")
+    link = re.search(r'href="([^"]+)">Everything about it', text(admin, f"{LIST}2/change/"))
+    assert link is not None
+    assert rows(admin, link[1].partition("?")[2]) == [2]
+    for address, found in (
+        ("auth/user/7", [1]),
+        ("routes/configrevision/7", [2]),
+        ("routes/accesskey/8", [3]),
+        ("health/alertrule/7", [4]),
+    ):
+        answer = admin.get(f"/admin/{address}/history/")
+        assert rows(admin, answer["Location"].partition("?")[2]) == found, address
 
 
 def test_the_list_says_where_the_chain_ends(admin: Client) -> None:

@@ -9,7 +9,7 @@ import pytest
 from health.alerts import actions as alerts
 from routes import actions
 from routes.audit import delivery
-from routes.audit.veil import sentence, veiled
+from routes.audit.veil import plain, sentence, veiled
 from routes.diff import compare
 from routes.models import AuditEntry, Provider
 from routing_project.env import get_env
@@ -95,7 +95,7 @@ def test_no_secret_reaches_the_table_the_file_or_the_channel(redis_url: str, mon
         ({"base_url": ["https://u:p@a/v1", "https://u:q@a/v1"]}, {"base_url": "changed"}),
         ({"base_url": ["https://u@a/v1", None]}, {"base_url": ["https://[redacted]@a/v1", None]}),
         ({"rules[a]": [None, {"x": ["https://u:p@a"]}]}, {"rules[a]": [None, {"x": ["https://[redacted]@a"]}]}),
-        ({"changes": ["a", "b", "sk-abcdefghijkl"]}, {"changes": ["a", "b", "[redacted]"]}),
+        ({"changes": ["a", "b", "sk-abcdefghijkl1mnopqrst"]}, {"changes": ["a", "b", "[redacted]"]}),
         ({"models.tokenizer": ["a", "b"]}, {"models.tokenizer": ["a", "b"]}),
         ({"tokens": [1, 2]}, {"tokens": [1, 2]}),
     ],
@@ -125,3 +125,34 @@ def test_sentences_of_a_revision_name_a_header_and_not_its_value() -> None:
 def test_a_key_in_a_reason_or_a_name_is_taken_out() -> None:
     entry = write(f"head {KEY}", reason=f"because of {KEY} at https://ada:secret@host/")
     assert (entry.object_name, entry.reason) == ("head [redacted]", "because of [redacted] at https://[redacted]@host/")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "object_type"),
+    [
+        ("sk-bratislava", "provider"),
+        ("sk-bratislava-datacenter-2", "provider"),
+        ("sk-bratislava-datacenter-2", "profile"),
+        ("sk-bratislava-datacenter-2", "head"),
+        ("sk-Jana.Nováková.1988-Bratislava", "user"),
+        ("keys of sk-bratislava", "access_key"),
+    ],
+)
+def test_a_name_stays_what_it_is_also_where_it_begins_as_a_key_does(name: str, object_type: str) -> None:
+    entry = write(
+        name, f"{object_type}.updated", changes={"slug": [None, "sk-bratislava"]}, reason="sk-bratislava is slow"
+    )
+    assert (entry.object_name, entry.changes["slug"][1]) == (name, "sk-bratislava")
+    assert entry.reason == "sk-bratislava is slow"
+
+
+@pytest.mark.parametrize("place", range(9))
+def test_a_key_is_known_by_a_digit_or_a_capital_wherever_it_stands_or_by_its_length(place: int) -> None:
+    for sign in "7Q":
+        letters = list("abcd-ef_g")
+        letters[place] = sign
+        key = "sk-" + "".join(letters)
+        assert plain(f"with {key}, and") == "with [redacted], and"
+    assert plain("sk-" + "a" * 20) == "[redacted]"
+    assert plain("sk-" + "a" * 19) == "sk-" + "a" * 19

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import get_hasher
 from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
 from django.db import connection, connections, transaction
@@ -239,13 +240,67 @@ def test_a_new_password_or_the_end_of_an_account_ends_the_sessions() -> None:
             actions.delete_user(user, actor=COMMAND)
 
 
-def test_an_account_that_is_switched_on_again_does_not_bring_its_old_sessions_back() -> None:
-    grace = person("grace", "Viewer")
-    client = session_of(grace)
-    actions.update_user(grace, {"is_active": False}, actor=COMMAND)
-    assert not Session.objects.exists()
-    actions.update_user(grace, {"is_active": True}, actor=COMMAND)
-    assert Api(client=client).get("users/").status == 401
+def test_an_account_that_is_switched_on_again_does_not_bring_its_old_sessions_back(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    grace, other = person("grace", "Viewer"), person("other", "Viewer")
+    others = Api(client=session_of(other))
+    for ended in ({"is_active": False}, {"is_active": True}):  # also when the process died before it came to it
+        client = session_of(grace)
+        if ended["is_active"]:
+            User.objects.filter(pk=grace.pk).update(is_active=False)
+        with django_capture_on_commit_callbacks(execute=True):
+            actions.update_user(grace, ended, actor=COMMAND)
+            assert Session.objects.count() == 2, "reading all sessions is not for when everybody waits"
+        assert Session.objects.count() == 1
+        actions.update_user(grace, {"is_active": True}, actor=COMMAND)
+        assert Api(client=client).get("users/").status == 401
+        assert others.get("users/").status == 200
+
+
+@pytest.mark.parametrize("name", ["Ada Lovelace", "Grace"])
+def test_an_account_from_before_the_rules_can_be_changed_without_another_name(name: str) -> None:
+    old = Group.objects.create(name="O" * 70)
+    user = User.objects.create_user(name, email="no address", is_staff=True)
+    user.groups.add(old)
+    User.objects.create_user("grace")
+    api, address = Api("admin"), f"users/{user.pk}/"
+    whole = api.get(address).body
+    for changes in (
+        {"roles": ["Viewer", old.name]},
+        {"password": "another long one"},
+        {**whole, "first_name": "A"},
+        {"is_active": False},
+    ):
+        answer = api.patch(address, {key: value for key, value in changes.items() if key != "version"})
+        assert answer.status == 200, answer.body
+    actions.change_own_password(user, "one more long one", actor=as_user(user))
+    user.refresh_from_db()
+    assert (user.username, user.first_name, user.is_active) == (name, "A", False)
+    assert user.check_password("one more long one")
+    assert api.patch(address, {"username": "GRACE"}).status == 409
+    assert api.patch(address, {"username": "a b"}).status == 400
+    assert api.patch(address, {"email": "no address either"}).status == 400
+    assert api.patch(address, {"username": "ada"}).status == 200
+
+
+def test_no_password_is_hashed_while_everybody_waits_for_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    depths: list[int] = []
+    hasher = type(get_hasher())
+    encode = hasher.encode
+
+    def watched(self: Any, password: str, salt: str) -> str:
+        depths.append(len(connection.savepoint_ids))
+        return str(encode(self, password, salt))
+
+    monkeypatch.setattr(hasher, "encode", watched)
+    outside = len(connection.savepoint_ids)
+    actions.first_admin("root", SECRET, actor=COMMAND)
+    grace = person("grace")
+    actions.update_user(grace, {"password": "another long one"}, actor=COMMAND)
+    actions.change_own_password(grace, "one more long one", actor=as_user(grace))
+    assert depths == [outside] * 4
+    assert User.objects.get(pk=grace.pk).check_password("one more long one")
 
 
 def test_a_password_of_ones_own_is_changed_by_oneself_only() -> None:

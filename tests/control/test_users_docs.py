@@ -38,6 +38,7 @@ def test_roles_and_bounds_are_those_of_the_product() -> None:
         for bound in (
             login_throttle.AT_NAME_FROM_ADDRESS,
             login_throttle.FROM_ADDRESS,
+            login_throttle.FROM_SITE,
             login_throttle.AT_NAME_FROM_STRANGERS,
         )
     ]

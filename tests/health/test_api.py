@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from django.db import DatabaseError
 from django.utils import timezone
 
 from health import asking, events
 from health.models import Check, HealthEvent
 from routes import actions, live
+from routes.actions import Actor
 from routes.models import AuditEntry
 from tests.control.api import Answer, Api
 from tests.control.conftest import actor
@@ -344,6 +346,16 @@ def test_without_a_worker_the_wish_is_kept_and_the_answer_says_so(site: Site) ->
     assert [check["label"] for check in answer.body["checks"]] == ["alpha"]
     assert Check.objects.get(label="alpha").next_probe_at < timezone.now() - timedelta(days=1), "it is first in line"
     assert AuditEntry.objects.filter(action="provider.probed", object_name="alpha").count() == 1
+
+
+def test_a_wish_that_cannot_be_put_on_record_is_none(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise DatabaseError("the disk is full")
+
+    monkeypatch.setattr(asking.audit, "record", fail)
+    with pytest.raises(DatabaseError):
+        asking.ask(site.row("alpha"), actor=Actor.command("tests"))
+    assert Check.objects.get(label="alpha").next_probe_at > timezone.now() - timedelta(days=1)
 
 
 def test_with_a_worker_it_waits_for_the_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
 
+from routes.actions import users
 from routes.actions.actor import Actor
 from routes.actions.errors import ActionError
 from routes.actions.profiles import create_profile
 from routes.actions.providers import create_provider
-from routes.models import AccessKey, ConfigRevision, Profile, Provider
+from routes.models import AccessKey, AuditEntry, ConfigRevision, Profile, Provider
 from routing_project import announce, celery, checks
 from routing_project.console import demo, installation
+from routing_project.console.management.commands import setup
 from routing_project.env import Env, get_env
 
 if TYPE_CHECKING:
@@ -42,6 +46,34 @@ def test_the_first_admin_gets_a_password_once_and_keeps_it() -> None:
     user = get_user_model().objects.get()
     assert user.check_password(password or "")
     assert user.is_superuser
+
+
+@pytest.mark.django_db
+def test_of_two_hosts_that_start_at_once_one_makes_the_admin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one looked before there was any, and comes to the lock afterwards."""
+    looks = [User.objects.none()]
+    admins = users.admins
+    _, password = installation.first_admin(Env())
+    monkeypatch.setattr(users, "admins", lambda: looks.pop() if looks else admins())
+    assert installation.first_admin(Env()) == ("admin", None)
+    assert looks == []
+    assert User.objects.get().check_password(password or "")
+    assert AuditEntry.objects.filter(object_type="user").count() == 1
+
+
+@pytest.mark.django_db
+def test_a_first_admin_is_called_as_any_user_may_be_and_one_that_is_there_already_as_he_is(
+    env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "get_env", lambda: env.model_copy(update={"admin_user": "Ada Lovelace"}))
+    monkeypatch.setattr(setup.logs, "start_command", lambda *_: None)
+    monkeypatch.setattr(installation, "collect_static", lambda: False)
+    with pytest.raises(CommandError, match="SIGNALBOX_ADMIN_USER: must be letters"):
+        call_command("setup")
+    assert not User.objects.exists()
+    User.objects.create_user("Ada Lovelace", is_active=False)
+    assert installation.first_admin(Env(admin_user="Ada Lovelace"))[0] == "Ada Lovelace"
+    assert users.admins().get().username == "Ada Lovelace"
 
 
 @pytest.mark.django_db

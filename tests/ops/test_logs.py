@@ -68,7 +68,7 @@ SECRETS = {
     "ours": KEY,
     "ours in base64": base64.b64encode(KEY.encode()).decode(),
     "ours percent-encoded": "".join(f"%{ord(each):02X}" for each in KEY),
-    "OpenAI's": "sk-proj-abcdefghijklmnop",
+    "OpenAI's": "sk-proj-abcdefghijkl7mnop",
     "AWS's id": "AKIAIOSFODNN7EXAMPLE",
     "a JSON web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     "a private key": "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----",
@@ -337,7 +337,7 @@ def test_a_plain_id_of_the_clients_is_taken_over(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [[], [""], ["x" * 65], ["é"], ["a\tb"], ["a\x1b[31m"], ["a", "b"], [KEY], ["sk-abcdefgh1"]]
+    "values", [[], [""], ["x" * 65], ["é"], ["a\tb"], ["a\x1b[31m"], ["a", "b"], [KEY], ["sk-abcdefghijklmnopqrs1"]]
 )
 def test_any_other_is_replaced_by_one_of_ours(values: list[str]) -> None:
     made = request_ids.of_headers([(b"x-request-id", value.encode()) for value in values])

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, OperationalError
 
 from routes.actions.actor import Actor
+from routes.actions.errors import Invalid
 from routing_project import announce, logs
 from routing_project.console import demo, installation
 from routing_project.env import get_env
@@ -47,6 +48,8 @@ class Command(BaseCommand):
                 report |= demo.create(env, Actor.command("setup"))
         except OperationalError as error:
             raise CommandError(_reason(error), returncode=1 if _locked(error) else DATABASE_AWAY) from None
+        except Invalid as error:
+            raise CommandError(error.message) from None
         except (DatabaseError, OSError) as error:
             raise CommandError(_reason(error)) from None
         if report_fd is not None:
