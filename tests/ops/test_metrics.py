@@ -78,7 +78,11 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Two gateways; nothing is published yet."""
     folder = tmp_path_factory.mktemp("metrics")
     with Installation(
-        folder, workers=2, SIGNALBOX_METRICS_TOKEN=TOKEN, SIGNALBOX_METRICS_NETWORKS="192.0.2.0/24"
+        folder,
+        workers=2,
+        SIGNALBOX_METRICS_TOKEN=TOKEN,
+        SIGNALBOX_METRICS_NETWORKS="192.0.2.0/24",
+        SIGNALBOX_ALLOWED_HOSTS="router.example.org,127.0.0.1",
     ) as running:
         yield running
 
@@ -99,7 +103,7 @@ def test_every_family_is_there_before_anything_is_published(started: Installatio
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert {family.name for family in FAMILIES} <= told
     series = Series.parse(text)
-    configured = {"provider", "target", "service"}
+    configured = {"provider", "target", "service", "profile"}
     for family in FAMILIES:
         if not configured & set(family.labels):
             assert set(family.series) <= series.names(), family.name
@@ -167,6 +171,17 @@ def test_the_token_opens_through_the_gateway_and_nobody_claims_to_be_in_the_netw
         assert answer.status == 403
         assert answer.headers["content-type"].startswith("text/plain")
         assert b"SIGNALBOX_METRICS_TOKEN" in answer.body
+
+
+def test_a_scrape_need_not_call_the_host_by_a_name_that_people_type(installed: Installation) -> None:
+    """Prometheus names it by its address; pages answer to none but the allowed names."""
+    host = {"Host": "10.20.0.11:8000"}
+    answer = installed.scrape(f"Bearer {TOKEN}", **host)
+    assert answer.status == 200
+    assert b"routing_decisions_total" in answer.body
+    assert answer.headers["x-request-id"]
+    assert installed.scrape(None, **host).status == 403
+    assert installed.request("GET", "/admin/login/", headers=host).status == 400
 
 
 def test_scrapes_and_health_calls_are_not_counted(installed: Installation) -> None:
