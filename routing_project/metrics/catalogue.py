@@ -90,7 +90,8 @@ CACHE_MISSES: Final = _counter("cache_misses_total", "Look-ups in memory that di
 # -- providers ---------------------------------------------------------------------------------------------
 SERVICE_CALLS: Final = _counter(
     "external_service_calls_total",
-    "Requests sent to providers, by the status they answered or the class of the failure.",
+    "Requests sent to providers on behalf of clients, by the status they answered or the class of the failure; checks "
+    "are not in it.",
     *("service", "status"),
     unit="requests",
 )
@@ -131,7 +132,7 @@ CIRCUIT_STATE: Final = _gauge(
 )
 CIRCUIT_TRANSITIONS: Final = _counter(
     "circuit_transitions_total",
-    "Circuits that changed state, by the new state and why.",
+    "Circuits that changed state, by the new state and why: traffic, checks, people, other hosts, time.",
     *("target", "to", "reason"),
     unit="transitions",
 )

@@ -12,9 +12,12 @@ import pytest
 import websockets.sync.client
 
 from routes.engine import circuit, strategies
+from routes.engine.circuit import Circuit
+from routes.engine.settings import CircuitSettings
 from routes.engine.types import ERROR_CLASSES, MODEL_TYPES
 from routing_project.console.metrics.zeros import TRANSITIONS
 from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES
+from tests.documents import CIRCUIT
 from tests.gateways import Answer, wait_until
 from tests.series import Series
 from tests.simulators import ProviderHandle, Simulator
@@ -22,6 +25,8 @@ from tests.stack import Stack, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from routes.engine.types import Transition
 
 TOKEN = "a token for prometheus"
 #: That the parser lets through, and nobody takes.
@@ -137,9 +142,39 @@ def test_every_value_of_a_label_that_is_out_of_a_closed_list_is_there_with_0(ins
             assert series.of("circuit_transitions_total", target=target, to=to, reason=reason) == 0
 
 
+def moves() -> set[tuple[str, str]]:
+    """Every (state, reason) that a circuit comes to, as the engine makes them."""
+    always = CircuitSettings(**CIRCUIT | {"failure_threshold": 1, "success_threshold": 1})
+    rate = CircuitSettings(**CIRCUIT | {"failure_threshold": 99, "min_results": 2})
+    found = set()
+
+    def see(moved: Transition | None) -> None:
+        assert moved is not None
+        found.add((moved.after, moved.reason))
+
+    one = Circuit("t")
+    see(one.failed(always, one.period, 1.0, 0.5))
+    see(one.due(1e6))
+    see(one.failed(always, one.period, 1e6, 0.5))
+    see(one.probed(1e6))
+    see(one.succeeded(always, one.period, 1e6))
+    one.succeeded(rate, one.period, 1e6)
+    see(one.failed(rate, one.period, 1e6, 0.5))
+    see(one.succeeded(rate, one.period, 1e6))  # a degraded decision
+    see(one.act("open", 2e6, 1.0, 1e6))
+    see(one.due(2e6))
+    see(one.act("closed", 3e6, 2.0, 2e6))
+    see(one.act("reset", 0.0, 3.0, 2e6))
+    for state in ("open", "half_open", "closed"):
+        see(one.adopt(state, 3e6, 4e6, 0, 3e6))
+    return found
+
+
 def test_how_circuits_move_is_what_the_engine_says() -> None:
-    assert {reason for _, reason in TRANSITIONS} <= set(circuit.REASONS)
-    assert {to for to, _ in TRANSITIONS} == set(circuit.STATES)
+    assert {reason for _, reason in moves()} == set(circuit.REASONS) - {""}
+    assert set(TRANSITIONS) <= moves()
+    people = {"forced_open", "forced_closed", "force_ended", "reset", "another_host", "degraded_success"}
+    assert moves() - set(TRANSITIONS) == {each for each in moves() if each[1] in people}
 
 
 def test_what_django_prometheus_exports_is_what_the_catalogue_lists(installed: Installation) -> None:

@@ -35,12 +35,13 @@ FATES: Final = ("published", "consumed", "failed", "dropped")
 #: What alerts look at: a status that begins with its first count has no rate for it.
 ANSWERS: Final = ("200", "429", "500", "502", "503", "504")
 DIRECTIONS: Final = ("input", "output", "cached")
-#: How a circuit may come to its next state (``routes.engine.circuit``).
+#: How a circuit comes to its next state (``routes.engine.circuit``) by traffic, probes and the clock. What people and
+#: other hosts do to it begins with its first count.
 TRANSITIONS: Final = (
     *(("open", reason) for reason in ("consecutive_failures", "failure_rate", "half_open_failure")),
     ("half_open", "recovery_timeout"),
+    ("half_open", "probe_success"),
     ("closed", "successes"),
-    ("closed", "probe_success"),
 )
 
 
