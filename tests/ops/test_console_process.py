@@ -208,6 +208,12 @@ def test_every_supervised_process_shows_cpu_and_memory_and_the_cpu_of_the_dead_c
     assert 'process_resident_memory_bytes{process="worker"}' not in lines
 
 
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": 1}', '{"a": {"pid": 1}}', "null", '{"a": []}'])
+def test_a_map_of_processes_that_makes_no_sense_is_no_map(env: Callable[..., Env], content: str) -> None:
+    (env().socket_dir / "processes.json").write_text(content)
+    assert b'process_cpu_seconds_total{process="console"}' in scrape().content
+
+
 def test_what_the_shipper_reports_is_on_metrics_and_it_is_there_before_its_first_report(
     env: Callable[..., Env],
 ) -> None:

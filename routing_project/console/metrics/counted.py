@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from routing_project.console.metrics.zeros import zeros
 from routing_project.metrics import folder
-from routing_project.metrics.catalogue import FAMILIES, PROCESS_CPU
+from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES, PROCESS_CPU
 from routing_project.metrics.instruments import bound_label
 
 if TYPE_CHECKING:
@@ -31,18 +31,22 @@ WRITTEN: Final = tuple(each for each in FAMILIES if (each.mode or each.kind != "
 _SUM: Final[Mode] = "livesum"
 
 
+#: By family as the files call it. What they say of it themselves may be of an earlier release.
+HELP: Final = {each.name.removesuffix("_total"): each.help for each in (*FAMILIES, *DJANGO_FAMILIES)}
+
+
 class Series(NamedTuple):
     """What a series is called in the files."""
 
     family: str
     name: str
     labels: dict[str, str]
-    help: str
 
 
 @lru_cache(maxsize=65_536)
 def _series(key: str) -> Series:
-    return Series(*json.loads(key))
+    family, name, labels, _help = json.loads(key)
+    return Series(family, name, labels)
 
 
 class CountedCollector(Collector):
@@ -78,7 +82,7 @@ class CountedCollector(Collector):
 def _metric(found: dict[str, Metric], series: Series, kind: str) -> Metric:
     metric = found.get(series.family)
     if metric is None:
-        metric = found[series.family] = Metric(series.family, series.help, kind)
+        metric = found[series.family] = Metric(series.family, HELP.get(series.family, ""), kind)
     return metric
 
 

@@ -49,7 +49,7 @@ class ProcessCollector(Collector):
         try:
             document = json.loads(self._map.read_bytes())
             told = {name: Entry(each["pid"], each["dead_cpu_seconds"]) for name, each in document.items()}
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or another's shape
             told = {}
         # A file that does not know us was left behind by a serve that was killed: its pids are anybody's.
         if any(entry.pid == os.getpid() for entry in told.values()):

@@ -108,12 +108,12 @@ def _singles(values: Iterable[str]) -> Iterator[Labels]:
 
 def _counter(family: Family, labels: Labels) -> str:
     name = family.name.removesuffix("_total")
-    return mmap_key(name, family.name, list(family.labels), list(labels), family.help)
+    return mmap_key(name, family.name, list(family.labels), list(labels), "")
 
 
 def _histogram(family: Family, labels: Labels) -> Iterator[str]:
     names = [*family.labels, "le"]
     for bound in (*family.buckets, float("inf")):
         values = [*labels, bound_label(bound)]
-        yield mmap_key(family.name, f"{family.name}_bucket", names, values, family.help)
-    yield mmap_key(family.name, f"{family.name}_sum", list(family.labels), list(labels), family.help)
+        yield mmap_key(family.name, f"{family.name}_bucket", names, values, "")
+    yield mmap_key(family.name, f"{family.name}_sum", list(family.labels), list(labels), "")
