@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from routing_project.console.metrics.counted import CountedCollector
 from routing_project.env import Env
-from routing_project.metrics import folder
+from routing_project.metrics import folder, reserved
 from routing_project.metrics.catalogue import QUEUE_MESSAGES
 from routing_project.metrics.folder import Busy, clear, fold, members, read
 from routing_project.metrics.reserved import ReservedDict
@@ -385,13 +385,49 @@ def test_a_full_disk_costs_only_the_series_that_are_new(tmp_path: Path, monkeypa
         counts.write_value("known", 2.0, 0.0)
         assert 0 < len(counts.elsewhere) < 100
         assert counts.read_value(keys[-1]) == (2.0, 0.0)
-        kept = ReservedDict(str(tmp_path / "counter_9-2.db"))
-        kept.write_value("new", 1.0, 0.0)
-        assert kept.elsewhere == {"new": (1.0, 0.0)}
     for key in keys:
         counts.write_value(key, 3.0, 0.0)
     assert counts.elsewhere == {}
     assert dict(each[:2] for each in folder._values(path)) == {"known": 2.0, **dict.fromkeys(keys, 3.0)}
-    assert list(folder._values(tmp_path / "counter_9-2.db")) == []
     counts.close()  # type: ignore[no-untyped-call]
-    kept.close()  # type: ignore[no-untyped-call]
+
+
+def test_a_process_that_begins_on_a_full_disk_counts_for_itself_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, tries = 100.0, 0
+    monkeypatch.setattr(reserved, "monotonic", lambda: clock)
+    path = tmp_path / "counter_9-1.db"
+
+    def full(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        counts = ReservedDict(str(path))
+        for clock in (100.0, 100.1, 101.5, 101.6):
+            for key in ("idle", "busy"):
+                counts.read_value(key)
+                counts.write_value(key, clock, 0.0)
+        assert counts.elsewhere == {"idle": (101.6, 0.0), "busy": (101.6, 0.0)}
+        assert tries == 2  # when it began, and a second later
+    counts.write_value("busy", 102.0, 0.0)
+    assert counts.elsewhere.keys() == {"idle", "busy"}  # the second is not over
+    clock = 103.0
+    counts.write_value("busy", 103.0, 0.0)
+    assert counts.elsewhere == {}
+    assert dict(each[:2] for each in folder._values(path)) == {"idle": 101.6, "busy": 103.0}
+    counts.close()  # type: ignore[no-untyped-call]
+
+
+def test_a_process_that_the_folder_does_not_take_says_so_and_works(data: Path) -> None:
+    (data / "metrics").rmdir()
+    (data / "metrics").write_text("no folder")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("time.sleep(600)", "")],
+        env={**os.environ, "SIGNALBOX_DATA_DIR": str(data)}, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "counted\n"), done.stderr
+    assert "what worker counts is not in /metrics" in done.stderr
