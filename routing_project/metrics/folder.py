@@ -100,22 +100,29 @@ def fold(folder: Path, seconds: float = 0.0) -> int:
     """Add the counts of dead processes to the totals and remove their files; how many there were. Raises Busy, OSError
     (nothing is lost then, and the next call goes on)."""
     with _locked(folder, fcntl.LOCK_EX, seconds):
-        dead = [ident for ident in _idents(folder) if not _alive(folder, ident)]
-        if dead:
-            _add(folder, dead)
-            for ident in dead:
-                _remove(folder, ident)
-        _sweep(folder)
-    return len(dead)
+        return _fold(folder)
 
 
 def clear(folder: Path) -> None:
-    """Begin from zero, but for processes that are at work in it. Raises Busy, OSError."""
+    """Begin from zero, unless processes are at work in it: their counts go on, so those of the dead must. A sum that fell
+    to those of the living would look like a restart that counted all of them at once. Raises Busy, OSError."""
     with _locked(folder, fcntl.LOCK_EX, 5.0):
-        living = {ident for ident in _idents(folder) if _alive(folder, ident)}
+        if any(_alive(folder, ident) for ident in _idents(folder)):
+            _fold(folder)
+            return
         for path in folder.iterdir():
-            if path.name != LOCK_NAME and _ident_of(path) not in living:
+            if path.name != LOCK_NAME:
                 path.unlink(missing_ok=True)
+
+
+def _fold(folder: Path) -> int:
+    dead = [ident for ident in _idents(folder) if not _alive(folder, ident)]
+    if dead:
+        _add(folder, dead)
+        for ident in dead:
+            _remove(folder, ident)
+    _sweep(folder)
+    return len(dead)
 
 
 def _add(folder: Path, dead: list[str]) -> None:
