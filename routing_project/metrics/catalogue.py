@@ -184,7 +184,9 @@ QUEUE_MESSAGES: Final = _counter(
 
 # -- history -----------------------------------------------------------------------------------------------
 JOURNAL_DEPTH: Final = _gauge("journal_depth", "History in the journal that is not in the database yet.", unit="bytes")
-JOURNAL_DATABASE_UP: Final = _gauge("journal_database_up", "Whether the database takes history: 1 or 0.", unit="state")
+JOURNAL_DATABASE_UP: Final = _gauge(
+    "journal_database_up", "Whether history gets into the database: 1 or 0.", unit="state"
+)
 JOURNAL_DROPPED: Final = _counter("journal_dropped_total", "History records lost.", "reason", unit="records")
 JOURNAL_SHIPPED: Final = _counter("journal_shipped_total", "Rows put into the database.", unit="rows")
 JOURNAL_INTERRUPTED: Final = _counter(

@@ -104,8 +104,8 @@ def fold(folder: Path, seconds: float = 0.0) -> int:
 
 
 def clear(folder: Path) -> None:
-    """Begin from zero, unless processes are at work in it: their counts go on, so those of the dead must. A sum that fell
-    to those of the living would look like a restart that counted all of them at once. Raises Busy, OSError."""
+    """Begin from zero, unless processes are at work in it: their counts go on, so those of the dead must. A sum that
+    fell to those of the living would look like a restart that counted all of them at once. Raises Busy, OSError."""
     with _locked(folder, fcntl.LOCK_EX, 5.0):
         if any(_alive(folder, ident) for ident in _idents(folder)):
             _fold(folder)

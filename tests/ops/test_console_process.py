@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -214,13 +215,24 @@ def test_a_map_of_processes_that_makes_no_sense_is_no_map(env: Callable[..., Env
     assert b'process_cpu_seconds_total{process="console"}' in scrape().content
 
 
-def test_what_the_shipper_reports_is_on_metrics_and_it_is_there_before_its_first_report(
-    env: Callable[..., Env],
+def test_what_the_shipper_reports_is_on_metrics_while_it_reports(
+    env: Callable[..., Env], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = env().journal_dir
-    assert {"journal_depth 0.0", "journal_database_up 1.0"} <= {*scrape().content.decode().splitlines()}
+
+    def told() -> set[str]:
+        lines = scrape().content.decode().splitlines()
+        return {line for line in lines if line.startswith(("journal_depth", "journal_database_up"))}
+
+    assert told() == {"journal_depth 0.0", "journal_database_up 0.0"}  # nobody ships
+    status.write(folder, status.ShipperStatus(backlog_bytes=4711))
+    assert told() == {"journal_depth 4711.0", "journal_database_up 1.0"}
     status.write(folder, status.ShipperStatus(database="down", backlog_bytes=4711))
-    assert {"journal_depth 4711.0", "journal_database_up 0.0"} <= {*scrape().content.decode().splitlines()}
+    assert told() == {"journal_depth 4711.0", "journal_database_up 0.0"}
+    status.write(folder, status.ShipperStatus(backlog_bytes=4711))
+    later = time.time() + status.AWAY_SECONDS + 1  # it was killed, or hangs
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert told() == {"journal_depth 0.0", "journal_database_up 0.0"}
 
 
 @pytest.mark.django_db
