@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import websockets.sync.client
 from prometheus_client import CollectorRegistry, Histogram
 
 from routes.engine.snapshot import Snapshot
+from routes.gateway.app import Gateway
+from routes.gateway.console_relay import ConsoleRelay
 from routes.gateway.metrics import Metrics
 from routing_project.console.metrics.counted import CountedCollector
 from routing_project.metrics.catalogue import DURATION_BUCKETS
@@ -141,6 +144,36 @@ def test_a_circuit_that_opens_is_counted_under_its_target(gateway: Gateways, sim
         dict(found) for (name, found), number in series.items() if name == "circuit_transitions_total" and number
     ]
     assert (dict(labels)["to"], dict(labels)["reason"]) == ("open", "consecutive_failures")
+
+
+def test_what_a_gateway_answers_in_the_consoles_stead_is_counted(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a")]))
+    assert gateway.request("GET", "/admin/", headers={"X-Name": "\xff"}).status == 400
+    assert gateway.request("GET", "/metrics", headers={"X-Name": "\xff"}).status == 400
+    assert gateway.request("GET", "/admin/").status == 503  # there is no console
+    series = wait_for(gateway, "http_requests_total", 2)
+    for status in ("400", "503"):
+        assert value(series, "http_requests_total", method="GET", endpoint="other", status=status) == 1
+
+
+@pytest.mark.parametrize(("begun", "counted"), [(False, [("GET", 500)]), (True, [])])
+async def test_an_error_of_our_own_in_the_relay_is_counted_unless_the_console_has_answered(
+    begun: bool, counted: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, int]] = []
+    state: Any = SimpleNamespace(recorder=SimpleNamespace(unrelayed=lambda *given: found.append(given)))
+    relay = ConsoleRelay(state)
+    cycle = SimpleNamespace(response_started=begun)
+    scope = {"type": "http", "method": "GET", "raw_path": b"/admin/", "http_version": "1.1", "signalbox": cycle}
+    scope["headers"] = [(b"host", b"a")]
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("our own fault")
+
+    monkeypatch.setattr(relay, "http", fail)
+    with pytest.raises(RuntimeError):
+        await Gateway(state, relay)(scope, None, None)
+    assert found == counted
 
 
 def test_a_decision_without_a_target_counts_as_none(shared_gateway: Gateways) -> None:
