@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +209,21 @@ def test_every_supervised_process_shows_cpu_and_memory_and_the_cpu_of_the_dead_c
     assert float(lines['process_cpu_seconds_total{process="worker"}']) == 5
     assert float(lines['process_resident_memory_bytes{process="gateway-1"}']) > 1_000_000
     assert 'process_resident_memory_bytes{process="worker"}' not in lines
+
+
+def test_a_process_that_ends_during_a_scrape_has_no_cpu_in_it_rather_than_less_than_before(
+    env: Callable[..., Env],
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    processes = {
+        "console": {"pid": os.getpid(), "dead_cpu_seconds": 0.0},
+        "worker": {"pid": ended.pid, "dead_cpu_seconds": 5.0},
+    }
+    (env().socket_dir / "processes.json").write_text(json.dumps(processes))
+    text = scrape().content.decode()
+    assert 'process_cpu_seconds_total{process="console"}' in text
+    assert 'process="worker"' not in text
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"a": 1}', '{"a": {"pid": 1}}', "null", '{"a": []}'])
