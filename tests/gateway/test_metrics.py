@@ -176,6 +176,40 @@ async def test_an_error_of_our_own_in_the_relay_is_counted_unless_the_console_ha
     assert found == counted
 
 
+def test_what_is_configured_no_more_has_no_series_and_goes_on_from_its_count_when_it_comes_back(
+    gateway: Gateways, simulator: Simulator
+) -> None:
+    bad, good = simulator.add("bad"), simulator.add("good")
+    bad.fail("status", status=500)
+
+    circuit = {"failure_threshold": 1}
+    failing = provider("bad", base_url=bad.base_url, circuit=circuit)
+    working = provider("good", base_url=good.base_url)
+
+    def configure(number: int, *providers: dict[str, Any]) -> None:
+        gateway.publish(document([*providers], failover={"same_target_retries": 0, "max_attempts": 2}, number=number))
+
+    def of_bad(series: Series) -> set[str]:
+        return {name for name, labels in series if set(dict(labels).values()) & {"bad", target}}
+
+    configure(1, failing, working)
+    snapshot = Snapshot.from_document(gateway.document)
+    target = next(each.id for each in snapshot.profile_list[0].targets if each.provider.slug == "bad")
+    for _ in range(2):
+        assert gateway.chat().status == 200
+    series = wait_for(gateway, "external_service_calls_total", 2, service="good", status="200")
+    wait_for(gateway, "circuit_transitions_total", 1, target=target, to="open")
+    assert {"route_attempts_total", "circuit_transitions_total"} <= of_bad(series)
+    configure(2, working)
+    series = scrape(gateway)
+    assert of_bad(series) == set()
+    assert total(series, "external_service_calls_total", service="good", status="200") == 2
+    configure(3, failing, working)
+    series = scrape(gateway)
+    assert total(series, "circuit_transitions_total", target=target, to="open") == 1
+    assert total(series, "route_attempts_total", provider="bad", outcome="upstream_5xx") == 1
+
+
 def test_a_decision_without_a_target_counts_as_none(shared_gateway: Gateways) -> None:
     gateway = shared_gateway
     gateway.publish(document([provider("a")]))

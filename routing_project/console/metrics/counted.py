@@ -2,6 +2,9 @@
 
 A counter that begins with its first event has no rate at that event, so series whose labels are configured or out of a
 closed list are there from the start. They are added here: neither files nor memory of the processes hold them.
+
+Series of what is configured no more are left out: heads that come and go would otherwise add some for ever. They are
+not moved to a common one, which would jump by all they had counted. What is configured again goes on from its count.
 """
 
 from __future__ import annotations
@@ -60,11 +63,12 @@ class CountedCollector(Collector):
         counts = folder.read(self._path)
         found: dict[str, Metric] = {}
         missing = zeros(self._snapshot)
-        counters = {**missing.counters, **counts.sums["counter"]}
+        sums = {kind: self._of_the_configured(each) for kind, each in counts.sums.items()}
+        counters = {**missing.counters, **sums["counter"]}
         for key, value in counters.items():
             series = _series(key)
             _metric(found, series, "counter").add_sample(series.name, series.labels, value)
-        _histograms(found, {**missing.histograms, **counts.sums["histogram"]})
+        _histograms(found, {**missing.histograms, **sums["histogram"]})
         for mode, told in counts.gauges.items():
             for key, values in told.items():
                 series = _series(key)
@@ -77,6 +81,23 @@ class CountedCollector(Collector):
                 if family.mode == _SUM:
                     metric.add_sample(name, {}, 0.0)
         return found.values()
+
+    def _of_the_configured(self, sums: Sums) -> Sums:
+        if self._snapshot is None:  # it is not known what that is
+            return sums
+        providers, profiles = self._snapshot.providers.keys(), self._snapshot.profile_list
+        known = {
+            "provider": providers,
+            "service": providers,
+            "profile": {profile.slug for profile in profiles},
+            "target": {target.id for profile in profiles for target in profile.targets},
+        }
+
+        def configured(key: str) -> bool:
+            labels = _series(key).labels
+            return all(labels[name] in known[name] for name in labels.keys() & known.keys())
+
+        return {key: value for key, value in sums.items() if configured(key)}
 
 
 def _metric(found: dict[str, Metric], series: Series, kind: str) -> Metric:
