@@ -13,7 +13,9 @@ class HealthConfig(AppConfig):
         from health.alerts import events as alerts
         from health.events import happened
         from health.heads.store import documents
+        from health.metrics import moved
         from health.probes import acts as probes
+        from routes import live
         from routes.events import acted
         from routes.ports import provide_heads
 
@@ -22,3 +24,4 @@ class HealthConfig(AppConfig):
         acted.connect(alerts.acted, dispatch_uid="health.alerts")
         happened.connect(alerts.heard, dispatch_uid="health.alerts")
         provide_heads(documents)
+        live.hear_moves(moved)

@@ -1,5 +1,5 @@
 """Circuits and probes in ``/metrics``, as they are at the scrape: by the host's live state, which is what decisions go
-by, and the revision on disk. No database.
+by, and the revision on disk. No database. What this process does to circuits is counted (``moved``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 
 from routes import live
 from routing_project.env import get_env
-from routing_project.metrics.catalogue import CIRCUIT_STATE, HEALTH_CHECK_AGE, TARGET_INFO
+from routing_project.metrics.catalogue import CIRCUIT_STATE, CIRCUIT_TRANSITIONS, HEALTH_CHECK_AGE, TARGET_INFO
+from routing_project.metrics.instruments import counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
 
     from routes.engine.snapshot import Snapshot, Target
     from routes.engine.tables.state import TableState
+    from routes.engine.types import Transition
 
 #: How the states are written as numbers: the worse, the higher.
 STATES: Final = {"closed": 0, "half_open": 1, "open": 2}
+
+
+def moved(transition: Transition) -> None:
+    """Of console and worker, by probes, people's acts, outcomes that were reported, the clock. Gateways count theirs in
+    their own way (``routes.gateway.metrics``)."""
+    counter(CIRCUIT_TRANSITIONS).labels(transition.target_id, transition.after, transition.reason).inc()
 
 
 class TargetCollector(Collector):

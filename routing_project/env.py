@@ -201,7 +201,7 @@ class Env(BaseSettings):
 
     @property
     def metrics_dir(self) -> Path:
-        """Prometheus multiprocess files; emptied when ``serve`` starts."""
+        """Prometheus multiprocess files; emptied when ``serve`` starts and nobody is at work in it."""
         return self.data / "metrics"
 
     @property

@@ -48,6 +48,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "routing_project.security.content_security_policy",
     "routing_project.console.metrics.middleware.count_requests",
+    "routing_project.console.metrics.view.answer_scrapes",  # before the check of the host
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -232,6 +232,8 @@ class Supervisor:
             folder.clear(self.env.metrics_dir)
         except folder.Busy:
             raise Fatal(f"another process keeps {self.env.metrics_dir} locked; end it first.") from None
+        except OSError as error:  # a full disk: they go on from where they are
+            log.warning("counters do not begin anew", error=str(error))
         self.env.console_socket.unlink(missing_ok=True)
         # Bound here and inherited: while the console restarts, requests wait in the backlog, and all its watchers.
         self.console_listener = socket.socket(socket.AF_UNIX)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from routes.engine.circuit import Act, CircuitView
     from routes.engine.limits import Crossing, Exceeded, KeyLimits, KeyUsage, Meters, MoneyWindow
@@ -221,6 +221,11 @@ class Rotation(Protocol):
 
 class LiveState(Rotation, Protocol):
     """Seconds are of the clock that the caller passes as ``now`` everywhere."""
+
+    def hear_moves(self, moved: Callable[[Transition], None]) -> None:
+        """Who hears of every change of a circuit that this process makes, whatever led to it; no lock is held then.
+        Of all processes of a host one makes it, so each is heard of once. A fork is not listened to."""
+        ...
 
     # -- what a decision reads ---------------------------------------------------------------------
     def inactive(self, now: float) -> Mapping[str, AdminState]:

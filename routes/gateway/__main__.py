@@ -72,6 +72,7 @@ def _run(env: Env, fd: int, name: str) -> None:
         # Credentials as of the moment: the state that knows them is made below.
         recorder = PayloadRecorder(journal, metrics, env.history_payloads, lambda provider: state.credential(provider))
     live = open_host_state(env.live_path, name)
+    live.hear_moves(metrics.moved)
     upstream = Upstream(settings.upstream_networks)
     geo, geo_trouble = _geo(env)
     tracing = None

@@ -65,15 +65,25 @@ class Gateway:
             elif problem := intake.fault(
                 scope["headers"], intake.index_headers(scope["headers"]), scope["http_version"]
             ):
+                self.relay.count(scope, 400)
                 await scope["signalbox"].refuse(BadRequest(problem))
             else:
-                await self.relay.http(scope, receive, send)
+                await self._relay(scope, receive, send)
         elif scope["type"] == "websocket":
             if match is not None:
                 with contextlib.suppress(asyncio.CancelledError):  # it is recorded, and nothing comes after it
                     await self._data_plane(scope, receive, scope["signalbox"].answer, match)
             else:
                 await self.relay.websocket(scope, receive, send)
+
+    async def _relay(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.relay.http(scope, receive, send)
+        except Exception:
+            # The edge answers with 500, unless the console's answer has begun: that one it has counted itself.
+            if not scope["signalbox"].response_started:
+                self.relay.count(scope, 500)
+            raise
 
     # -- one request -------------------------------------------------------------------------------------
     async def _data_plane(self, scope: Any, receive: Any, send: Any, match: Match) -> None:

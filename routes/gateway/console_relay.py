@@ -181,15 +181,16 @@ class ConsoleRelay:
         else:
             body = _error("console_unavailable", DOWN)
             kind = b"application/json"
-        self._count(scope, 503)
+        self.count(scope, 503)
         await _say(scope, send, 503, kind, body, request_id, [(b"retry-after", b"2")])
 
-    def _count(self, scope: Any, status: int) -> None:
+    def count(self, scope: Any, status: int) -> None:
+        """An answer of this gateway to what would have been the console's."""
         if scope["raw_path"] != METRICS_PATH:
             self.state.recorder.unrelayed(scope.get("method", "GET"), status)
 
     async def _too_large(self, scope: Any, send: Any, limit: int, request_id: str) -> None:
-        self._count(scope, 413)
+        self.count(scope, 413)
         body = _error("too_large", f"the request body is larger than {limit // (1024 * 1024)} MB")
         await _say(scope, send, 413, b"application/json", body, request_id)
 
@@ -197,7 +198,7 @@ class ConsoleRelay:
     async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
         headers = self.forwarded_headers(scope)
         if not await relay_socket(self.session, _url(scope), headers, scope, receive, send):
-            self._count(scope, 503)
+            self.count(scope, 503)
 
 
 async def _pass_on(content: aiohttp.StreamReader, scope: Any, send: Any) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry, Counter, Histogram
 
+    from routes.engine.types import Transition
     from routing_project.metrics.catalogue import Family
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -156,6 +157,10 @@ class Metrics:
 
     def loop_lag(self, seconds: float) -> None:
         self._loop_lag.set(seconds)
+
+    def moved(self, transition: Transition) -> None:
+        """A circuit changed its state by something that this process did or heard."""
+        self.transitions.add((transition.target_id, transition.after, transition.reason))
 
     def closed(self, route: bytes) -> None:
         """A request is over, whatever it was."""

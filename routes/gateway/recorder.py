@@ -188,8 +188,6 @@ class Recorder:
             called = str(attempt.http_status) if attempt.http_status is not None else outcome or "none"
             metrics.attempts.add((attempt.provider, outcome or "ok"))
             metrics.service_calls.add((attempt.provider, called))
-            for _, after, reason in attempt.transitions:
-                metrics.transitions.add((attempt.target, after, reason))
         usage = exchange.usage
         if usage.input:
             metrics.tokens.add((slug, "input"), usage.input)

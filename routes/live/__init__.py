@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING
 from routes.live.state import SharedLiveState, open_host_state
 
 if TYPE_CHECKING:
-    from routes.engine.tables.state import TableState
+    from collections.abc import Callable
 
-__all__ = ["SharedLiveState", "current", "open_host_state"]
+    from routes.engine.tables.state import TableState
+    from routes.engine.types import Transition
+
+__all__ = ["SharedLiveState", "current", "hear_moves", "open_host_state"]
 
 _lock = threading.Lock()
 _opened: tuple[int, TableState] | None = None
+_moved: Callable[[Transition], None] | None = None
+
+
+def hear_moves(moved: Callable[[Transition], None]) -> None:
+    """Who hears of what ``current`` does to circuits. Before it is asked for."""
+    global _moved
+    _moved = moved
 
 
 def current() -> TableState:
@@ -30,6 +40,9 @@ def current() -> TableState:
     if opened is None or opened[0] != os.getpid():
         with _lock:
             if _opened is None or _opened[0] != os.getpid():
-                _opened = (os.getpid(), open_host_state(get_env().live_path, "console"))
+                state = open_host_state(get_env().live_path, "console")
+                if _moved is not None:
+                    state.hear_moves(_moved)
+                _opened = (os.getpid(), state)
             opened = _opened
     return opened[1]

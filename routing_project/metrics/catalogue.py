@@ -90,7 +90,8 @@ CACHE_MISSES: Final = _counter("cache_misses_total", "Look-ups in memory that di
 # -- providers ---------------------------------------------------------------------------------------------
 SERVICE_CALLS: Final = _counter(
     "external_service_calls_total",
-    "Requests sent to providers, by the status they answered or the class of the failure.",
+    "Requests sent to providers on behalf of clients, by the status they answered or the class of the failure; checks "
+    "are not in it.",
     *("service", "status"),
     unit="requests",
 )
@@ -131,7 +132,7 @@ CIRCUIT_STATE: Final = _gauge(
 )
 CIRCUIT_TRANSITIONS: Final = _counter(
     "circuit_transitions_total",
-    "Circuits that changed state, by the new state and why.",
+    "Circuits that changed state, by the new state and why: traffic, checks, people, other hosts, time.",
     *("target", "to", "reason"),
     unit="transitions",
 )
@@ -183,7 +184,9 @@ QUEUE_MESSAGES: Final = _counter(
 
 # -- history -----------------------------------------------------------------------------------------------
 JOURNAL_DEPTH: Final = _gauge("journal_depth", "History in the journal that is not in the database yet.", unit="bytes")
-JOURNAL_DATABASE_UP: Final = _gauge("journal_database_up", "Whether the database takes history: 1 or 0.", unit="state")
+JOURNAL_DATABASE_UP: Final = _gauge(
+    "journal_database_up", "Whether history gets into the database: 1 or 0.", unit="state"
+)
 JOURNAL_DROPPED: Final = _counter("journal_dropped_total", "History records lost.", "reason", unit="records")
 JOURNAL_SHIPPED: Final = _counter("journal_shipped_total", "Rows put into the database.", unit="rows")
 JOURNAL_INTERRUPTED: Final = _counter(

@@ -7,6 +7,9 @@ counts they hold, and files of those are not read any more, so that a crash betw
 drops a count. A process lives while the kernel holds its lock on ``<process>.lock``; names hold the time of birth, so
 that a process id that is used again is somebody else.
 
+Damage (a power cut, a stray hand) costs what was in the damaged piece and never the rest: totals that cannot be read
+are set aside as ``dead.json.damaged``, a process's file is read up to where it makes no sense.
+
 Whoever reads or folds has the folder's lock, shared or alone; nobody waits for it longer than said. Reads files itself:
 neither ``serve`` nor a reader of totals needs prometheus-client. Imports nothing of the project.
 """
@@ -15,18 +18,23 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import struct
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import lru_cache
+from math import isfinite
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 LOCK_NAME: Final = ".lock"
 TOTALS_NAME: Final = "dead.json"
+#: Totals that could not be read; the last of them.
+DAMAGED_NAME: Final = "dead.json.damaged"
 #: What only adds up. Gauges end with their process.
 SUMMED: Final = ("counter", "histogram")
 _POLL_SECONDS: Final = 0.005
@@ -36,7 +44,10 @@ _STRAY_SECONDS: Final = 60.0
 _int_at = struct.Struct("i").unpack_from
 _pair_at = struct.Struct("dd").unpack_from
 
-#: Series as prometheus-client writes them, a JSON list of family, name, labels and help, and their values.
+logger = logging.getLogger(__name__)
+
+#: Series and their values. A series is called as prometheus-client does, by a JSON list of family, name, labels and
+#: help, but the help is always empty (``plain``): releases say it in different words.
 Sums = dict[str, float]
 
 
@@ -79,7 +90,7 @@ def members(folder: Path) -> list[Member]:
     found = []
     for ident in _idents(folder):
         if _alive(folder, ident):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # it ended; or the file is no process's
                 found.append(Member(ident, _lock_of(folder, ident).read_text(), int(ident.partition("-")[0])))
     return found
 
@@ -89,22 +100,29 @@ def fold(folder: Path, seconds: float = 0.0) -> int:
     """Add the counts of dead processes to the totals and remove their files; how many there were. Raises Busy, OSError
     (nothing is lost then, and the next call goes on)."""
     with _locked(folder, fcntl.LOCK_EX, seconds):
-        dead = [ident for ident in _idents(folder) if not _alive(folder, ident)]
-        if dead:
-            _add(folder, dead)
-            for ident in dead:
-                _remove(folder, ident)
-        _sweep(folder)
-    return len(dead)
+        return _fold(folder)
 
 
 def clear(folder: Path) -> None:
-    """Begin from zero, but for processes that are at work in it. Raises Busy, OSError."""
+    """Begin from zero, unless processes are at work in it: their counts go on, so those of the dead must. A sum that
+    fell to those of the living would look like a restart that counted all of them at once. Raises Busy, OSError."""
     with _locked(folder, fcntl.LOCK_EX, 5.0):
-        living = {ident for ident in _idents(folder) if _alive(folder, ident)}
+        if any(_alive(folder, ident) for ident in _idents(folder)):
+            _fold(folder)
+            return
         for path in folder.iterdir():
-            if path.name != LOCK_NAME and _ident_of(path) not in living:
+            if path.name != LOCK_NAME:
                 path.unlink(missing_ok=True)
+
+
+def _fold(folder: Path) -> int:
+    dead = [ident for ident in _idents(folder) if not _alive(folder, ident)]
+    if dead:
+        _add(folder, dead)
+        for ident in dead:
+            _remove(folder, ident)
+    _sweep(folder)
+    return len(dead)
 
 
 def _add(folder: Path, dead: list[str]) -> None:
@@ -116,6 +134,8 @@ def _add(folder: Path, dead: list[str]) -> None:
     # Those who were in it before and are not among the dead any more have no files left.
     temporary = folder / f"{TOTALS_NAME}.tmp"
     temporary.write_text(json.dumps({"of": dead, **sums}))
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())  # or a power cut may keep the rename and lose the bytes, and the files are gone
     temporary.rename(folder / TOTALS_NAME)
 
 
@@ -149,22 +169,51 @@ def read(folder: Path, seconds: float = 1.0) -> Counts:
             elif kind == "gauge" and _alive(folder, ident):
                 told = gauges.setdefault(rest.partition("_")[0], {})
                 for key, value, at in _values(path):
-                    told.setdefault(key, []).append((value, at))
+                    if series := plain(key):
+                        told.setdefault(series, []).append((value, at))
         return Counts(sums, gauges)
 
 
 def _totals(folder: Path) -> tuple[frozenset[str], dict[str, Sums]]:
     """(whose counts are in it although their files may still be there, the counts)"""
+    path = folder / TOTALS_NAME
     try:
-        document: dict[str, Any] = json.loads((folder / TOTALS_NAME).read_bytes())
+        document = json.loads(path.read_bytes())
+        held = frozenset(map(str, document["of"]))
+        sums: dict[str, Sums] = {kind: {} for kind in SUMMED}
+        for kind in SUMMED:
+            _add_all(((key, float(each)) for key, each in document[kind].items()), sums[kind])
+        return held, sums
     except FileNotFoundError:
-        document = {}
-    return frozenset(document.get("of", ())), {kind: document.get(kind, {}) for kind in SUMMED}
+        pass
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.error("%s is damaged (%s): what dead processes counted is lost, and counters begin anew", path, error)
+        with suppress(OSError):  # by another reader, or it stays, and is seen again
+            path.rename(folder / DAMAGED_NAME)
+    return frozenset(), {kind: {} for kind in SUMMED}
 
 
 def _add_file(path: Path, sums: Sums) -> None:
-    for key, value, _ in _values(path):
-        sums[key] = sums.get(key, 0.0) + value
+    _add_all(((key, value) for key, value, _ in _values(path)), sums)
+
+
+def _add_all(counts: Iterable[tuple[str, float]], sums: Sums) -> None:
+    for key, value in counts:
+        if series := plain(key):
+            sums[series] = sums.get(series, 0.0) + value
+
+
+@lru_cache(maxsize=65_536)
+def plain(key: str) -> str:
+    """The series of a key in a file, whatever help is in it; "" if it is none."""
+    try:
+        family, name, labels, _help = json.loads(key)
+        if isinstance(family, str) and isinstance(name, str) and isinstance(labels, dict):
+            return json.dumps([family, name, labels, ""], sort_keys=True)
+    except (ValueError, TypeError):
+        pass
+    logger.warning("a count belongs to no series and is left out: %.100r", key)
+    return ""
 
 
 def _values(path: Path) -> Iterator[tuple[str, float, float]]:
@@ -178,11 +227,20 @@ def _values(path: Path) -> Iterator[tuple[str, float, float]]:
         return
     end, position = len(data), 8
     while position < end:
-        length = _int_at(data, position)[0]
-        start = position + 4
-        place = start + length + 8 - (length + 4) % 8
-        value, at = _pair_at(data, place)
-        yield data[start : start + length].decode(), value, at
+        try:
+            length = _int_at(data, position)[0]
+            start = position + 4
+            place = start + length + 8 - (length + 4) % 8
+            if length <= 0:
+                raise ValueError("a series without a name")
+            value, at = _pair_at(data, place)
+            if not isfinite(value):
+                raise ValueError("no number")
+            key = data[start : start + length].decode()
+        except (struct.error, ValueError) as error:
+            logger.warning("%s is damaged at byte %d (%s): the rest of it is not counted", path, position, error)
+            return
+        yield key, value, at
         position = place + 16
 
 

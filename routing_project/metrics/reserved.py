@@ -1,15 +1,20 @@
 """A process's file of counts whose bytes are on the disk before anything is written to them.
 
 prometheus-client maps files with holes into memory; on a full disk, touching a hole kills the process, and a gateway
-must go on. Here a series that there is no room for is counted in this process alone, until there is some.
+must go on. Here a series that there is no room for is counted in this process alone, until something is counted when
+there is some: then all of them are written.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 from prometheus_client import mmap_dict
+
+#: How often a process without a file tries to make it, at most.
+RETRY_SECONDS: Final = 1.0
 
 
 class ReservedDict(mmap_dict.MmapedDict):
@@ -17,12 +22,11 @@ class ReservedDict(mmap_dict.MmapedDict):
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         self.elsewhere: dict[str, tuple[float, float]] = {}
-        self._filed = _reserve(filename, mmap_dict._INITIAL_MMAP_SIZE)
-        if self._filed:
-            super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
-        else:
-            self._f: Any = None
-            self._positions: dict[str, int] = {}
+        self._fname = filename
+        self._f: Any = None
+        self._positions: dict[str, int] = {}
+        self._tried = monotonic()
+        self._filed = self._file(read_mode)
 
     def read_value(self, key: str) -> tuple[float, float]:
         if self._has_room_for(key):
@@ -31,7 +35,6 @@ class ReservedDict(mmap_dict.MmapedDict):
 
     def write_value(self, key: str, value: float, timestamp: float) -> None:
         if self._has_room_for(key):
-            self.elsewhere.pop(key, None)
             super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
         else:
             self.elsewhere[key] = value, timestamp
@@ -39,13 +42,37 @@ class ReservedDict(mmap_dict.MmapedDict):
     def _has_room_for(self, key: str) -> bool:
         if key in self._positions:
             return True
-        if not self._filed:
+        if not (self._filed or self._file_again()) or not self._room_for(key):
             return False
+        while self.elsewhere:
+            other, counted = next(iter(self.elsewhere.items()))
+            if other not in self._positions and not self._room_for(other):
+                break
+            super().write_value(other, *counted)  # type: ignore[no-untyped-call]
+            del self.elsewhere[other]
+        return key in self._positions or self._room_for(key)
+
+    def _room_for(self, key: str) -> bool:
         needed = self._used + len(key.encode()) + 64  # with its length, padding and values
         size = self._capacity
         while size < needed:
             size *= 2  # as it will grow
         return size == self._capacity or _reserve(self._fname, size)
+
+    def _file(self, read_mode: bool = False) -> bool:
+        if not _reserve(self._fname, mmap_dict._INITIAL_MMAP_SIZE):
+            return False
+        try:
+            super().__init__(self._fname, read_mode)  # type: ignore[no-untyped-call]
+        except OSError:
+            return False
+        return True
+
+    def _file_again(self) -> bool:
+        if (now := monotonic()) >= self._tried + RETRY_SECONDS:
+            self._tried = now
+            self._filed = self._file()
+        return self._filed
 
 
 def _reserve(path: str, size: int) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import websockets.sync.client
 from prometheus_client import CollectorRegistry, Histogram
 
 from routes.engine.snapshot import Snapshot
+from routes.gateway.app import Gateway
+from routes.gateway.console_relay import ConsoleRelay
 from routes.gateway.metrics import Metrics
 from routing_project.console.metrics.counted import CountedCollector
 from routing_project.metrics.catalogue import DURATION_BUCKETS
@@ -141,6 +144,70 @@ def test_a_circuit_that_opens_is_counted_under_its_target(gateway: Gateways, sim
         dict(found) for (name, found), number in series.items() if name == "circuit_transitions_total" and number
     ]
     assert (dict(labels)["to"], dict(labels)["reason"]) == ("open", "consecutive_failures")
+
+
+def test_what_a_gateway_answers_in_the_consoles_stead_is_counted(gateway: Gateways) -> None:
+    gateway.publish(document([provider("a")]))
+    assert gateway.request("GET", "/admin/", headers={"X-Name": "\xff"}).status == 400
+    assert gateway.request("GET", "/metrics", headers={"X-Name": "\xff"}).status == 400
+    assert gateway.request("GET", "/admin/").status == 503  # there is no console
+    series = wait_for(gateway, "http_requests_total", 2)
+    for status in ("400", "503"):
+        assert value(series, "http_requests_total", method="GET", endpoint="other", status=status) == 1
+
+
+@pytest.mark.parametrize(("begun", "counted"), [(False, [("GET", 500)]), (True, [])])
+async def test_an_error_of_our_own_in_the_relay_is_counted_unless_the_console_has_answered(
+    begun: bool, counted: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, int]] = []
+    state: Any = SimpleNamespace(recorder=SimpleNamespace(unrelayed=lambda *given: found.append(given)))
+    relay = ConsoleRelay(state)
+    cycle = SimpleNamespace(response_started=begun)
+    scope = {"type": "http", "method": "GET", "raw_path": b"/admin/", "http_version": "1.1", "signalbox": cycle}
+    scope["headers"] = [(b"host", b"a")]
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("our own fault")
+
+    monkeypatch.setattr(relay, "http", fail)
+    with pytest.raises(RuntimeError):
+        await Gateway(state, relay)(scope, None, None)
+    assert found == counted
+
+
+def test_what_is_configured_no_more_has_no_series_and_goes_on_from_its_count_when_it_comes_back(
+    gateway: Gateways, simulator: Simulator
+) -> None:
+    bad, good = simulator.add("bad"), simulator.add("good")
+    bad.fail("status", status=500)
+
+    circuit = {"failure_threshold": 1}
+    failing = provider("bad", base_url=bad.base_url, circuit=circuit)
+    working = provider("good", base_url=good.base_url)
+
+    def configure(number: int, *providers: dict[str, Any]) -> None:
+        gateway.publish(document([*providers], failover={"same_target_retries": 0, "max_attempts": 2}, number=number))
+
+    def of_bad(series: Series) -> set[str]:
+        return {name for name, labels in series if set(dict(labels).values()) & {"bad", target}}
+
+    configure(1, failing, working)
+    snapshot = Snapshot.from_document(gateway.document)
+    target = next(each.id for each in snapshot.profile_list[0].targets if each.provider.slug == "bad")
+    for _ in range(2):
+        assert gateway.chat().status == 200
+    series = wait_for(gateway, "external_service_calls_total", 2, service="good", status="200")
+    wait_for(gateway, "circuit_transitions_total", 1, target=target, to="open")
+    assert {"route_attempts_total", "circuit_transitions_total"} <= of_bad(series)
+    configure(2, working)
+    series = scrape(gateway)
+    assert of_bad(series) == set()
+    assert total(series, "external_service_calls_total", service="good", status="200") == 2
+    configure(3, failing, working)
+    series = scrape(gateway)
+    assert total(series, "circuit_transitions_total", target=target, to="open") == 1
+    assert total(series, "route_attempts_total", provider="bad", outcome="upstream_5xx") == 1
 
 
 def test_a_decision_without_a_target_counts_as_none(shared_gateway: Gateways) -> None:

@@ -9,8 +9,11 @@ import pytest
 
 from health.configured import configured
 from health.metrics import TargetCollector
-from routes import actions
+from routes import actions, live
+from routes.engine.live import Forced
 from routing_project.console.metrics.view import scrape
+from routing_project.metrics.catalogue import CIRCUIT_TRANSITIONS
+from routing_project.metrics.instruments import counter
 from tests.control import samples
 from tests.control.conftest import actor, env, host_state
 from tests.heads.conftest import committed
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_django import DjangoAssertNumQueries
 
+    from routes.engine.circuit import Act
     from routes.engine.snapshot import Snapshot, Target
     from routes.live import SharedLiveState
     from routing_project.env import Env
@@ -100,3 +104,37 @@ def test_a_check_is_as_old_as_the_last_word_on_its_provider(
     assert 500 <= ages()["acme"] < 560
     host.set_observed(acme.id, "healthy", now + 90, now - 5)
     assert 5 <= ages()["acme"] < 65
+
+
+def test_what_checks_people_and_time_do_to_circuits_is_counted_where_it_is_done_and_once(
+    snapshot: Snapshot, host: SharedLiveState
+) -> None:
+    """``host`` is another process of the host, a gateway: what it did first is not done again here."""
+    target, now, wall = target_of(snapshot, "acme"), time.monotonic(), time.time()
+
+    def count(to: str, reason: str) -> float:
+        return float(counter(CIRCUIT_TRANSITIONS).labels(target.id, to, reason)._value.get())
+
+    state = live.current()
+    state.published(snapshot)
+    host.published(snapshot)
+    fork = state.fork()
+    for each in (state, fork):
+        each.probed(target, False, "timeout", now)
+        each.probed(target, True, None, now + 1)
+    assert (count("open", "consecutive_failures"), count("half_open", "probe_success")) == (1, 1)
+
+    def force(on: live.SharedLiveState | Any, act: Act, at: float) -> None:
+        on.set_forced({target.id: Forced(act, None, at)}, now + 2, wall)
+
+    force(host, "open", wall + 1)
+    force(state, "open", wall + 1)
+    assert count("open", "forced_open") == 0  # the gateway did, and counts it
+    force(state, "closed", wall + 2)
+    force(host, "closed", wall + 2)
+    force(state, "reset", wall + 3)
+    assert (count("closed", "forced_closed"), count("closed", "reset")) == (1, 1)
+    state.probed(target, False, "timeout", now + 3)
+    state.move_on(now + 1000)
+    host.move_on(now + 1000)
+    assert (count("open", "consecutive_failures"), count("half_open", "recovery_timeout")) == (2, 1)

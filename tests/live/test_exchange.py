@@ -241,6 +241,8 @@ def test_of_two_changes_in_quick_succession_the_later_one_counts_although_both_w
 ) -> None:
     north, south = (host.live for host in hosts)
     telling, hearing = north.sharing(), south.sharing()
+    heard: list[tuple[str, str]] = []
+    south.hear_moves(lambda moved: heard.append((moved.after, moved.reason)))
     now = 1000.0
     for _ in range(5):
         attempt(north, A, "failure", now)
@@ -253,6 +255,7 @@ def test_of_two_changes_in_quick_succession_the_later_one_counts_although_both_w
     assert [hearing.take_circuit(news, 0.0) for news in telling.new_circuits()] == [True]
 
     assert south._records.of(A.id).circuit.state == after
+    assert heard == [("half_open", "another_host"), (after, "another_host")]
     telling.tell_all()
     assert [hearing.take_circuit(news, 0.0) for news in telling.new_circuits()] == [False]  # it is no news
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -208,13 +211,45 @@ def test_every_supervised_process_shows_cpu_and_memory_and_the_cpu_of_the_dead_c
     assert 'process_resident_memory_bytes{process="worker"}' not in lines
 
 
-def test_what_the_shipper_reports_is_on_metrics_and_it_is_there_before_its_first_report(
+def test_a_process_that_ends_during_a_scrape_has_no_cpu_in_it_rather_than_less_than_before(
     env: Callable[..., Env],
 ) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    processes = {
+        "console": {"pid": os.getpid(), "dead_cpu_seconds": 0.0},
+        "worker": {"pid": ended.pid, "dead_cpu_seconds": 5.0},
+    }
+    (env().socket_dir / "processes.json").write_text(json.dumps(processes))
+    text = scrape().content.decode()
+    assert 'process_cpu_seconds_total{process="console"}' in text
+    assert 'process="worker"' not in text
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": 1}', '{"a": {"pid": 1}}', "null", '{"a": []}'])
+def test_a_map_of_processes_that_makes_no_sense_is_no_map(env: Callable[..., Env], content: str) -> None:
+    (env().socket_dir / "processes.json").write_text(content)
+    assert b'process_cpu_seconds_total{process="console"}' in scrape().content
+
+
+def test_what_the_shipper_reports_is_on_metrics_while_it_reports(
+    env: Callable[..., Env], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = env().journal_dir
-    assert {"journal_depth 0.0", "journal_database_up 1.0"} <= {*scrape().content.decode().splitlines()}
+
+    def told() -> set[str]:
+        lines = scrape().content.decode().splitlines()
+        return {line for line in lines if line.startswith(("journal_depth", "journal_database_up"))}
+
+    assert told() == {"journal_depth 0.0", "journal_database_up 0.0"}  # nobody ships
+    status.write(folder, status.ShipperStatus(backlog_bytes=4711))
+    assert told() == {"journal_depth 4711.0", "journal_database_up 1.0"}
     status.write(folder, status.ShipperStatus(database="down", backlog_bytes=4711))
-    assert {"journal_depth 4711.0", "journal_database_up 0.0"} <= {*scrape().content.decode().splitlines()}
+    assert told() == {"journal_depth 4711.0", "journal_database_up 0.0"}
+    status.write(folder, status.ShipperStatus(backlog_bytes=4711))
+    later = time.time() + status.AWAY_SECONDS + 1  # it was killed, or hangs
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert told() == {"journal_depth 0.0", "journal_database_up 0.0"}
 
 
 @pytest.mark.django_db

@@ -12,9 +12,12 @@ import pytest
 import websockets.sync.client
 
 from routes.engine import circuit, strategies
+from routes.engine.circuit import Circuit
+from routes.engine.settings import CircuitSettings
 from routes.engine.types import ERROR_CLASSES, MODEL_TYPES
 from routing_project.console.metrics.zeros import TRANSITIONS
 from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES
+from tests.documents import CIRCUIT
 from tests.gateways import Answer, wait_until
 from tests.series import Series
 from tests.simulators import ProviderHandle, Simulator
@@ -22,6 +25,8 @@ from tests.stack import Stack, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from routes.engine.types import Transition
 
 TOKEN = "a token for prometheus"
 #: That the parser lets through, and nobody takes.
@@ -66,6 +71,21 @@ class Installation(Stack):
         wait_until(there, 20, f"{name}{labels} = {expected}")
         return last
 
+    def settled(self) -> Series:
+        """When what was sent before has been handed over: two looks, more than a flush apart, see the same."""
+        seen: list[float] = []
+
+        def still() -> Series | None:
+            series = self.series()
+            seen.append(series.of("http_requests_total"))
+            if len(seen) > 1 and seen[-1] == seen[-2]:
+                return series
+            time.sleep(1.2)
+            return None
+
+        found: Series = wait_until(still, 20, "nothing is counted any more")
+        return found
+
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
@@ -78,7 +98,11 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Two gateways; nothing is published yet."""
     folder = tmp_path_factory.mktemp("metrics")
     with Installation(
-        folder, workers=2, SIGNALBOX_METRICS_TOKEN=TOKEN, SIGNALBOX_METRICS_NETWORKS="192.0.2.0/24"
+        folder,
+        workers=2,
+        SIGNALBOX_METRICS_TOKEN=TOKEN,
+        SIGNALBOX_METRICS_NETWORKS="192.0.2.0/24",
+        SIGNALBOX_ALLOWED_HOSTS="router.example.org,127.0.0.1",
     ) as running:
         yield running
 
@@ -99,7 +123,7 @@ def test_every_family_is_there_before_anything_is_published(started: Installatio
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert {family.name for family in FAMILIES} <= told
     series = Series.parse(text)
-    configured = {"provider", "target", "service"}
+    configured = {"provider", "target", "service", "profile"}
     for family in FAMILIES:
         if not configured & set(family.labels):
             assert set(family.series) <= series.names(), family.name
@@ -133,9 +157,39 @@ def test_every_value_of_a_label_that_is_out_of_a_closed_list_is_there_with_0(ins
             assert series.of("circuit_transitions_total", target=target, to=to, reason=reason) == 0
 
 
+def moves() -> set[tuple[str, str]]:
+    """Every (state, reason) that a circuit comes to, as the engine makes them."""
+    always = CircuitSettings(**CIRCUIT | {"failure_threshold": 1, "success_threshold": 1})
+    rate = CircuitSettings(**CIRCUIT | {"failure_threshold": 99, "min_results": 2})
+    found = set()
+
+    def see(moved: Transition | None) -> None:
+        assert moved is not None
+        found.add((moved.after, moved.reason))
+
+    one = Circuit("t")
+    see(one.failed(always, one.period, 1.0, 0.5))
+    see(one.due(1e6))
+    see(one.failed(always, one.period, 1e6, 0.5))
+    see(one.probed(1e6))
+    see(one.succeeded(always, one.period, 1e6))
+    one.succeeded(rate, one.period, 1e6)
+    see(one.failed(rate, one.period, 1e6, 0.5))
+    see(one.succeeded(rate, one.period, 1e6))  # a degraded decision
+    see(one.act("open", 2e6, 1.0, 1e6))
+    see(one.due(2e6))
+    see(one.act("closed", 3e6, 2.0, 2e6))
+    see(one.act("reset", 0.0, 3.0, 2e6))
+    for state in ("open", "half_open", "closed"):
+        see(one.adopt(state, 3e6, 4e6, 0, 3e6))
+    return found
+
+
 def test_how_circuits_move_is_what_the_engine_says() -> None:
-    assert {reason for _, reason in TRANSITIONS} <= set(circuit.REASONS)
-    assert {to for to, _ in TRANSITIONS} == set(circuit.STATES)
+    assert {reason for _, reason in moves()} == set(circuit.REASONS) - {""}
+    assert set(TRANSITIONS) <= moves()
+    people = {"forced_open", "forced_closed", "force_ended", "reset", "another_host", "degraded_success"}
+    assert moves() - set(TRANSITIONS) == {each for each in moves() if each[1] in people}
 
 
 def test_what_django_prometheus_exports_is_what_the_catalogue_lists(installed: Installation) -> None:
@@ -167,6 +221,17 @@ def test_the_token_opens_through_the_gateway_and_nobody_claims_to_be_in_the_netw
         assert answer.status == 403
         assert answer.headers["content-type"].startswith("text/plain")
         assert b"SIGNALBOX_METRICS_TOKEN" in answer.body
+
+
+def test_a_scrape_need_not_call_the_host_by_a_name_that_people_type(installed: Installation) -> None:
+    """Prometheus names it by its address; pages answer to none but the allowed names."""
+    host = {"Host": "10.20.0.11:8000"}
+    answer = installed.scrape(f"Bearer {TOKEN}", **host)
+    assert answer.status == 200
+    assert b"routing_decisions_total" in answer.body
+    assert answer.headers["x-request-id"]
+    assert installed.scrape(None, **host).status == 403
+    assert installed.request("GET", "/admin/login/", headers=host).status == 400
 
 
 def test_scrapes_and_health_calls_are_not_counted(installed: Installation) -> None:
@@ -342,7 +407,7 @@ def test_counters_equal_what_was_sent_and_what_the_provider_saw_although_a_gatew
         ]
 
     refused = 0
-    before = counts(installed.series())
+    before = counts(installed.settled())
     sent = 0
     for half in range(2):
         for number in range(150):

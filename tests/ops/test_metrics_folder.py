@@ -18,8 +18,10 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from routing_project.console.metrics.counted import CountedCollector
 from routing_project.env import Env
-from routing_project.metrics import folder
+from routing_project.metrics import folder, reserved
+from routing_project.metrics.catalogue import QUEUE_MESSAGES
 from routing_project.metrics.folder import Busy, clear, fold, members, read
 from routing_project.metrics.reserved import ReservedDict
 from tests.gateways import wait_until
@@ -57,14 +59,14 @@ class Child:
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.count(number)
 
-    def count(self, number: int) -> None:
+    def count(self, number: int, text: str = "help") -> None:
         for kind, family, name, labels, values in (
             ("counter", "message_queue_messages", "message_queue_messages_total", ["status"], ["consumed"]),
             ("histogram", "route_latency_seconds", "route_latency_seconds_bucket", ["le"], ["0.5"]),
             ("gauge_livesum", "sse_connections", "sse_connections", [], []),
         ):
             file = MmapedDict(str(self.metrics / f"{kind}_{self.ident}.db"))  # type: ignore[no-untyped-call]
-            file.write_value(mmap_key(family, name, labels, values, "help"), float(number), 0.0)  # type: ignore[no-untyped-call]
+            file.write_value(mmap_key(family, name, labels, values, text), float(number), 0.0)  # type: ignore[no-untyped-call]
             file.close()  # type: ignore[no-untyped-call]
 
     def kill(self) -> None:
@@ -248,14 +250,19 @@ def test_nobody_waits_for_somebody_who_never_lets_go(metrics: Path) -> None:
     assert fold(metrics) == 1
 
 
-def test_a_start_from_zero_spares_who_is_at_work(metrics: Path) -> None:
+def test_a_start_begins_from_zero_unless_somebody_is_at_work(metrics: Path) -> None:
+    """Gateways of a ``serve`` that was killed drain while the next one starts: a sum that fell to what they counted
+    would be a restart to Prometheus, with all of theirs counted at once."""
     with child(metrics, 4):
         dead(metrics, 5)
         fold(metrics)
         dead(metrics, 6)
         assert consumed(metrics) == 15
         clear(metrics)
-        assert consumed(metrics) == 4
+        assert (consumed(metrics), observed(metrics), streams(metrics)) == (15, 15, 4)
+    clear(metrics)
+    assert consumed(metrics) == 0
+    assert files(metrics) == []
 
 
 def test_a_full_disk_leaves_the_counts_where_they_are(metrics: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,6 +306,71 @@ def test_totals_are_plain_json_of_series_and_sums(metrics: Path) -> None:
     assert sum(document["counter"].values()) == 2
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe{",
+        b'{"of": [',
+        b"[]",
+        b'{"of": [], "counter": [1], "histogram": {}}',
+        b'{"of": [], "counter": {}}',
+    ],
+)
+def test_totals_that_are_damaged_are_set_aside_and_counting_goes_on(metrics: Path, content: bytes) -> None:
+    dead(metrics, 5)
+    fold(metrics)
+    (metrics / folder.TOTALS_NAME).write_bytes(content)
+    with child(metrics, 2):
+        assert consumed(metrics) == 2
+        dead(metrics, 3)
+        assert fold(metrics) == 1
+        assert (consumed(metrics), observed(metrics)) == (5, 5)
+    assert (metrics / folder.DAMAGED_NAME).read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\x00"])
+@pytest.mark.parametrize("at", [8, 12, 100, -16, 200])
+def test_a_damaged_file_is_read_as_far_as_it_makes_sense(metrics: Path, at: int, damage: bytes) -> None:
+    """Bytes of a disk that failed: lengths, names and values of series."""
+    with child(metrics, 2):
+        broken = Child(metrics, 3, "9-1")
+        path = metrics / "counter_9-1.db"
+        content = bytearray(path.read_bytes())
+        used = int.from_bytes(content[:4], "little")
+        at += used if at < 0 else 0  # the value of the last series
+        content[at : at + 8] = damage * 8
+        if at >= used:
+            content[:4] = (at + 8).to_bytes(4, "little")
+        path.write_bytes(content)
+        assert consumed(metrics) in (2, 5)
+        broken.kill()
+        assert fold(metrics) == 1
+        assert consumed(metrics) in (2, 5)
+        assert observed(metrics) == 5
+
+
+def test_a_family_whose_help_has_changed_is_the_same_family(metrics: Path) -> None:
+    """Of an earlier release, dead or still at work."""
+    old = Child(metrics, 0)
+    old.count(3, "in the words of an earlier release")
+    old.kill()
+    dead(metrics, 0, "9-1")
+    fold(metrics)
+    (metrics / folder.TOTALS_NAME).write_text(
+        (metrics / folder.TOTALS_NAME).read_text().replace('\\"\\"]', '\\"older\\"]')
+    )
+    with child(metrics, 2) as living:
+        living.count(4, "in other words")
+        living.count(2)
+        counted = CountedCollector(metrics, None).collect()
+        [queue] = [metric for metric in counted if metric.name == "message_queue_messages"]
+        assert queue.documentation == QUEUE_MESSAGES.help
+        found = [sample.value for sample in queue.samples if sample.labels == {"status": "consumed"}]
+        assert found == [9]
+        assert streams(metrics) == 6
+
+
 def test_a_full_disk_costs_only_the_series_that_are_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Touching memory that the disk has no room for would kill the process."""
 
@@ -318,13 +390,49 @@ def test_a_full_disk_costs_only_the_series_that_are_new(tmp_path: Path, monkeypa
         counts.write_value("known", 2.0, 0.0)
         assert 0 < len(counts.elsewhere) < 100
         assert counts.read_value(keys[-1]) == (2.0, 0.0)
-        kept = ReservedDict(str(tmp_path / "counter_9-2.db"))
-        kept.write_value("new", 1.0, 0.0)
-        assert kept.elsewhere == {"new": (1.0, 0.0)}
     for key in keys:
         counts.write_value(key, 3.0, 0.0)
     assert counts.elsewhere == {}
     assert dict(each[:2] for each in folder._values(path)) == {"known": 2.0, **dict.fromkeys(keys, 3.0)}
-    assert list(folder._values(tmp_path / "counter_9-2.db")) == []
     counts.close()  # type: ignore[no-untyped-call]
-    kept.close()  # type: ignore[no-untyped-call]
+
+
+def test_a_process_that_begins_on_a_full_disk_counts_for_itself_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, tries = 100.0, 0
+    monkeypatch.setattr(reserved, "monotonic", lambda: clock)
+    path = tmp_path / "counter_9-1.db"
+
+    def full(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        counts = ReservedDict(str(path))
+        for clock in (100.0, 100.1, 101.5, 101.6):
+            for key in ("idle", "busy"):
+                counts.read_value(key)
+                counts.write_value(key, clock, 0.0)
+        assert counts.elsewhere == {"idle": (101.6, 0.0), "busy": (101.6, 0.0)}
+        assert tries == 2  # when it began, and a second later
+    counts.write_value("busy", 102.0, 0.0)
+    assert counts.elsewhere.keys() == {"idle", "busy"}  # the second is not over
+    clock = 103.0
+    counts.write_value("busy", 103.0, 0.0)
+    assert counts.elsewhere == {}
+    assert dict(each[:2] for each in folder._values(path)) == {"idle": 101.6, "busy": 103.0}
+    counts.close()  # type: ignore[no-untyped-call]
+
+
+def test_a_process_that_the_folder_does_not_take_says_so_and_works(data: Path) -> None:
+    (data / "metrics").rmdir()
+    (data / "metrics").write_text("no folder")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("time.sleep(600)", "")],
+        env={**os.environ, "SIGNALBOX_DATA_DIR": str(data)}, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "counted\n"), done.stderr
+    assert "what worker counts is not in /metrics" in done.stderr

@@ -14,7 +14,7 @@ from routes.engine.tables.memory import DROPS, PROBED, QUARANTINED, TROUBLE
 from routes.engine.tables.records import HEARD, OBSERVED, OBSERVED_AT, OBSERVED_STATES, OBSERVED_UNTIL, TROUBLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from routes.engine.live import Observed
     from routes.engine.tables.keys import Keys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from routes.engine.tables.pins import Drop, Pins, Written
     from routes.engine.tables.quarantines import Quarantines, Row
     from routes.engine.tables.registry import Records
-    from routes.engine.types import CircuitState
+    from routes.engine.types import CircuitState, Transition
 
 
 class CircuitNews(NamedTuple):
@@ -61,8 +61,17 @@ SAME = 0.01
 class Sharing:
     """One reader's view: every ``new_*`` gives what changed since it was asked last."""
 
-    def __init__(self, memory: Memory, records: Records, quarantines: Quarantines, pins: Pins, keys: Keys) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        records: Records,
+        quarantines: Quarantines,
+        pins: Pins,
+        keys: Keys,
+        moved: Callable[[Transition], None],
+    ) -> None:
         self._memory = memory
+        self._moved = moved
         self.keys = keys  # their use is exchanged by ``routes.live.use``
         self._records = records
         self._quarantines = quarantines
@@ -160,6 +169,8 @@ class Sharing:
             if transition is not None and news.state == "closed":
                 record.stats.recovered()
             record.set_flag(TROUBLED)
+        if transition is not None:
+            self._moved(transition)
         return True
 
     def share_slots(self, target_id: str, slots: int, until: float) -> None:

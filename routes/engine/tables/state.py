@@ -34,7 +34,7 @@ from routes.engine.tables.registry import Records, alone
 from routes.engine.tables.sharing import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from routes.engine import live
     from routes.engine.circuit import CircuitPeriod, CircuitView
@@ -67,10 +67,14 @@ class TableState:
         #: heads that take no new sessions, by target, found together with the suspects
         self._away: dict[str, Literal["head_offline", "head_draining"]] = {}
         self._now = 0.0  # of the last decision
+        self._moved: Callable[[Transition], None] = _unheard
         #: what ``suspects`` found last, the two words then, and how long it holds if they stay
         self._suspects: Collection[str] = ()
         self._seen = (-1.0, -1.0)
         self._holds_until = -inf
+
+    def hear_moves(self, moved: Callable[[Transition], None]) -> None:
+        self._moved = moved
 
     # -- from the configuration --------------------------------------------------------------------------
     def set_admin_states(self, states: Mapping[str, tuple[AdminState, float | None]], now: float, wall: float) -> None:
@@ -97,6 +101,8 @@ class TableState:
                 if transition is not None and transition.after == "closed":
                     record.stats.recovered()
                 record.set_flag(TROUBLED)
+            if transition is not None:
+                self._moved(transition)
 
     def set_credentials(self, generations: Mapping[str, int]) -> None:
         self._quarantines.generations = dict(generations)
@@ -299,7 +305,9 @@ class TableState:
 
     def sharing(self) -> Sharing:
         """What other hosts may be told, and tell us; one reader per call."""
-        return Sharing(self._memory, self._records, self._quarantines, self._pins, self._keys)
+        return Sharing(
+            self._memory, self._records, self._quarantines, self._pins, self._keys, lambda each: self._moved(each)
+        )
 
     # -- what others find out ------------------------------------------------------------------------------
     def set_observed(self, target_id: str, state: Observed, until: float, at: float | None = None) -> None:
@@ -327,6 +335,7 @@ class TableState:
         if transition is None:
             return []
         self._happenings.note(now, line)
+        self._moved(transition)
         return [transition]
 
     def hear_head(self, head_key: str, load: float | None, draining: bool, until: float, now: float) -> None:
@@ -351,6 +360,7 @@ class TableState:
                 record.set_flag(TROUBLED)
                 line = _line(record, moved, "clock")
             self._happenings.note(now, line)
+            self._moved(moved)
 
     # -- the host's log: no lock is held while a line is written -------------------------------------------
     def note(
@@ -435,6 +445,7 @@ class TableState:
             period = circuit.period
         if moved is not None:
             self._happenings.note(now, line)
+            self._moved(moved)
         if not granted:
             return None
         claim = TableClaim(record, provider, period, token, now)
@@ -529,6 +540,7 @@ class TableState:
         if claim.line is not None:
             self._happenings.note(transition.at, claim.line)
         claim.transitions.append(transition)
+        self._moved(transition)
         return [transition]
 
     # -- limits ------------------------------------------------------------------------------------
@@ -613,6 +625,10 @@ class TableState:
             with provider.guard:
                 if not provider.given_away:
                     cells[REFUSED] = cells[ROUNDS] = 0.0
+
+
+def _unheard(_moved: Transition) -> None:
+    """Nobody wants to hear of it: a fork, a test."""
 
 
 def _line(record: TargetRecord, moved: Transition, actor: str) -> dict[str, Any]:

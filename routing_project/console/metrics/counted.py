@@ -2,6 +2,9 @@
 
 A counter that begins with its first event has no rate at that event, so series whose labels are configured or out of a
 closed list are there from the start. They are added here: neither files nor memory of the processes hold them.
+
+Series of what is configured no more are left out: heads that come and go would otherwise add some for ever. They are
+not moved to a common one, which would jump by all they had counted. What is configured again goes on from its count.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from routing_project.console.metrics.zeros import zeros
 from routing_project.metrics import folder
-from routing_project.metrics.catalogue import FAMILIES, PROCESS_CPU
+from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES, PROCESS_CPU
 from routing_project.metrics.instruments import bound_label
 
 if TYPE_CHECKING:
@@ -31,18 +34,22 @@ WRITTEN: Final = tuple(each for each in FAMILIES if (each.mode or each.kind != "
 _SUM: Final[Mode] = "livesum"
 
 
+#: By family as the files call it. What they say of it themselves may be of an earlier release.
+HELP: Final = {each.name.removesuffix("_total"): each.help for each in (*FAMILIES, *DJANGO_FAMILIES)}
+
+
 class Series(NamedTuple):
     """What a series is called in the files."""
 
     family: str
     name: str
     labels: dict[str, str]
-    help: str
 
 
 @lru_cache(maxsize=65_536)
 def _series(key: str) -> Series:
-    return Series(*json.loads(key))
+    family, name, labels, _help = json.loads(key)
+    return Series(family, name, labels)
 
 
 class CountedCollector(Collector):
@@ -56,11 +63,12 @@ class CountedCollector(Collector):
         counts = folder.read(self._path)
         found: dict[str, Metric] = {}
         missing = zeros(self._snapshot)
-        counters = {**missing.counters, **counts.sums["counter"]}
+        sums = {kind: self._of_the_configured(each) for kind, each in counts.sums.items()}
+        counters = {**missing.counters, **sums["counter"]}
         for key, value in counters.items():
             series = _series(key)
             _metric(found, series, "counter").add_sample(series.name, series.labels, value)
-        _histograms(found, {**missing.histograms, **counts.sums["histogram"]})
+        _histograms(found, {**missing.histograms, **sums["histogram"]})
         for mode, told in counts.gauges.items():
             for key, values in told.items():
                 series = _series(key)
@@ -74,11 +82,28 @@ class CountedCollector(Collector):
                     metric.add_sample(name, {}, 0.0)
         return found.values()
 
+    def _of_the_configured(self, sums: Sums) -> Sums:
+        if self._snapshot is None:  # it is not known what that is
+            return sums
+        providers, profiles = self._snapshot.providers.keys(), self._snapshot.profile_list
+        known = {
+            "provider": providers,
+            "service": providers,
+            "profile": {profile.slug for profile in profiles},
+            "target": {target.id for profile in profiles for target in profile.targets},
+        }
+
+        def configured(key: str) -> bool:
+            labels = _series(key).labels
+            return all(labels[name] in known[name] for name in labels.keys() & known.keys())
+
+        return {key: value for key, value in sums.items() if configured(key)}
+
 
 def _metric(found: dict[str, Metric], series: Series, kind: str) -> Metric:
     metric = found.get(series.family)
     if metric is None:
-        metric = found[series.family] = Metric(series.family, series.help, kind)
+        metric = found[series.family] = Metric(series.family, HELP.get(series.family, ""), kind)
     return metric
 
 

@@ -40,7 +40,9 @@ class ProcessCollector(Collector):
         memory = GaugeMetricFamily(PROCESS_MEMORY.name, PROCESS_MEMORY.help, labels=PROCESS_MEMORY.labels)
         for name, entry in self._processes().items():
             usage = None if entry.pid is None else _usage(entry.pid)
-            cpu.add_metric([name], entry.dead_cpu_seconds + (usage[0] if usage else 0.0))
+            if entry.pid is None or usage is not None or not _has_proc():
+                cpu.add_metric([name], entry.dead_cpu_seconds + (usage[0] if usage else 0.0))
+            # Else it ended since the map was read: without its own time the sum would fall, and seem to begin anew.
             if usage:
                 memory.add_metric([name], usage[1])
         return [cpu, memory]
@@ -49,13 +51,17 @@ class ProcessCollector(Collector):
         try:
             document = json.loads(self._map.read_bytes())
             told = {name: Entry(each["pid"], each["dead_cpu_seconds"]) for name, each in document.items()}
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or another's shape
             told = {}
         # A file that does not know us was left behind by a serve that was killed: its pids are anybody's.
         if any(entry.pid == os.getpid() for entry in told.values()):
             return told
         alone = {member.name: Entry(member.pid, 0.0) for member in folder.members(self._folder)}
         return alone or {"console": Entry(os.getpid(), 0.0)}
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self/stat").exists()
 
 
 def _usage(pid: int) -> tuple[float, int] | None:

@@ -2,7 +2,8 @@
 
 What processes counted comes from the folder they share, with the totals of dead ones; what is so now (circuits, heads,
 probes, the journal, processes) is looked up at the scrape, in files and in the live state. No database and no Redis: it
-answers while they are away.
+answers while they are away. It is answered in front of Django's check of the host: whoever scrapes names one by its
+address, and what is open to whom says a token or a network here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import hmac
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpResponse
+from django.urls import resolve
+from django.utils.decorators import sync_and_async_middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from health.configured import configured
@@ -20,6 +24,7 @@ from health.heads.metrics import HeadCollector
 from health.metrics import TargetCollector
 from routing_project.console.metrics.counted import CountedCollector
 from routing_project.console.metrics.journal import JournalCollector
+from routing_project.console.metrics.middleware import OWN
 from routing_project.console.metrics.processes import ProcessCollector
 from routing_project.env import get_env
 from routing_project.logs import get_logger
@@ -27,7 +32,10 @@ from routing_project.metrics import folder
 from routing_project.metrics.instruments import bring_dropped_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
 
     from routing_project.env import Env
 
@@ -39,6 +47,32 @@ REFUSED: Final = (
 BUSY: Final = "the counts of processes that ended are being put together; try again\n"
 
 log = get_logger(__name__)
+
+
+@sync_and_async_middleware
+def answer_scrapes(get_response: Callable[..., object]) -> Callable[..., object]:
+    """Middleware, before whatever asks for the host. What is no scrape goes on to it."""
+    if iscoroutinefunction(get_response):
+        in_thread = sync_to_async(metrics)
+
+        async def asynchronous(request: HttpRequest) -> HttpResponseBase:
+            if _is_scrape(request):
+                return await in_thread(request)
+            return await cast("Awaitable[HttpResponseBase]", get_response(request))
+
+        return asynchronous
+
+    def synchronous(request: HttpRequest) -> HttpResponseBase:
+        return metrics(request) if _is_scrape(request) else cast("HttpResponseBase", get_response(request))
+
+    return synchronous
+
+
+def _is_scrape(request: HttpRequest) -> bool:
+    if request.path != OWN or request.method not in ("GET", "HEAD"):
+        return False
+    request.resolver_match = resolve(OWN)  # for the line of the access log
+    return True
 
 
 def metrics(request: HttpRequest) -> HttpResponse:

@@ -35,12 +35,13 @@ FATES: Final = ("published", "consumed", "failed", "dropped")
 #: What alerts look at: a status that begins with its first count has no rate for it.
 ANSWERS: Final = ("200", "429", "500", "502", "503", "504")
 DIRECTIONS: Final = ("input", "output", "cached")
-#: How a circuit may come to its next state (``routes.engine.circuit``).
+#: How a circuit comes to its next state (``routes.engine.circuit``) by traffic, probes and the clock. What people and
+#: other hosts do to it begins with its first count.
 TRANSITIONS: Final = (
     *(("open", reason) for reason in ("consecutive_failures", "failure_rate", "half_open_failure")),
     ("half_open", "recovery_timeout"),
+    ("half_open", "probe_success"),
     ("closed", "successes"),
-    ("closed", "probe_success"),
 )
 
 
@@ -107,12 +108,12 @@ def _singles(values: Iterable[str]) -> Iterator[Labels]:
 
 def _counter(family: Family, labels: Labels) -> str:
     name = family.name.removesuffix("_total")
-    return mmap_key(name, family.name, list(family.labels), list(labels), family.help)
+    return mmap_key(name, family.name, list(family.labels), list(labels), "")
 
 
 def _histogram(family: Family, labels: Labels) -> Iterator[str]:
     names = [*family.labels, "le"]
     for bound in (*family.buckets, float("inf")):
         values = [*labels, bound_label(bound)]
-        yield mmap_key(family.name, f"{family.name}_bucket", names, values, family.help)
-    yield mmap_key(family.name, f"{family.name}_sum", list(family.labels), list(labels), family.help)
+        yield mmap_key(family.name, f"{family.name}_bucket", names, values, "")
+    yield mmap_key(family.name, f"{family.name}_sum", list(family.labels), list(labels), "")
