@@ -33,9 +33,11 @@ log = get_logger("audit")
 
 #: Objects that are one value: a part of a condition or of a failover mode says nothing by itself.
 WHOLE = frozenset({"when", "mode"})
-#: Objects with names of lower-case letters, digits and hyphens, which no key that is known by its shape has alone.
+#: Objects with names of lower-case letters, digits and hyphens. Some providers' keys are nothing else, but long without
+#: a hyphen.
 NAMED_BY_SLUG: Final = frozenset({"provider", "profile", "head"})
 SLUG: Final = re.compile(SLUG_PATTERN)
+LONG: Final = re.compile(r"[a-z0-9]{20}")
 #: PostgreSQL's name of the lock on the chain: "SIGN", 1. SQLite's transactions are one at a time anyway.
 LOCK: Final = (0x5349474E, 1)
 
@@ -97,7 +99,8 @@ def record(
 
 def _plain_name(object_type: str, name: str) -> str:
     """A name that was checked when it was given stays as it is, whatever it looks like; a free one may hold a key."""
-    checked = object_type == "user" or (object_type in NAMED_BY_SLUG and SLUG.fullmatch(name))
+    slug = object_type in NAMED_BY_SLUG and SLUG.fullmatch(name) and not LONG.search(name)
+    checked = object_type == "user" or slug
     return name if checked else plain(name)
 
 

@@ -244,7 +244,7 @@ def _store(wanted: Mapping[str, Any], encoded: str | None, *, actor: Actor, row:
     row.groups.set(groups)
     _record(actor, "user.created" if new else "user.updated", row, changes)
     if not row.is_active or (not new and "is_active" in changes):
-        transaction.on_commit(partial(_end_sessions, row.pk))
+        transaction.on_commit(partial(_end_sessions, row.pk), robust=True)
     _keep_an_admin(was_admin)
     return row
 

@@ -62,23 +62,30 @@ class Gateway:
                 await self._data_plane(scope, receive, send, match)
             elif (answer := self.health.find(raw_path)) is not None:
                 await _send_json(send, *answer(), head=scope["method"] == "HEAD")
-            elif problem := intake.fault(
-                scope["headers"], intake.index_headers(scope["headers"]), scope["http_version"]
-            ):
-                self.relay.count(scope, 400)
-                await scope["signalbox"].refuse(BadRequest(problem))
+            elif refusal := self._unfit(scope):
+                await scope["signalbox"].refuse(refusal)
             else:
-                await self._relay(scope, receive, send)
+                await self._relay(self.relay.http, scope, receive, send)
         elif scope["type"] == "websocket":
             if match is not None:
                 with contextlib.suppress(asyncio.CancelledError):  # it is recorded, and nothing comes after it
                     await self._data_plane(scope, receive, scope["signalbox"].answer, match)
+            elif refusal := self._unfit(scope):
+                scope["signalbox"].refuse(refusal)
             else:
-                await self.relay.websocket(scope, receive, send)
+                await self._relay(self.relay.websocket, scope, receive, send)
 
-    async def _relay(self, scope: Any, receive: Any, send: Any) -> None:
+    def _unfit(self, scope: Any) -> Refusal | None:
+        """Why a request is not relayed to the console."""
+        problem = intake.fault(scope["headers"], intake.index_headers(scope["headers"]), scope["http_version"])
+        if problem is None:
+            return None
+        self.relay.count(scope, 400)
+        return BadRequest(problem)
+
+    async def _relay(self, relay: Any, scope: Any, receive: Any, send: Any) -> None:
         try:
-            await self.relay.http(scope, receive, send)
+            await relay(scope, receive, send)
         except Exception:
             # The edge answers with 500, unless the console's answer has begun: that one it has counted itself.
             if not scope["signalbox"].response_started:

@@ -90,13 +90,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            self._refuse(BadRequest("this is no WebSocket handshake"))
+            self.refuse(BadRequest("this is no WebSocket handshake"))
 
     def handle_connect(self, event: Request) -> None:
         try:
             self.conn.process_request(event)
         except InvalidHandshake as error:
-            self._refuse(BadRequest(f"this is no WebSocket handshake: {error}"))
+            self.refuse(BadRequest(f"this is no WebSocket handshake: {error}"))
             return
         super().handle_connect(event)
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
@@ -120,7 +120,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().shutdown()
 
     # -- writing -----------------------------------------------------------------------------------------------
-    def _refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         self.handshake_initiated = True
         status, headers, body = render(refusal, None)
         self.transport.write(self._written(status, [*headers, (b"connection", b"close")]) + body)

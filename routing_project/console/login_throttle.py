@@ -113,10 +113,10 @@ def _bounds(client_ip: str | None, name: str) -> Iterator[tuple[str, Bound]]:
     network = _network(client_ip)
     yield _key("pair", network, name), AT_NAME_FROM_ADDRESS
     yield _key("address", network), FROM_ADDRESS
-    if (site := _site(client_ip)) is not None:
-        yield _key("site", site), FROM_SITE
     if not cache.get(_key("known", network, name)):
         yield _key("name", name), AT_NAME_FROM_STRANGERS
+        if (site := _site(client_ip)) is not None:
+            yield _key("site", site), FROM_SITE
 
 
 def _read(key: str, bound: Bound) -> Count:

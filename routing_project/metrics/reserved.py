@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from prometheus_client import mmap_dict
 
-#: How often a process without a file tries to make it, at most.
+#: How often it is tried, at most, whether there is room again.
 RETRY_SECONDS: Final = 1.0
 
 
@@ -40,17 +40,26 @@ class ReservedDict(mmap_dict.MmapedDict):
             self.elsewhere[key] = value, timestamp
 
     def _has_room_for(self, key: str) -> bool:
-        if key in self._positions:
-            return True
-        if not (self._filed or self._file_again()) or not self._room_for(key):
+        if self.elsewhere and self._may_try():
+            self._bring_back()
+        return key in self._positions or (self._filed and not self.elsewhere and self._room_for(key))
+
+    def _may_try(self) -> bool:
+        if (now := monotonic()) < self._tried + RETRY_SECONDS:
             return False
-        while self.elsewhere:
+        self._tried = now
+        return True
+
+    def _bring_back(self) -> None:
+        """Write what was counted elsewhere, as far as there is room."""
+        if not self._filed:
+            self._filed = self._file()
+        while self._filed and self.elsewhere:
             other, counted = next(iter(self.elsewhere.items()))
             if other not in self._positions and not self._room_for(other):
-                break
+                return
             super().write_value(other, *counted)  # type: ignore[no-untyped-call]
             del self.elsewhere[other]
-        return key in self._positions or self._room_for(key)
 
     def _room_for(self, key: str) -> bool:
         needed = self._used + len(key.encode()) + 64  # with its length, padding and values
@@ -67,12 +76,6 @@ class ReservedDict(mmap_dict.MmapedDict):
         except OSError:
             return False
         return True
-
-    def _file_again(self) -> bool:
-        if (now := monotonic()) >= self._tried + RETRY_SECONDS:
-            self._tried = now
-            self._filed = self._file()
-        return self._filed
 
 
 def _reserve(path: str, size: int) -> bool:

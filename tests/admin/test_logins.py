@@ -154,9 +154,11 @@ def test_the_addresses_of_one_ipv6_network_are_one(grace: User) -> None:
 
 def test_a_site_with_very_many_ipv6_networks_has_to_wait_too(grace: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_throttle, "FROM_SITE", login_throttle.Bound(6, 300))
+    assert log_in(ip="2001:db8:0:42::1").status_code == 302
     answers = [log_in("wrong", f"user{number}", ip=f"2001:db8:0:{number}::1").status_code for number in range(8)]
     assert answers == [200] * 6 + [429] * 2
     assert log_in(ip="2001:db8:0:9::1").status_code == 429
+    assert log_in(ip="2001:db8:0:42::2").status_code == 302, "nobody is locked out where he works"
     assert log_in(ip="2001:db8:1:1::1").status_code == 302, "the site beside it"
     for number in range(8):
         assert log_in("wrong", f"user{number}", ip=f"198.51.100.{number}").status_code == 200, "IPv4 has no sites"

@@ -188,7 +188,7 @@ def moves() -> set[tuple[str, str]]:
 def test_how_circuits_move_is_what_the_engine_says() -> None:
     assert {reason for _, reason in moves()} == set(circuit.REASONS) - {""}
     assert set(TRANSITIONS) <= moves()
-    people = {"forced_open", "forced_closed", "force_ended", "reset", "another_host", "degraded_success"}
+    people = {"forced_open", "forced_closed", "force_ended", "reset", "another_host"}
     assert moves() - set(TRANSITIONS) == {each for each in moves() if each[1] in people}
 
 

@@ -3,7 +3,7 @@
 What processes counted comes from the folder they share, with the totals of dead ones; what is so now (circuits, heads,
 probes, the journal, processes) is looked up at the scrape, in files and in the live state. No database and no Redis: it
 answers while they are away. It is answered in front of Django's check of the host: whoever scrapes names one by its
-address, and what is open to whom says a token or a network here.
+address. Only where anybody may scrape, a name must be an allowed one: any web page could read it by a name of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hmac
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpResponse
@@ -71,6 +72,8 @@ def answer_scrapes(get_response: Callable[..., object]) -> Callable[..., object]
 def _is_scrape(request: HttpRequest) -> bool:
     if request.path != OWN or request.method not in ("GET", "HEAD"):
         return False
+    if not _guarded(get_env()) and not _is_address(request.headers.get("Host", "")):
+        return False
     request.resolver_match = resolve(OWN)  # for the line of the access log
     return True
 
@@ -108,9 +111,21 @@ def scrape(env: Env) -> bytes:
     return generate_latest(registry)
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _guarded(env: Env) -> bool:
+    return bool(env.metrics_token or env.metrics_networks)
+
+
 def _allowed(request: HttpRequest, env: Env) -> bool:
     """Open to all until a token or a network is set; then either of them opens it."""
-    if not env.metrics_token and not env.metrics_networks:
+    if not _guarded(env):
         return True
     given = request.headers.get("Authorization", "")
     if env.metrics_token and hmac.compare_digest(given.encode(), f"Bearer {env.metrics_token}".encode()):

@@ -36,11 +36,12 @@ FATES: Final = ("published", "consumed", "failed", "dropped")
 ANSWERS: Final = ("200", "429", "500", "502", "503", "504")
 DIRECTIONS: Final = ("input", "output", "cached")
 #: How a circuit comes to its next state (``routes.engine.circuit``) by traffic, probes and the clock. What people and
-#: other hosts do to it begins with its first count.
+#: other hosts do to it, and the end of it, begins with its first count.
 TRANSITIONS: Final = (
     *(("open", reason) for reason in ("consecutive_failures", "failure_rate", "half_open_failure")),
     ("half_open", "recovery_timeout"),
     ("half_open", "probe_success"),
+    ("half_open", "degraded_success"),
     ("closed", "successes"),
 )
 
