@@ -225,11 +225,11 @@ def read(*, brief: bool = False) -> HealthReport:
     the state, and without the outcomes that opened circuits."""
     heads = ports.heads()
     snapshot = live_snapshot(heads)
-    now, wall = time.monotonic(), time.time()
+    wall, now = time.time(), time.monotonic()  # in this order: see ``set_forced``
     if snapshot is None:
         return HealthReport(_wall(wall), get_env().live_path.exists(), None)
     decisions = decided.decisions()
-    state = host.told(snapshot, now, decisions)
+    state = host.told(snapshot, now, decisions, wall)
     live = isinstance(state, SharedLiveState)
     return _Reader(snapshot, state or LocalLiveState(), now, wall, live, decisions, heads, brief).report()
 

@@ -36,14 +36,16 @@ def copied(snapshot: Snapshot, now: float) -> LiveState:
     return fork
 
 
-def told(snapshot: Snapshot, now: float, decisions: Decisions | None = None) -> TableState | None:
+def told(
+    snapshot: Snapshot, now: float, decisions: Decisions | None = None, wall: float | None = None
+) -> TableState | None:
     """The host's state itself, for reading, told the revision and what people decided; None where no gateway has ever
     run. One query, none where the caller has read ``decisions``."""
     if not get_env().live_path.exists():
         return None
     state = live.current()
     publish(state, snapshot)
-    tell(state, now, decisions)
+    tell(state, now, decisions, wall)
     return state
 
 
@@ -59,10 +61,11 @@ def publish(state: LiveState, snapshot: Snapshot) -> None:
         _published[state] = known
 
 
-def tell(state: LiveState, now: float, decisions: Decisions | None = None) -> None:
+def tell(state: LiveState, now: float, decisions: Decisions | None = None, wall: float | None = None) -> None:
     """Hand over what the overlay tells gateways: admin states, circuits held by people, and which quarantines are void.
-    One query unless ``decisions`` have been read. ``now`` is the clock of ``state``."""
-    found, wall = decided.decisions() if decisions is None else decisions, time.time()
+    One query unless ``decisions`` have been read. ``now`` is the clock of ``state``, ``wall`` the time of day then."""
+    wall = time.time() if wall is None else wall  # before the query, or it would be later than ``now`` by as much
+    found = decided.decisions() if decisions is None else decisions
     state.set_admin_states(decided.admin_states(found), now, wall)
     state.set_forced(decided.circuits(found), now, wall)
     state.set_credentials(decided.generations(found))

@@ -103,7 +103,7 @@ def _run(env: Env, fd: int, name: str) -> None:
         state.degraded["geoip"] = geo_trouble
 
     def on_change(config: Config) -> None:
-        overlay, now, wall = config.overlay, state.clock(), time.time()
+        overlay, wall, now = config.overlay, time.time(), state.clock()  # in this order: see ``set_forced``
         live.published(config.snapshot)
         live.set_credentials(overlay.generations)
         live.set_admin_states(

@@ -109,6 +109,7 @@ def given_back(alias: str) -> bool:
 
 def entry() -> tuple[Any, Any]:
     """Rows and outcome of the only export in the audit log."""
+    wait_until(AuditEntry.objects.filter(action="history.exported").exists, 20, "the entry is written")
     found = AuditEntry.objects.get(action="history.exported")
     assert found.actor_kind == "key"
     return found.changes["rows"], found.changes["outcome"]

@@ -93,7 +93,8 @@ class TableState:
             with record.guard:
                 circuit = record.circuit
                 # A reset is for what had happened by then: a later word of another host is not undone. What people
-                # hold is let go of by their next act, whatever the clocks of their hosts say.
+                # hold is let go of by their next act, whatever the clocks of their hosts say. Read ``wall`` before
+                # ``now``: a pause between the two makes an act seem later then, not earlier than what it is for.
                 if act == "reset" and circuit.held(now) is None and (circuit.since or -inf) > now - (wall - at):
                     circuit.pass_over(at)
                     continue
