@@ -69,6 +69,10 @@ def test_telling_a_worker_neither_waits_nor_fails_and_is_done_once_at_a_time(mon
         released.wait(10)
         raise ConnectionError("the broker is away")
 
+    def nobody_tells() -> bool:
+        return not any(each.name == "alerts-kick" for each in threading.enumerate())
+
+    wait_until(nobody_tells, 30, "whoever an earlier test began has ended")
     monkeypatch.setattr(tasks.deliver, "apply_async", broker_that_hangs_and_breaks)
     for _ in range(3):
         kick()
@@ -76,6 +80,6 @@ def test_telling_a_worker_neither_waits_nor_fails_and_is_done_once_at_a_time(mon
     assert len(made) == 1
     assert made[0]["retry"] is False
     released.set()
-    wait_until(lambda: not any(each.name == "alerts-kick" for each in threading.enumerate()), 10, "the thread ends")
+    wait_until(nobody_tells, 10, "the thread ends")
     kick()
     wait_until(lambda: len(made) == 2, 10, "the next one is told again")
