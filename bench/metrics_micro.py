@@ -8,21 +8,18 @@ request adds, measured as the calls that the recorder makes with metrics and wit
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from bench.micro import best
 from history.journal import JournalWriter
 from history.records import Attempt
 from routes.engine.types import Decision, StageEntry
 from routes.gateway.exchange import Exchange
 from routes.gateway.metrics import Metrics
 from routes.gateway.recorder import Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROUNDS, CALLS = 300, 50
 STAGES = ("admission", "health", "smart_routing", "affinity", "load_balancer")
@@ -84,17 +81,6 @@ def request(recorder: Recorder, made: Exchange, decision: Decision) -> None:
     metrics.closed(made.id)
 
 
-def best(call: Callable[[], object]) -> float:
-    times = []
-    call()
-    for _ in range(ROUNDS):
-        began = time.perf_counter_ns()
-        for _ in range(CALLS):
-            call()
-        times.append((time.perf_counter_ns() - began) / CALLS / 1000)
-    return min(times)
-
-
 def main() -> None:
     made = exchange()
     decision = Decision(
@@ -110,14 +96,14 @@ def main() -> None:
         journal = JournalWriter(Path(folder), 1 << 30)
         metrics = Metrics("bench", CollectorRegistry())
         recorder, silent = Recorder(journal, metrics), Recorder(journal, cast("Any", Without()))
-        counted = best(lambda: request(recorder, made, decision))
-        without = best(lambda: request(silent, made, decision))
+        counted = best(lambda: request(recorder, made, decision), ROUNDS, CALLS)
+        without = best(lambda: request(silent, made, decision), ROUNDS, CALLS)
 
         def flush() -> None:
             request(recorder, made, decision)
             metrics.flush()
 
-        flushed = best(flush) - counted
+        flushed = best(flush, ROUNDS, CALLS) - counted
     print(f"in the request       {counted:6.2f} µs, of which {without:.2f} µs without metrics: {counted - without:.2f}")
     print(f"flush, once a second {flushed:6.2f} µs; at 1,000 requests a second {flushed / 1000:.3f} µs each")
 

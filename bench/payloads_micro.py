@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
+from bench.micro import best
 from history.ids import new_id
 from history.journal import JournalWriter
 from routes.gateway.auth import AccessKey
@@ -54,17 +55,6 @@ def exchange(body: bytes) -> Exchange:
 
 
 async def _nowhere(message: Any) -> None: ...
-
-
-def best(call: Callable[[], object]) -> float:
-    times = []
-    call()
-    for _ in range(ROUNDS):
-        began = time.perf_counter_ns()
-        for _ in range(CALLS):
-            call()
-        times.append((time.perf_counter_ns() - began) / CALLS / 1000)
-    return min(times)
 
 
 def finished(recorder: Recorder, body: bytes, answer: bytes) -> None:
@@ -106,7 +96,9 @@ def main() -> None:
         events = [event(number) for number in range(1000)]
         print(f"{'µs per request':<48}{'off':>8}{'failures':>10}{'all':>8}")
         for name, call in cases:
-            figures = [best(lambda to=to, call=call: call(to)) for to in (off, on["failures"], on["all"])]
+            figures = [
+                best(lambda to=to, call=call: call(to), ROUNDS, CALLS) for to in (off, on["failures"], on["all"])
+            ]
             print(f"{name:<48}{figures[0]:>8.1f}{figures[1]:>10.1f}{figures[2]:>8.1f}")
             journal.close()
             for path in Path(folder).glob("*.seg"):

@@ -169,22 +169,22 @@ def test_personal_details_are_for_admins_and_for_oneself() -> None:
 
 
 def test_nobody_but_a_superuser_makes_or_touches_one() -> None:
-    root, plain = person("root", is_superuser=True), person("plain", "Admin")
+    chief, plain = person("chief", is_superuser=True), person("plain", "Admin")
     before = entries()
     for api in (Api("admin"), Api(client=session_of(plain))):
         for answer in (
             api.post("users/", {"username": "eve", "password": SECRET, "is_superuser": True}),
             api.patch("users/plain/", {"is_superuser": True}),
-            api.patch("users/root/", {"password": "mine from now on"}),
-            api.patch("users/root/", {"is_superuser": False}),
-            api.patch("users/root/", {"is_active": False}),
-            api.delete("users/root/"),
+            api.patch("users/chief/", {"password": "mine from now on"}),
+            api.patch("users/chief/", {"is_superuser": False}),
+            api.patch("users/chief/", {"is_active": False}),
+            api.delete("users/chief/"),
         ):
             assert (answer.status, answer.error["code"]) == (403, "permission_denied")
     assert entries() == before
-    boss = Api(client=session_of(root))
+    boss = Api(client=session_of(chief))
     assert boss.patch("users/plain/", {"is_superuser": True}).status == 200
-    assert Api(client=session_of(plain)).patch("users/root/", {"first_name": "R"}).status == 200
+    assert Api(client=session_of(plain)).patch("users/chief/", {"first_name": "R"}).status == 200
 
 
 def test_the_last_admin_who_can_log_in_stays_one() -> None:
@@ -210,7 +210,7 @@ def test_the_last_admin_who_can_log_in_stays_one() -> None:
 
 
 def test_nobody_deletes_his_own_account() -> None:
-    person("root", is_superuser=True)
+    person("chief", is_superuser=True)
     ada = person("ada", "Admin")
     answer = Api(client=session_of(ada)).delete("users/ada/")
     assert (answer.status, answer.error["code"]) == (409, "conflict")
@@ -363,9 +363,9 @@ def test_a_page_of_users_costs_the_same_queries_however_many_there_are() -> None
 @pytest.mark.django_db(databases=["default", "pg"])
 @pytest.mark.usefixtures("both_databases")
 def test_the_rules_hold_on_both_databases() -> None:
-    ada, root = person("ada", "Admin"), person("root", is_superuser=True)
-    assert set(users.admins()) == {ada, root}
-    actions.delete_user(root, actor=COMMAND)
+    ada, chief = person("ada", "Admin"), person("chief", is_superuser=True)
+    assert set(users.admins()) == {ada, chief}
+    actions.delete_user(chief, actor=COMMAND)
     with pytest.raises(Conflict), transaction.atomic():
         actions.update_user(ada, {"is_active": False}, actor=COMMAND)
     with pytest.raises(Conflict), transaction.atomic():
