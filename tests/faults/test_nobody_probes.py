@@ -85,7 +85,7 @@ def test_a_worker_that_comes_back_asks_everybody_once_whatever_beat_sent_meanwhi
             command = [sys.executable, "-m", f"routing_project.{module}"]
             running.append(spawn(command, env=environment, cwd=ROOT, stdout=log, stderr=log))
 
-    queue = Celery(broker=broker_url(redis_url))
+    queue = Celery(broker=broker_url(redis_url), set_as_current=False)
     queue.conf.update(broker_transport_options=app.conf.broker_transport_options)
     try:
         with queue.connection_for_read() as connection:

@@ -117,7 +117,7 @@ def test_audit_entries_of_every_way_and_lines_about_them_name_the_request(instal
 
 def test_tasks_have_the_id_they_are_sent_with_and_those_they_send_too(installation: Installation) -> None:
     address = f"unix://{installation.folder}/run/redis.sock?db=0"
-    sender = Celery(broker=broker_url(address))
+    sender = Celery(broker=broker_url(address), set_as_current=False)
     sender.conf.broker_transport_options = app.conf.broker_transport_options
     with sender, redis.Redis.from_url(address) as queues:
         with request_ids.bound("task-1"):

@@ -92,7 +92,7 @@ def test_two_workers_ask_everybody_once_however_often_they_are_told_to(
     publish(admin, *(entry(each.name, each.base_url, probe={"interval": 3600}) for each in handles))
     claims.agree(plan(), timezone.now())
     all_due(timezone.now())
-    beat = Celery(broker=broker_url(redis_url))
+    beat = Celery(broker=broker_url(redis_url), set_as_current=False)
     beat.conf.update(broker_transport_options=app.conf.broker_transport_options)
     workers, logs = [], [tmp_path / "north.log", tmp_path / "south.log"]
     try:
