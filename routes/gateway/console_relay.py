@@ -187,7 +187,7 @@ class ConsoleRelay:
     def count(self, scope: Any, status: int) -> None:
         """An answer of this gateway to what would have been the console's."""
         if scope["raw_path"] != METRICS_PATH:
-            self.state.recorder.unrelayed(scope.get("method", "GET"), status)
+            self.state.recorder.unrouted(scope.get("method", "GET"), status)
 
     async def _too_large(self, scope: Any, send: Any, limit: int, request_id: str) -> None:
         self.count(scope, 413)

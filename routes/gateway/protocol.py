@@ -164,6 +164,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             self.transport.close()
             return
+        self.server_state.refused(refusal.status)  # type: ignore[attr-defined]
         status, headers, body = render(refusal, None)
         lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in self.server_state.default_headers)]
         lines += [b"%b: %b\r\n" % header for header in headers]

@@ -205,8 +205,9 @@ class Recorder:
         self.metrics.requests.add((method, exchange.endpoint, str(http_status)))
         self.metrics.durations.add((method, exchange.endpoint), latency_s)
 
-    def unrelayed(self, method: str, http_status: int) -> None:
-        """Count an answer of ours in the console's stead. What it answers itself, it counts."""
+    def unrouted(self, method: str, http_status: int) -> None:
+        """Count an answer of ours to what is no request of the data plane: in the console's stead (what it answers
+        itself, it counts), or to what is no request at all, whose method nobody knows ("")."""
         self.metrics.requests.add((method if method in METHODS else "other", "other", str(http_status)))
 
     def decided(self, exchange: Exchange, decision: Decision, regions: frozenset[str]) -> None:

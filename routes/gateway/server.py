@@ -70,6 +70,7 @@ class GatewayServer(uvicorn.Server):
         self.drain_seconds = drain_seconds
         self.shutdown_delay = shutdown_delay
         self.server_state.closing = False  # type: ignore[attr-defined]  # read by the protocol: no more keep-alive
+        self.server_state.refused = self._refused  # type: ignore[attr-defined]  # told by the protocols
         self._prepare = prepare
         self._background = background
         self._finish = finish
@@ -105,6 +106,10 @@ class GatewayServer(uvicorn.Server):
                 request.cancel()
             await asyncio.gather(*leftover, return_exceptions=True)
             await self._finish()
+
+    def _refused(self, http_status: int) -> None:
+        """The edge has answered something that never became a request."""
+        self.state.recorder.unrouted("", http_status)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._captured_signals.append(sig)

@@ -35,8 +35,9 @@ MAX_EARLY_BYTES: Final = 64 * 1024
 class SocketProtocol(WebSocketsSansIOProtocol):
     """One connection from its upgrade request to the answer; ``scope["signalbox"]`` for the app."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._count_refused: Callable[[int], None] = server_state.refused
         self.response_started = False
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -90,13 +91,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            self.refuse(BadRequest("this is no WebSocket handshake"))
+            self._no_handshake("this is no WebSocket handshake")
 
     def handle_connect(self, event: Request) -> None:
         try:
             self.conn.process_request(event)
         except InvalidHandshake as error:
-            self.refuse(BadRequest(f"this is no WebSocket handshake: {error}"))
+            self._no_handshake(f"this is no WebSocket handshake: {error}")
             return
         super().handle_connect(event)
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
@@ -118,6 +119,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
         super().shutdown()
+
+    def _no_handshake(self, why: str) -> None:
+        self._count_refused(BadRequest.status)
+        self.refuse(BadRequest(why))
 
     # -- writing -----------------------------------------------------------------------------------------------
     def refuse(self, refusal: Refusal) -> None:

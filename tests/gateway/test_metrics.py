@@ -156,12 +156,33 @@ def test_what_a_gateway_answers_in_the_consoles_stead_is_counted(gateway: Gatewa
         assert value(series, "http_requests_total", method="GET", endpoint="other", status=status) == 1
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", "400"),
+        (b"POST /v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n", "400"),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        (b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", "400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Big: " + b"a" * 70_000 + b"\r\n\r\n", "431"),
+        (b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Slow: ", "408"),
+    ],
+    ids=["nonsense", "framing", "connect", "handshake", "too large", "too slow"],
+)
+def test_what_never_becomes_a_request_is_counted_by_its_answer(gateway: Gateways, sent: bytes, status: str) -> None:
+    gateway.publish(document([provider("a")]))
+    with gateway.connect() as connection:
+        connection.sendall(sent)
+        assert connection.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
+    series = wait_for(gateway, "http_requests_total", 1)
+    assert value(series, "http_requests_total", method="other", endpoint="other", status=status) == 1
+
+
 @pytest.mark.parametrize(("begun", "counted"), [(False, [("GET", 500)]), (True, [])])
 async def test_an_error_of_our_own_in_the_relay_is_counted_unless_the_console_has_answered(
     begun: bool, counted: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[tuple[str, int]] = []
-    state: Any = SimpleNamespace(recorder=SimpleNamespace(unrelayed=lambda *given: found.append(given)))
+    state: Any = SimpleNamespace(recorder=SimpleNamespace(unrouted=lambda *given: found.append(given)))
     relay = ConsoleRelay(state)
     cycle = SimpleNamespace(response_started=begun)
     scope = {"type": "http", "method": "GET", "raw_path": b"/admin/", "http_version": "1.1", "signalbox": cycle}
