@@ -196,9 +196,11 @@ def prune(
     *,
     until: float = float("inf"),
     pause: Callable[[float], None] = time.sleep,
+    begins: Callable[[list[Removal]], None] | None = None,
 ) -> Pruned:
     """Remove what is older. Begins nothing new after ``until`` (monotonic clock). Each step is a transaction in which
-    routes go with their children, so that it may end anywhere.
+    routes go with their children, so that it may end anywhere. ``begins`` is told what will go before the first row
+    goes, unless there is nothing; what it raises keeps everything.
 
     Raises Busy when others hold what it needs, and whatever summing up raises.
     """
@@ -210,6 +212,8 @@ def prune(
         present = _tables()
         if any(each.table != PAYLOADS for each in pruned.removals):
             seal(wanted.history, alias)
+        if begins is not None:
+            begins(pruned.removals)
         if PAYLOADS in present and wanted.payloads > wanted.history:
             _remove([PAYLOADS], wanted.payloads, alias, until, pause)
         _remove(present, wanted.history, alias, until, pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.template.defaultfilters import filesizeformat
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from django.core.management.base import CommandParser
 
-    from history.pruning import Removal
+    from history.pruning import Cutoffs, Removal
 
 
 class Command(ControlCommand):
@@ -29,7 +30,10 @@ class Command(ControlCommand):
     def run(self, *, days: str | None, dry_run: bool, **_: Any) -> None:
         try:
             wanted = pruning.cutoffs(_number(days))
-            removals = pruning.preview(wanted) if dry_run else pruning.prune(wanted).removals
+            if dry_run:
+                removals = pruning.preview(wanted)
+            else:
+                removals = pruning.prune(wanted, begins=partial(self._record, wanted)).removals
         except HistoryError as error:
             self.refuse(str(error))
         if dry_run:
@@ -42,14 +46,16 @@ class Command(ControlCommand):
             f"{'would remove' if dry_run else 'removed'} {rows:,} rows and {partitions} partitions, about {size}, "
             f"from before {_moment(wanted.history)}"
         )
-        if removals and not dry_run:
-            audit.record(
-                self.actor(),
-                "history.pruned",
-                category="admin",
-                object_type="history",
-                changes={"before": _moment(wanted.history), "removed": "; ".join(map(_line, removals))},
-            )
+
+    def _record(self, wanted: Cutoffs, removals: list[Removal]) -> None:
+        """Before the first row goes: rows go in many transactions, and a run that is killed is on record too."""
+        audit.record(
+            self.actor(),
+            "history.pruned",
+            category="admin",
+            object_type="history",
+            changes={"before": _moment(wanted.history), "removes": "; ".join(map(_line, removals))},
+        )
 
 
 def _number(days: str | None) -> float | None:
