@@ -19,7 +19,7 @@ from health.alerts.kinds import MEASURED
 from health.models import Alert, AlertChannel, AlertDelivery, AlertRule, ProviderOutage
 from health.timeline import moment_of
 from routes.actions.errors import ActionError, InUse, StaleVersion
-from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, LogAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, OPERATE, ConsoleModelAdmin, LogAdmin, demand, posted_version, tell_refusal
 from routes.admin.conflict import conflict_page
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class LiveModelAdmin(ConsoleModelAdmin):
         used_by: list[str] = []
         if request.method == "POST":
             try:
-                self.remove(row, actor=actor)
+                self.remove(row, actor=actor, version=posted_version(request))
             except InUse as error:
                 used_by = error.used_by
             except ActionError as error:

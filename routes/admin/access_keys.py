@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from routes import draft, host
 from routes.actions import access_keys as actions
 from routes.actions.errors import ActionError, StaleVersion
-from routes.admin.base import ADMIN, ConsoleModelAdmin, demand, tell_refusal
+from routes.admin.base import ADMIN, ConsoleModelAdmin, demand, posted_version, tell_refusal
 from routes.admin.conflict import conflict_page
 from routes.admin.forms.access_key import AccessKeyForm, initial_of
 from routes.admin.profiles import is_published
@@ -162,7 +162,7 @@ class AccessKeyAdmin(ConsoleModelAdmin):
         key: AccessKey = self.find(unquote(object_id))
         if request.method == "POST":
             try:
-                actions.revoke_access_key(key, actor=actor)
+                actions.revoke_access_key(key, actor=actor, version=posted_version(request))
             except ActionError as error:
                 tell_refusal(request, error)
                 return HttpResponseRedirect(self.url("delete", key.pk))

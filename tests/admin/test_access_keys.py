@@ -133,9 +133,19 @@ def test_a_name_that_is_taken_is_told_at_the_name(admin: Client, site: Site) -> 
 
 
 def test_deleting_asks_first(admin: Client, site: Site) -> None:
-    assert "cannot be undone" in text(admin.get(page_of(site.key, "delete")))
-    admin.post(page_of(site.key, "delete"))
+    asked = admin.get(page_of(site.key, "delete"))
+    assert "cannot be undone" in text(asked)
+    admin.post(page_of(site.key, "delete"), {"version": asked.context["version"]})
     assert not AccessKey.objects.exists()
+
+
+def test_a_key_that_somebody_has_changed_meanwhile_is_not_deleted(admin: Client, site: Site) -> None:
+    seen = admin.get(page_of(site.key, "delete")).context["version"]
+    actions.update_access_key(site.key, {"enabled": False}, actor=ADA)
+    for version in (seen, ""):
+        answer = admin.post(page_of(site.key, "delete"), {"version": version}, follow=True)
+        assert "was changed by somebody else" in text(answer)
+    assert AccessKey.objects.exists()
 
 
 # -- what is used --------------------------------------------------------------------------------------------

@@ -150,11 +150,23 @@ def test_the_log_shows_every_message_and_can_be_filtered_and_turned(admin: Clien
 def test_a_channel_that_rules_use_is_not_deleted_and_the_page_names_them(admin: Client) -> None:
     row = channel()
     user = rule("loud", row)
-    page = admin.post(page_of(row, "delete"))
+    page = admin.post(page_of(row, "delete"), {"version": row.version})
     assert (page.status_code, "Alert rule loud" in text(page)) == (409, True)
-    assert admin.post(page_of(user, "delete"))["Location"] == f"{HOME}#alertrules"
-    assert admin.post(page_of(row, "delete")).status_code == 302
+    assert admin.post(page_of(user, "delete"), {"version": user.version})["Location"] == f"{HOME}#alertrules"
+    assert admin.post(page_of(row, "delete"), {"version": row.version}).status_code == 302
     assert not AlertChannel.objects.exists()
+
+
+def test_what_somebody_has_changed_meanwhile_is_not_deleted(admin: Client) -> None:
+    row = channel()
+    user = rule("loud", row)
+    asked = {each: admin.get(page_of(each, "delete")).context["version"] for each in (row, user)}
+    actions.update_channel(row, {"per_hour": 9}, actor=ADA)
+    actions.update_rule(user, {"enabled": False}, actor=ADA)
+    for each, version in asked.items():
+        answer = admin.post(page_of(each, "delete"), {"version": version}, follow=True)
+        assert "was changed by somebody else" in text(answer)
+    assert (AlertChannel.objects.count(), AlertRule.objects.count()) == (1, 1)
 
 
 def test_every_page_is_for_viewers_to_read_for_operators_to_test_and_for_admins_to_change(admin: Client) -> None:

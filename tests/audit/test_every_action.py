@@ -218,7 +218,7 @@ def consoles(w: World, state: SharedLiveState, folder: Path) -> None:
     w.page(f"{key}/change/", {"limits.rpm": "60"}, ("access_key.updated", "auth", "typed"), form=True)
     w.page(f"{key}/change/", {}, form=True)
     w.page(f"{key}/revoke/", {"enabled": "0"}, ("access_key.updated", "auth", "typed"))
-    w.page(f"{key}/delete/", {}, ("access_key.revoked", "auth", "typed"))
+    w.page(f"{key}/delete/", {"version": version(AccessKey, name="typed")}, ("access_key.revoked", "auth", "typed"))
     number = ConfigRevision.objects.count()
     w.page("routes/configrevision/publish/", {"message": "why"},
            ("revision.published", "routing", f"revision {number + 1}"), reason="why")  # fmt: skip

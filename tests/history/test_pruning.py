@@ -24,6 +24,7 @@ from history.partitions import midnight
 from history.pruning import Cutoffs
 from history.statistics import statistics
 from history.timerange import TimeRange
+from routes.models import AuditEntry
 from routing_project.celery import SCHEDULE
 from routing_project.env import EnvError, get_env
 from routing_project.worker import TASK_MODULES
@@ -71,6 +72,13 @@ def as_default(alias: str) -> Iterator[None]:
     yield
     connections["default"].alias = alias
     connections["default"] = usual
+
+
+@pytest.fixture
+def audit_table(as_default: None) -> None:
+    """Beside the history's."""
+    with connections["default"].schema_editor() as editor:
+        editor.create_model(AuditEntry)
 
 
 def failed(*moments: datetime) -> None:
@@ -369,7 +377,7 @@ def prune_history(*arguments: str) -> tuple[str, str]:
     return printed.getvalue(), complained.getvalue()
 
 
-def test_a_dry_run_says_what_would_go_and_changes_nothing(alias: str, as_default: None) -> None:
+def test_a_dry_run_says_what_would_go_and_changes_nothing(alias: str, audit_table: None) -> None:
     partitions.ensure(TODAY - 9 * DAY, TODAY - 8 * DAY, "default")
     failed(TODAY - 9 * DAY, TODAY - 20 * DAY, TODAY - 8 * DAY, NOW)
     said, _ = prune_history("--days", "8", "--dry-run")
@@ -384,10 +392,37 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(alias: str, as_default
     assert lines[-1].startswith(f"would remove 12 rows and {number} partitions, about ")
     assert lines[-1].endswith(f"from before {TODAY - 8 * DAY:%Y-%m-%d} 00:00 UTC")
 
+    assert not AuditEntry.objects.exists()
+
     done, _ = prune_history("--days", "8")
     assert done.splitlines() == [lines[-1].replace("would remove", "removed")]
     assert counts("default") == (2, 4, 6)
+    assert AuditEntry.objects.get().changes["removes"] == "; ".join(lines[:-1])
     assert prune_history("--days", "8", "--dry-run")[0].startswith("would remove 0 rows and 0 partitions")
+    assert prune_history("--days", "8")[0].startswith("removed 0 rows and 0 partitions")
+    assert AuditEntry.objects.count() == 1
+
+
+def test_by_hand_it_is_on_record_before_the_first_row_goes(
+    alias: str, audit_table: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed(TODAY - 9 * DAY)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pruning, "_remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prune_history()
+    assert counts("default") == (1, 2, 3)
+    assert AuditEntry.objects.get().action == "history.pruned"
+
+
+def test_nothing_goes_by_hand_that_cannot_be_put_on_record(alias: str, as_default: None) -> None:
+    failed(TODAY - 9 * DAY)
+    said, complained = prune_history()  # there is no table of the audit log here
+    assert (said, complained.count("\n"), complained.startswith("database: ")) == ("", 1, True)
+    assert counts("default") == (1, 2, 3)
 
 
 @pytest.mark.parametrize("own_tables", ["sqlite"], indirect=True)
