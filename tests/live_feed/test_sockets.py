@@ -222,8 +222,11 @@ def test_a_decision_over_the_socket_is_a_decision_of_the_api(console: Console) -
     row = console.route(decision["id"])
     assert (row["status"], row["access_key"], row["session_key"]) == ("decided", "may route", "over a socket")
     outcome = {"status": "routed", "latency_ms": 12}
-    reported = console.request("PATCH", f"/api/v1/decisions/{decision['id']}/", outcome, key=console.keys["route"])
-    assert reported.status == 200
+    with console.socket() as watching:
+        watching.ask("subscribe", {"filter": {"session": "over a socket", "status": "routed"}})
+        reported = console.request("PATCH", f"/api/v1/decisions/{decision['id']}/", outcome, key=console.keys["route"])
+        assert reported.status == 200
+        assert [event["id"] for event in events(watching, 1)] == [decision["id"]]
 
 
 @pytest.mark.parametrize(
@@ -260,11 +263,12 @@ def test_a_key_that_may_only_route_is_told_of_its_own_routes(console: Console) -
     ):
         for socket in (own, all_of_them):
             assert socket.ask("subscribe")["payload"] == SUBSCRIBED
-        chosen = own.ask("get_routing_decision", {"route_type": "inference"})["payload"]["id"]
+        with console.socket("/ws/routing-decisions", key="route") as asking:
+            chosen = asking.ask("get_routing_decision", {"route_type": "inference"})["payload"]["id"]
+        assert UUID(chosen)
         console.publisher().publish([{"access_key": "another", "id": "1"}, {"access_key": "may route", "id": "2"}])
         assert {event["id"] for event in events(own, 2)} == {chosen, "2"}
         assert {event["id"] for event in events(all_of_them, 3)} == {chosen, "1", "2"}
-    assert UUID(chosen)
 
 
 # -- how they end ----------------------------------------------------------------------------------------

@@ -39,7 +39,10 @@ def test_a_signed_request_is_decided_as_an_operators_would_be(console: Console) 
     report = {"status": "routed", "latency_ms": 5}
     path = f"/api/v1/decisions/{decision['id']}/"
     assert console.request("PATCH", path, report, key=console.keys["route"]).status == 404
-    assert console.request("PATCH", path, report, key=console.keys["operate"]).status == 200
+    with console.socket() as watching:
+        watching.ask("subscribe", {"filter": {"session": "by webhook", "status": "routed"}})
+        assert console.request("PATCH", path, report, key=console.keys["operate"]).status == 200
+        assert [event["id"] for event in watching.hear()["payload"]["events"]] == [decision["id"]]
 
 
 def test_what_was_taken_once_is_refused_also_after_a_restart_of_the_console(console: Console) -> None:
