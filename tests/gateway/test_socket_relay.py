@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,7 +53,8 @@ class End:
                 self.frames.receive_data(data)
                 self.unread += [event for event in self.frames.events_received() if isinstance(event, Frame)]
                 if answers:
-                    await self.flush()
+                    with suppress(ConnectionError):  # cut off for having been slow; what was heard before counts
+                        await self.flush()
 
     async def closed(self) -> int:
         """The code of the close frame that comes."""
@@ -161,7 +163,8 @@ async def test_a_provider_whose_message_is_too_large_and_the_client_get_1009(lab
     sending = asyncio.create_task(lab.upstream.say(bytes(MAX_MESSAGE_BYTES + 1)))
     assert await lab.client.closed() == CloseCode.MESSAGE_TOO_BIG
     assert await lab.upstream.closed() == CloseCode.MESSAGE_TOO_BIG
-    await sending
+    with suppress(ConnectionError):  # it may be cut off before all of it is sent
+        await sending
     ending = await lab.over()
     assert (ending.by, ending.how, ending.code) == ("upstream", "broke", CloseCode.MESSAGE_TOO_BIG)
 
