@@ -49,6 +49,13 @@ def test_every_expression_is_one(promtool: Callable[..., str], tmp_path: Path) -
     promtool("check", "rules", path, fails=True)
 
 
+def test_nothing_is_shown_as_0_that_is_not_known() -> None:
+    """A constant is there while the host is dead, when only whether it is up, and what fires, is known."""
+    shown = [expression for path in DASHBOARDS for expression in expressions(path).values()]
+    made_up = {expression.partition("(")[2].partition("{")[0] for expression in shown if "vector(" in expression}
+    assert made_up == set(PROMETHEUS_ITSELF)
+
+
 @pytest.mark.parametrize("place", everything())
 def test_it_names_only_series_and_labels_that_are_exported(place: str) -> None:
     found = named(everything()[place])
