@@ -5,7 +5,7 @@ Nothing here looks at the text of prompts: that is ``routes.engine.facts``, for 
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -60,12 +60,13 @@ def fault(headers: RawHeaders, index: dict[bytes, bytes], http_version: str) -> 
 def client_address(
     peer: tuple[str, int] | None, forwarded: bytes | None, trusted: Sequence[IPv4Network | IPv6Network]
 ) -> str:
-    """The client's address: the peer's, or, behind trusted proxies, the nearest address none of them has."""
-    address = peer[0] if peer else ""
+    """The client's address: the peer's, or, behind trusted proxies, the nearest address none of them has. An IPv4
+    address is one also where a socket for both kinds, as that of ``::``, writes it as IPv6."""
+    address = _unmapped(peer[0]) if peer else ""
     if not trusted or forwarded is None or not _is_in(address, trusted):
         return address
     for part in reversed(forwarded.decode("latin-1").split(",")):
-        hop = part.strip()
+        hop = _unmapped(part.strip())
         try:
             ip_address(hop)
         except ValueError:
@@ -74,6 +75,16 @@ def client_address(
         if not _is_in(hop, trusted):
             break
     return address
+
+
+def _unmapped(address: str) -> str:
+    if ":" not in address:
+        return address
+    try:
+        mapped = IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
 
 
 def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
@@ -86,7 +97,7 @@ def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
 
 def is_trusted(peer: tuple[str, int] | None, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
     """Whether the peer may say for whom it speaks."""
-    return bool(trusted) and peer is not None and _is_in(peer[0], trusted)
+    return bool(trusted) and peer is not None and _is_in(_unmapped(peer[0]), trusted)
 
 
 # -- the body ----------------------------------------------------------------------------------------

@@ -29,6 +29,10 @@ NETWORKS = (ip_network("10.0.0.0/8"), ip_network("::1/128"))
         (("10.0.0.1", 1), None, "10.0.0.1"),
         (("::1", 1), b"2001:db8::5", "2001:db8::5"),
         (None, b"1.1.1.1", ""),
+        # A socket for both kinds of addresses writes IPv4 ones so, and proxies hand that on.
+        (("::ffff:8.8.8.8", 1), None, "8.8.8.8"),
+        (("::FFFF:10.0.0.1", 1), b"::ffff:1.1.1.1, ::ffff:10.0.0.2", "1.1.1.1"),
+        (("fe80::1%eth0", 1), None, "fe80::1%eth0"),
     ],
 )
 def test_the_client_is_the_nearest_hop_that_no_trusted_proxy_owns(
@@ -40,6 +44,8 @@ def test_the_client_is_the_nearest_hop_that_no_trusted_proxy_owns(
 def test_nobody_is_believed_without_the_setting() -> None:
     assert intake.client_address(("10.0.0.1", 1), b"1.1.1.1", ()) == "10.0.0.1"
     assert not intake.is_trusted(("10.0.0.1", 1), ())
+    assert intake.is_trusted(("::ffff:10.0.0.1", 1), NETWORKS)
+    assert not intake.is_trusted(("::ffff:8.8.8.8", 1), NETWORKS)
 
 
 def parsed(body: bytes) -> intake.BodyHead | BadRequest:
