@@ -219,6 +219,12 @@ TRACE_SPANS: Final = _counter(
 # -- processes ---------------------------------------------------------------------------------------------
 PROCESS_CPU: Final = _counter("process_cpu_seconds_total", "User and system CPU time.", "process", unit="seconds")
 PROCESS_MEMORY: Final = _gauge("process_resident_memory_bytes", "Resident memory.", "process", unit="bytes")
+PROCESS_RESTARTS: Final = _counter(
+    "process_restarts_total",
+    "How often serve had to start the process again since serve itself was started.",
+    "process",
+    unit="restarts",
+)
 CONFIG_REVISION: Final = _gauge(
     "config_revision", "Number of the revision in use.", "process", unit="revision", mode="livemostrecent"
 )

@@ -211,6 +211,22 @@ def test_every_supervised_process_shows_cpu_and_memory_and_the_cpu_of_the_dead_c
     assert 'process_resident_memory_bytes{process="worker"}' not in lines
 
 
+def test_a_process_shows_how_often_it_was_started_again_also_while_it_is_away(env: Callable[..., Env]) -> None:
+    processes = {
+        "console": {"pid": os.getpid(), "dead_cpu_seconds": 0.0, "restarts": 0},
+        "worker": {"pid": None, "dead_cpu_seconds": 5.0, "restarts": 7},
+        "beat": {"pid": None, "dead_cpu_seconds": 5.0},  # of the serve of an earlier release
+        "serve": {"pid": os.getpid(), "dead_cpu_seconds": 0.0},
+    }
+    (env().socket_dir / "processes.json").write_text(json.dumps(processes))
+    lines = scrape().content.decode().splitlines()
+    assert [line for line in lines if line.startswith("process_restarts_total")] == [
+        'process_restarts_total{process="console"} 0.0',
+        'process_restarts_total{process="worker"} 7.0',
+    ]
+    assert 'process_cpu_seconds_total{process="beat"} 5.0' in lines
+
+
 def test_a_process_that_ends_during_a_scrape_has_no_cpu_in_it_rather_than_less_than_before(
     env: Callable[..., Env],
 ) -> None:

@@ -346,6 +346,19 @@ def test_a_hundred_streams_and_a_hundred_sockets_come_and_go(installed: Installa
 
 
 # -- processes that die ------------------------------------------------------------------------------------------
+def test_a_process_that_was_killed_and_is_back_counts_as_started_again(installed: Installation) -> None:
+    """It is there at nearly every scrape: nothing else shows that it dies again and again."""
+
+    def restarts() -> dict[str, float]:
+        series = installed.series().items()
+        return {dict(labels)["process"]: value for (name, labels), value in series if name == "process_restarts_total"}
+
+    before = restarts()
+    assert set(before) == {"redis", "gateway-1", "gateway-2", "console", "worker", "beat", "shipper"}
+    installed.wait_replaced(**{"gateway-2": installed.kill("gateway-2")})
+    assert restarts() == before | {"gateway-2": before["gateway-2"] + 1}
+
+
 @pytest.mark.slow
 def test_what_was_counted_survives_the_end_of_every_process(installed: Installation) -> None:
     installed.request("POST", "/api/v1/decisions/", {"profile": "default", "route_type": "inference"})

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from routing_project.console.metrics.zeros import zeros
 from routing_project.metrics import folder
-from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES, PROCESS_CPU
+from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES, PROCESS_CPU, PROCESS_RESTARTS
 from routing_project.metrics.instruments import bound_label
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from routing_project.metrics.folder import Sums
 
 #: What processes write. All others are worked out at the scrape.
-WRITTEN: Final = tuple(each for each in FAMILIES if (each.mode or each.kind != "gauge") and each is not PROCESS_CPU)
+WRITTEN: Final = tuple(
+    each for each in FAMILIES if (each.mode or each.kind != "gauge") and each not in (PROCESS_CPU, PROCESS_RESTARTS)
+)
 _SUM: Final[Mode] = "livesum"
 
 
