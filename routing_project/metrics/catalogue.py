@@ -228,9 +228,11 @@ PROCESS_RESTARTS: Final = _counter(
 CONFIG_REVISION: Final = _gauge(
     "config_revision", "Number of the revision in use.", "process", unit="revision", mode="livemostrecent"
 )
+#: How often a loop tells its lag.
+LOOP_LAG_SECONDS: Final = 1.0
 LOOP_LAG: Final = _gauge(
     "loop_lag_seconds",
-    "How late the event loop was, at worst in the last second.",
+    "How late the event loop was, at worst in the last second; of one that hangs, since when.",
     "process",
     unit="seconds",
     mode="livemostrecent",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
@@ -357,6 +359,16 @@ def test_a_process_that_was_killed_and_is_back_counts_as_started_again(installed
     assert set(before) == {"redis", "gateway-1", "gateway-2", "console", "worker", "beat", "shipper"}
     installed.wait_replaced(**{"gateway-2": installed.kill("gateway-2")})
     assert restarts() == before | {"gateway-2": before["gateway-2"] + 1}
+
+
+def test_the_lag_of_a_gateway_that_hangs_grows_until_it_goes_on(installed: Installation) -> None:
+    """Its own last word of it is that all is well."""
+    pid = installed.kill("gateway-2", signal.SIGSTOP)
+    try:
+        wait_until(lambda: installed.series().of("loop_lag_seconds", process="gateway-2") > 3, 20, "it is seen to hang")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: installed.series().of("loop_lag_seconds", process="gateway-2") < 1, 20, "it goes on")
 
 
 @pytest.mark.slow
