@@ -69,6 +69,12 @@ class Child:
             file.write_value(mmap_key(family, name, labels, values, text), float(number), 0.0)  # type: ignore[no-untyped-call]
             file.close()  # type: ignore[no-untyped-call]
 
+    def add(self, name: str, names: list[str], values: list[str], number: float) -> None:
+        """Count something else."""
+        file = MmapedDict(str(self.metrics / f"counter_{self.ident}.db"))  # type: ignore[no-untyped-call]
+        file.write_value(mmap_key(name.removesuffix("_total"), name, names, values, ""), number, 0.0)  # type: ignore[no-untyped-call]
+        file.close()  # type: ignore[no-untyped-call]
+
     def kill(self) -> None:
         self.lock.close()
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from routes.engine.types import MODEL_TYPES
 from routing_project.console.metrics.zeros import zeros
 from routing_project.metrics import folder
 from routing_project.metrics.catalogue import (
@@ -44,6 +45,8 @@ WRITTEN: Final = tuple(
     each for each in FAMILIES if (each.mode or each.kind != "gauge") and each not in (PROCESS_CPU, PROCESS_RESTARTS)
 )
 _SUM: Final[Mode] = "livesum"
+#: What decisions are about, whatever heads there are.
+_KINDS: Final = frozenset({*MODEL_TYPES.values(), "other"})
 
 
 #: By family as the files call it. What they say of it themselves may be of an earlier release.
@@ -110,6 +113,8 @@ class CountedCollector(Collector):
             "service": providers,
             "profile": {profile.slug for profile in profiles},
             "target": {target.id for profile in profiles for target in profile.targets},
+            "model_type": self._snapshot.model_types | _KINDS,
+            "region": self._snapshot.regions | {"none"},
         }
 
         def configured(key: str) -> bool:
