@@ -1,7 +1,7 @@
 """One supervised child process: how it is started, reaped, restarted with backoff, and accounted for.
 
-Also writes the map of running processes that ``/metrics`` reads (name, pid, CPU of dead predecessors). Knows
-nothing about which children there are: that is ``supervise``. Must not import Django.
+Also writes the map of running processes that ``/metrics`` reads (name, pid, CPU of dead predecessors, how many there
+were). Knows nothing about which children there are: that is ``supervise``. Must not import Django.
 """
 
 from __future__ import annotations
@@ -49,12 +49,17 @@ class Child:
     def running(self) -> bool:
         return self.process is not None
 
+    @property
+    def restarts(self) -> int:
+        """Whatever it ended of: none is ended in order to be replaced."""
+        return max(0, self.starts - 1)
+
     def start(self) -> None:
         """Exec the child. From the main thread only (see ``processes.tie_to_parent``)."""
         self.process = spawn(self.command, death_signal=self.death_signal, env=self.environment, pass_fds=self.pass_fds)
         self.started = time.monotonic()
         self.starts += 1
-        if self.starts > 1:
+        if self.restarts:
             log.info("child restarted", child=self.name, pid=self.process.pid, failures=self.failures)
 
     def send(self, number: int) -> None:
@@ -98,11 +103,15 @@ def describe(code: int) -> str:
 
 
 def write_process_map(path: Path, children: Iterable[Child]) -> None:
-    """``{name: {"pid", "dead_cpu_seconds"}}`` of serve and its children, for the metrics of other processes."""
-    processes = {child.name: child for child in children}
-    content = {
-        name: {"pid": child.process.pid if child.process else None, "dead_cpu_seconds": child.dead_cpu_seconds}
-        for name, child in processes.items()
+    """``{name: {"pid", "dead_cpu_seconds", "restarts"}}`` of the children, for the metrics of other processes; and of
+    serve, which nobody here starts again."""
+    content: dict[str, dict[str, float | None]] = {
+        child.name: {
+            "pid": child.process.pid if child.process else None,
+            "dead_cpu_seconds": child.dead_cpu_seconds,
+            "restarts": child.restarts,
+        }
+        for child in children
     }
     content["serve"] = {"pid": os.getpid(), "dead_cpu_seconds": 0.0}
     temporary = path.with_suffix(".tmp")

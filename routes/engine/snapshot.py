@@ -54,6 +54,7 @@ class Snapshot:
         "default_strategy",
         "heads_digest",
         "installation",
+        "model_types",
         "number",
         "policy",
         "prices",
@@ -101,6 +102,10 @@ class Snapshot:
             self.providers[provider.slug] = provider
         #: every region that is named: of providers and their heads, and in the policy
         self.regions = frozenset(filter(None, self._regions()))
+        #: every kind of head that a head says it is
+        self.model_types = frozenset(
+            head.model_type for provider in self.providers.values() for head in provider.heads if head.model_type
+        )
         self.profiles: dict[str, Profile] = {}
         for index, entry in enumerate(document["profiles"]):
             profile = Profile(self, entry, f"profiles[{index}]", index)

@@ -141,6 +141,8 @@ class Metrics:
         #: removal to the end of the request (``app``). Gauges are the sizes of these sets, so they cannot drift.
         self.streams: set[bytes] = set()
         self.sockets: set[bytes] = set()
+        #: heads say themselves in what region they are
+        self.few_regions = instruments.Few(instruments.MOST_REGIONS, "none")
         self._streams = instruments.gauge(catalogue.SSE_CONNECTIONS, registry)
         self._sockets = instruments.gauge(catalogue.WEBSOCKET_CONNECTIONS, registry)
         self._revision = instruments.gauge(catalogue.CONFIG_REVISION, registry).labels(process)

@@ -212,10 +212,11 @@ class Recorder:
 
     def decided(self, exchange: Exchange, decision: Decision, regions: frozenset[str]) -> None:
         """Count one run of the pipeline."""
-        region = exchange.region if exchange.region in regions else "none"
+        region = exchange.region
+        region = self.metrics.few_regions.name(region) if region and region in regions else "none"
         kind = MODEL_TYPES.get(exchange.operation, "other")
         strategy = decision.would_rank if decision.source != "none" else "none"
-        self.metrics.decisions.add((strategy, kind, region or "none"))
+        self.metrics.decisions.add((strategy, kind, region))
         if decision.pin is not None:
             (self.metrics.cache_hits if decision.pin.honoured else self.metrics.cache_misses).add(_AFFINITY)
         for entry in decision.stages:

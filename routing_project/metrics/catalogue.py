@@ -219,12 +219,20 @@ TRACE_SPANS: Final = _counter(
 # -- processes ---------------------------------------------------------------------------------------------
 PROCESS_CPU: Final = _counter("process_cpu_seconds_total", "User and system CPU time.", "process", unit="seconds")
 PROCESS_MEMORY: Final = _gauge("process_resident_memory_bytes", "Resident memory.", "process", unit="bytes")
+PROCESS_RESTARTS: Final = _counter(
+    "process_restarts_total",
+    "How often serve had to start the process again since serve itself was started.",
+    "process",
+    unit="restarts",
+)
 CONFIG_REVISION: Final = _gauge(
     "config_revision", "Number of the revision in use.", "process", unit="revision", mode="livemostrecent"
 )
+#: How often a loop tells its lag.
+LOOP_LAG_SECONDS: Final = 1.0
 LOOP_LAG: Final = _gauge(
     "loop_lag_seconds",
-    "How late the event loop was, at worst in the last second.",
+    "How late the event loop was, at worst in the last second; of one that hangs, since when.",
     "process",
     unit="seconds",
     mode="livemostrecent",

@@ -16,6 +16,8 @@ from routes import actions, ports
 from routes.engine.provider import head_key
 from routes.models import ConfigRevision, Provider
 from routing_project.console.decisions import service
+from routing_project.console.metrics import counting
+from routing_project.metrics.instruments import Few
 from tests import mmdb
 from tests.control import samples
 from tests.control.api import Api
@@ -269,6 +271,33 @@ def test_regions_of_heads_and_of_the_policy_are_labels_and_what_clients_make_up_
     for region in ("eu-west", "ap-south", "made-up"):
         desk.decide(region=region)
     assert counted == ["eu-west", "ap-south", None]
+
+
+def test_types_of_heads_are_labels_and_what_clients_make_up_is_other(
+    desk: Desk, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Any] = []
+
+    def count(_: Any, **told: Any) -> None:
+        counted.append(counting.kind_of(told["model_type"], told["known"]))
+
+    monkeypatch.setattr(service, "count_decision", count)
+    fleet.publish("hybrid")
+    fleet.heads[0]["model_type"] = "llama"
+    with transaction.atomic():
+        actions.heads_changed(fleet.heads)
+    for kind in ("llama", "chat", "made-up"):
+        desk.decide(model_type=kind)
+    desk.decide()
+    assert counted == ["llama", "chat", "other", "other"]
+
+
+def test_a_process_counts_so_many_types_and_all_others_as_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "few_types", Few(2, "other"))
+    types = ["one", "chat", "two", "three", "one", "image", "four", None]
+    assert [counting.kind_of(each, {"one", "two", "three", "four"}) for each in types] == [
+        *("one", "chat", "two", "other", "one", "image", "other", "other")
+    ]
 
 
 @pytest.mark.thorough

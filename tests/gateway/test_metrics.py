@@ -13,13 +13,17 @@ from routes.engine.snapshot import Snapshot
 from routes.gateway.app import Gateway
 from routes.gateway.console_relay import ConsoleRelay
 from routes.gateway.metrics import Metrics
+from routes.gateway.recorder import Recorder
 from routing_project.console.metrics.counted import CountedCollector
 from routing_project.metrics.catalogue import DURATION_BUCKETS
+from routing_project.metrics.instruments import MOST_REGIONS
 from tests.documents import document, head, provider
 from tests.gateways import Gateways, wait_until
+from tests.ops.test_metrics_folder import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.simulators import Simulator
 
@@ -255,6 +259,42 @@ def test_nothing_a_client_sends_makes_a_series(gateway: Gateways) -> None:
     assert not [word for word in ("model-", "region-", "s-1", "profile-", "PURGE", "path-") if word in text]
     assert value(series, "http_requests_total", method="other", endpoint="other", status="404") == 20
     assert len(new) < 30
+
+
+def test_what_heads_are_called_adds_no_series_for_good(tmp_path: Path) -> None:
+    """Whoever registers heads makes up their types and regions."""
+    counted = Child(tmp_path, 1)
+    for kind, region in (("chat", "none"), ("other", "eu"), ("made-up", "eu"), ("chat", "moon"), ("other", "gone")):
+        labels = ["failover", kind, region]
+        counted.add("routing_decisions_total", ["strategy", "model_type", "region"], labels, 3)
+
+    def shown(*heads: dict[str, Any]) -> set[tuple[str, str]]:
+        snapshot = Snapshot.from_document(document([provider("a", region="eu", heads=[*heads])]))
+        return {
+            (sample.labels["model_type"], sample.labels["region"])
+            for metric in CountedCollector(tmp_path, snapshot).collect()
+            for sample in metric.samples
+            if sample.name == "routing_decisions_total" and sample.value == 3
+        }
+
+    configured = {("chat", "none"), ("other", "eu")}
+    assert shown(head("one", model_type="made-up", region="moon")) == configured | {("made-up", "eu"), ("chat", "moon")}
+    assert shown(head("one", model_type="another", region="mars")) == configured
+    assert shown(head("two", model_type="made-up")) == configured | {("made-up", "eu")}
+    counted.kill()
+
+
+def test_a_gateway_counts_so_many_regions_and_all_others_as_none() -> None:
+    metrics = Metrics("gateway-1", CollectorRegistry())
+    recorder = Recorder(None, metrics)  # type: ignore[arg-type]  # it writes nothing
+    decision: Any = SimpleNamespace(source="pool", would_rank="failover", pin=None, stages=())
+    regions = frozenset(f"region-{number:03}" for number in range(MOST_REGIONS + 50))
+    for region in [*sorted(regions), "region-000", "made-up"]:
+        exchange: Any = SimpleNamespace(region=region, operation="chat")
+        recorder.decided(exchange, decision, regions)
+    found = {region: count for (_, _, region), count in metrics.decisions.pending.items()}
+    assert len(found) == MOST_REGIONS + 1
+    assert (found["region-000"], found["region-001"], found["none"]) == (2, 1, 51)
 
 
 def test_counters_of_a_killed_process_are_kept(start_gateways: Callable[..., Gateways]) -> None:

@@ -18,6 +18,8 @@ from history import export
 from history.api import export as export_view
 from history.api.download import Slots
 from routes.models import AuditEntry
+from routing_project.metrics.catalogue import HTTP_DURATION, HTTP_REQUESTS
+from routing_project.metrics.instruments import counter, histogram
 from tests.gateways import wait_until
 from tests.history import rows, samples
 from tests.history.conftest import BOTH
@@ -173,6 +175,46 @@ def test_what_is_wrong_with_the_question_is_said_before_the_answer_begins(server
         assert json.loads(answer.read())["error"]["code"] == "invalid"
     wait_until(lambda: given_back(as_default), 20, "what the export used is given back")
     assert not AuditEntry.objects.filter(action="history.exported").exists()
+
+
+@ONE
+def test_an_export_is_counted_once_when_it_is_over_however_that_comes(
+    server: Server, as_default: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill()
+    secret = key("read")
+    labels = ("GET", "/api/v1/history/export/")
+
+    def counted() -> tuple[float, float]:
+        observed = sum(bucket.get() for bucket in histogram(HTTP_DURATION).labels(*labels)._buckets)
+        return counter(HTTP_REQUESTS).labels(*labels, "200")._value.get(), observed
+
+    def over() -> None:
+        """What the last export used is given back, and it has been counted."""
+        nonlocal requests, observed
+        requests, observed = requests + 1, observed + 1
+        wait_until(lambda: given_back(as_default) and counted() == (requests, observed), 20, "it is counted")
+
+    requests, observed = counted()
+    assert server.get(EXPORT, secret).read()
+    over()
+
+    slow = server.get(EXPORT, secret)
+    for _ in range(3):
+        assert server.get("/api/v1/history/?limit=1", secret).read()
+    assert counted() == (requests, observed), "its reader has not had all of it"
+    slow.close()
+    over()
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise OperationalError("the database has gone")
+
+    failing = server.get(EXPORT, secret)
+    monkeypatch.setattr(export, "search", away)
+    with pytest.raises(http.client.IncompleteRead):
+        failing.read()
+    over()
+    assert counted() == (requests, observed)
 
 
 @ONE

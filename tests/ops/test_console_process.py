@@ -8,24 +8,30 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from django.http import StreamingHttpResponse
 from django.test import Client, RequestFactory
+from django.urls import resolve
 from prometheus_client import REGISTRY, generate_latest
 
 from history import status
 from routing_project.asgi import application
+from routing_project.console.metrics import middleware
 from routing_project.console.metrics import view as metrics
 from routing_project.console.watchers import EndWatchers
 from routing_project.env import Env
-from routing_project.metrics.catalogue import HTTP_REQUESTS
-from routing_project.metrics.instruments import counter
+from routing_project.metrics.catalogue import HTTP_DURATION, HTTP_REQUESTS
+from routing_project.metrics.instruments import counter, histogram
 from routing_project.static import StaticFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
+
+    from django.http import HttpRequest
 
     Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -211,6 +217,22 @@ def test_every_supervised_process_shows_cpu_and_memory_and_the_cpu_of_the_dead_c
     assert 'process_resident_memory_bytes{process="worker"}' not in lines
 
 
+def test_a_process_shows_how_often_it_was_started_again_also_while_it_is_away(env: Callable[..., Env]) -> None:
+    processes = {
+        "console": {"pid": os.getpid(), "dead_cpu_seconds": 0.0, "restarts": 0},
+        "worker": {"pid": None, "dead_cpu_seconds": 5.0, "restarts": 7},
+        "beat": {"pid": None, "dead_cpu_seconds": 5.0},  # of the serve of an earlier release
+        "serve": {"pid": os.getpid(), "dead_cpu_seconds": 0.0},
+    }
+    (env().socket_dir / "processes.json").write_text(json.dumps(processes))
+    lines = scrape().content.decode().splitlines()
+    assert [line for line in lines if line.startswith("process_restarts_total")] == [
+        'process_restarts_total{process="console"} 0.0',
+        'process_restarts_total{process="worker"} 7.0',
+    ]
+    assert 'process_cpu_seconds_total{process="beat"} 5.0' in lines
+
+
 def test_a_process_that_ends_during_a_scrape_has_no_cpu_in_it_rather_than_less_than_before(
     env: Callable[..., Env],
 ) -> None:
@@ -264,6 +286,55 @@ def test_console_requests_are_counted_by_route_and_never_by_what_a_client_sends(
     assert count("/admin/login/", "200") == logins + 1
     assert count("other", "404") == others + 1
     assert count("/metrics", "200") == own
+
+
+class Answered(NamedTuple):
+    count: float
+    observed: float
+    seconds: float
+
+    @classmethod
+    def of(cls, endpoint: str) -> Answered:
+        child = histogram(HTTP_DURATION).labels("GET", endpoint)
+        observed = sum(bucket.get() for bucket in child._buckets)
+        return cls(counter(HTTP_REQUESTS).labels("GET", endpoint, "200")._value.get(), observed, child._sum.get())
+
+
+@pytest.mark.parametrize("read", [3, 1, 0], ids=["to its end", "in part", "not at all"])
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_an_answer_made_while_it_is_read_has_taken_until_it_is_closed(
+    monkeypatch: pytest.MonkeyPatch, asynchronous: bool, read: int
+) -> None:
+    now = 100.0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal now
+        for _ in range(3):
+            now += 60
+            yield b"piece"
+
+    def view(request: HttpRequest) -> StreamingHttpResponse:
+        nonlocal now
+        now += 1
+        request.resolver_match = resolve("/api/v1/history/export/")
+        return StreamingHttpResponse(pieces())
+
+    async def asynchronous_view(request: HttpRequest) -> StreamingHttpResponse:
+        return view(request)
+
+    monkeypatch.setattr(middleware, "time", SimpleNamespace(perf_counter=lambda: now))
+    before = Answered.of("/api/v1/history/export/")
+    request = RequestFactory().get("/api/v1/history/export/")
+    called: Any = middleware.count_requests(asynchronous_view if asynchronous else view)(request)
+    response = await called if asynchronous else called
+    for _ in zip(range(read), response, strict=False):
+        assert Answered.of("/api/v1/history/export/") == before, "it is under way"
+    now += 5
+    response.close()
+    response.close()
+    after = Answered.of("/api/v1/history/export/")
+    assert (after.count, after.observed) == (before.count + 1, before.observed + 1)
+    assert after.seconds - before.seconds == pytest.approx(1 + 60 * read + 5)
 
 
 @pytest.mark.django_db

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
@@ -346,6 +348,31 @@ def test_a_hundred_streams_and_a_hundred_sockets_come_and_go(installed: Installa
 
 
 # -- processes that die ------------------------------------------------------------------------------------------
+def test_a_process_that_was_killed_and_is_back_counts_as_started_again(installed: Installation) -> None:
+    """It is there at nearly every scrape: nothing else shows that it dies again and again."""
+
+    def restarts() -> dict[str, float]:
+        series = installed.series().items()
+        return {dict(labels)["process"]: value for (name, labels), value in series if name == "process_restarts_total"}
+
+    before = restarts()
+    assert set(before) == {"redis", "gateway-1", "gateway-2", "console", "worker", "beat", "shipper"}
+    installed.wait_replaced(**{"gateway-2": installed.kill("gateway-2")})
+    assert restarts() == before | {"gateway-2": before["gateway-2"] + 1}
+
+
+def test_the_lag_of_a_gateway_that_hangs_grows_until_it_goes_on(installed: Installation) -> None:
+    """Its own last word of it is that all is well."""
+    series = ("loop_lag_seconds", frozenset({("process", "gateway-2")}))
+    wait_until(lambda: series in installed.series(), 20, "it runs")  # it may have been killed just now
+    pid = installed.kill("gateway-2", signal.SIGSTOP)
+    try:
+        wait_until(lambda: installed.series()[series] > 3, 20, "it is seen to hang")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: installed.series()[series] < 1, 20, "it goes on")
+
+
 @pytest.mark.slow
 def test_what_was_counted_survives_the_end_of_every_process(installed: Installation) -> None:
     installed.request("POST", "/api/v1/decisions/", {"profile": "default", "route_type": "inference"})

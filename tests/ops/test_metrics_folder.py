@@ -69,6 +69,12 @@ class Child:
             file.write_value(mmap_key(family, name, labels, values, text), float(number), 0.0)  # type: ignore[no-untyped-call]
             file.close()  # type: ignore[no-untyped-call]
 
+    def add(self, name: str, names: list[str], values: list[str], number: float) -> None:
+        """Count something else."""
+        file = MmapedDict(str(self.metrics / f"counter_{self.ident}.db"))  # type: ignore[no-untyped-call]
+        file.write_value(mmap_key(name.removesuffix("_total"), name, names, values, ""), number, 0.0)  # type: ignore[no-untyped-call]
+        file.close()  # type: ignore[no-untyped-call]
+
     def kill(self) -> None:
         self.lock.close()
 
@@ -154,6 +160,42 @@ def test_counts_of_the_dead_stay_and_their_files_and_gauges_go(metrics: Path) ->
     fold(metrics)
     assert files(metrics) == [folder.TOTALS_NAME]
     assert (consumed(metrics), streams(metrics)) == (12, 0)
+
+
+def test_the_lag_of_a_loop_that_does_not_say_how_late_it_is_is_how_long_it_has_not(metrics: Path) -> None:
+    now = time.time()
+    with child(metrics, 1) as running:
+
+        def say(process: str, lag: float, at: float) -> None:
+            file = MmapedDict(str(metrics / f"gauge_livemostrecent_{running.ident}.db"))  # type: ignore[no-untyped-call]
+            for name, value in (("loop_lag_seconds", lag), ("config_revision", 7.0)):
+                file.write_value(mmap_key(name, name, ["process"], [process], ""), value, at)  # type: ignore[no-untyped-call]
+            file.close()  # type: ignore[no-untyped-call]
+
+        for process, lag, ago in (
+            ("just in time", 0.25, 0.9),
+            ("clock set back", 0.25, -3600),
+            ("late", 0.25, 1.5),
+            ("was late", 9.0, 1.5),
+            ("hangs", 0.25, 61),
+        ):
+            say(process, lag, now - ago)
+        found = {
+            (sample.name, sample.labels["process"]): sample.value
+            for metric in CountedCollector(metrics, None, now=lambda: now).collect()
+            for sample in metric.samples
+            if sample.labels.keys() == {"process"}
+        }
+    assert {
+        process: pytest.approx(value) for (name, process), value in found.items() if name == "loop_lag_seconds"
+    } == {
+        "just in time": 0.25,
+        "clock set back": 0.25,
+        "late": 0.5,
+        "was late": 9.0,
+        "hangs": 60,
+    }
+    assert {value for (name, _), value in found.items() if name == "config_revision"} == {7.0}
 
 
 def test_a_crowd_of_the_dead_is_one_file(metrics: Path) -> None:

@@ -128,10 +128,26 @@ def test_the_process_map_names_everybody(tmp_path: Path) -> None:
     write_process_map(tmp_path / "processes.json", [each])
     content = json.loads((tmp_path / "processes.json").read_bytes())
     assert each.process is not None
-    assert content["child"] == {"pid": each.process.pid, "dead_cpu_seconds": 0.0}
-    assert content["serve"]["pid"] == os.getpid()
+    assert content["child"] == {"pid": each.process.pid, "dead_cpu_seconds": 0.0, "restarts": 0}
+    assert content["serve"] == {"pid": os.getpid(), "dead_cpu_seconds": 0.0}
     each.kill()
     end(each)
+
+
+def test_the_process_map_says_how_often_a_child_was_started_again(tmp_path: Path) -> None:
+    each = child(QUICK_END)
+
+    def told() -> tuple[bool, int]:
+        write_process_map(tmp_path / "processes.json", [each])
+        entry = json.loads((tmp_path / "processes.json").read_bytes())["child"]
+        return entry["pid"] is not None, entry["restarts"]
+
+    assert told() == (False, 0)
+    for restarts in range(3):
+        each.start()
+        assert told() == (True, restarts)
+        end(each)
+        assert told() == (False, restarts), "it is counted when it is started again"
 
 
 @pytest.mark.parametrize(("code", "words"), [(0, "exit code 0"), (3, "exit code 3"), (-9, "SIGKILL")])

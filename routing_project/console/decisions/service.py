@@ -128,12 +128,11 @@ class Decisions:
         selection_us = int((time.perf_counter() - before) * 1e6)
         place = self._take(route, decision, profile, live, caller, now)
         self._record(route, wanted, caller, decision, place, selection_us)
-        model_types = {head.model_type for provider in snapshot.providers.values() for head in provider.heads}
         count_decision(
             decision,
             chosen=place is not None,
             model_type=wanted.model_type,
-            known=model_types,
+            known=snapshot.model_types,
             region=request.region if request.region in snapshot.regions else None,
         )
         return _answer(route, decision, place)

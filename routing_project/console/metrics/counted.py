@@ -5,24 +5,35 @@ closed list are there from the start. They are added here: neither files nor mem
 
 Series of what is configured no more are left out: heads that come and go would otherwise add some for ever. They are
 not moved to a common one, which would jump by all they had counted. What is configured again goes on from its count.
+
+A gauge is what its process said last, but the lag of a loop is told by the loop itself: one that hangs says nothing.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from routes.engine.types import MODEL_TYPES
 from routing_project.console.metrics.zeros import zeros
 from routing_project.metrics import folder
-from routing_project.metrics.catalogue import DJANGO_FAMILIES, FAMILIES, PROCESS_CPU
+from routing_project.metrics.catalogue import (
+    DJANGO_FAMILIES,
+    FAMILIES,
+    LOOP_LAG,
+    LOOP_LAG_SECONDS,
+    PROCESS_CPU,
+    PROCESS_RESTARTS,
+)
 from routing_project.metrics.instruments import bound_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from routes.engine.snapshot import Snapshot
@@ -30,8 +41,12 @@ if TYPE_CHECKING:
     from routing_project.metrics.folder import Sums
 
 #: What processes write. All others are worked out at the scrape.
-WRITTEN: Final = tuple(each for each in FAMILIES if (each.mode or each.kind != "gauge") and each is not PROCESS_CPU)
+WRITTEN: Final = tuple(
+    each for each in FAMILIES if (each.mode or each.kind != "gauge") and each not in (PROCESS_CPU, PROCESS_RESTARTS)
+)
 _SUM: Final[Mode] = "livesum"
+#: What decisions are about, whatever heads there are.
+_KINDS: Final = frozenset({*MODEL_TYPES.values(), "other"})
 
 
 #: By family as the files call it. What they say of it themselves may be of an earlier release.
@@ -53,11 +68,13 @@ def _series(key: str) -> Series:
 
 
 class CountedCollector(Collector):
-    """``snapshot``: what is configured. Raises ``folder.Busy`` while the folder cannot be read."""
+    """``snapshot``: what is configured; ``now``: the clock by which gauges are told. Raises ``folder.Busy`` while the
+    folder cannot be read."""
 
-    def __init__(self, path: Path, snapshot: Snapshot | None) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot | None, now: Callable[[], float] = time.time) -> None:
         self._path = path
         self._snapshot = snapshot
+        self._now = now
 
     def collect(self) -> Iterable[Metric]:
         counts = folder.read(self._path)
@@ -72,7 +89,12 @@ class CountedCollector(Collector):
         for mode, told in counts.gauges.items():
             for key, values in told.items():
                 series = _series(key)
-                value = sum(each for each, _ in values) if mode == _SUM else max(values, key=lambda each: each[1])[0]
+                if mode == _SUM:
+                    value = sum(each for each, _ in values)
+                else:
+                    value, at = max(values, key=lambda each: each[1])
+                    if series.family == LOOP_LAG.name:
+                        value = max(value, self._now() - at - LOOP_LAG_SECONDS)
                 _metric(found, series, "gauge").add_sample(series.name, series.labels, value)
         for family in WRITTEN:  # those of which there is no series yet are named all the same
             name = family.name.removesuffix("_total")
@@ -91,6 +113,8 @@ class CountedCollector(Collector):
             "service": providers,
             "profile": {profile.slug for profile in profiles},
             "target": {target.id for profile in profiles for target in profile.targets},
+            "model_type": self._snapshot.model_types | _KINDS,
+            "region": self._snapshot.regions | {"none"},
         }
 
         def configured(key: str) -> bool:

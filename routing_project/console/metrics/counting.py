@@ -1,6 +1,7 @@
 """What the console counts beside its pages: streams, sockets, decisions, static files, what was refused.
 
-All labels are route templates, configured names and closed lists: nothing a caller sends becomes one.
+All labels are route templates, configured names and closed lists: nothing a caller sends becomes one. What heads are
+called is configured by whoever registers them, so there are only so many of those.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from routes.engine.types import MODEL_TYPES
 from routes.gateway.metrics import METHODS
 from routing_project.metrics import catalogue
-from routing_project.metrics.instruments import counter, gauge, histogram
+from routing_project.metrics.instruments import MOST_MODEL_TYPES, MOST_REGIONS, Few, counter, gauge, histogram
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 SWITCHING_PROTOCOLS: Final = 101
 _AFFINITY: Final = "affinity"
 _TYPES: Final = frozenset(MODEL_TYPES.values())
+
+few_types: Final = Few(MOST_MODEL_TYPES, "other")
+few_regions: Final = Few(MOST_REGIONS, "none")
 
 
 def count_answer(method: str | None, endpoint: str, status: int, seconds: float | None = None) -> None:
@@ -48,10 +52,17 @@ def count_decision(
 ) -> None:
     """A decision made in the console. ``known``: the model types of heads that are registered; ``region``: None unless
     it is configured somewhere."""
-    kind = model_type if model_type is not None and (model_type in _TYPES or model_type in known) else "other"
+    kind, where = kind_of(model_type, known), few_regions.name(region) if region else "none"
     strategy = decision.would_rank if chosen else "none"
-    counter(catalogue.ROUTING_DECISIONS).labels(strategy, kind, region or "none").inc()
+    counter(catalogue.ROUTING_DECISIONS).labels(strategy, kind, where).inc()
     if decision.pin is not None:
         counter(catalogue.CACHE_HITS if decision.pin.honoured else catalogue.CACHE_MISSES).labels(_AFFINITY).inc()
     for entry in decision.stages:
         histogram(catalogue.ROUTE_STAGE).labels(entry.stage).observe(entry.us / 1e6)
+
+
+def kind_of(model_type: str | None, known: Collection[str]) -> str:
+    """What a decision's ``model_type`` is counted as."""
+    if model_type is None or model_type in _TYPES:
+        return model_type or "other"
+    return few_types.name(model_type) if model_type in known else "other"

@@ -71,10 +71,21 @@ def count_requests(get_response: Callable[..., object]) -> Callable[..., object]
 
 
 def _count(request: HttpRequest, response: HttpResponseBase, begun: float) -> HttpResponseBase:
+    """Now; of an answer that is made while it is sent, when that is over. The handler closes such an answer at its end
+    and when the client leaves, read or not; at an error it does not, which is up to the answer (``Download``)."""
+    if request.path == OWN:
+        return response
     match = request.resolver_match
-    if request.path != OWN:
-        endpoint = template(match.route) if match else OTHER
-        count_answer(request.method, endpoint, response.status_code, time.perf_counter() - begun)
+    method, endpoint, status = request.method, template(match.route) if match else OTHER, response.status_code
+
+    def over() -> None:
+        count_answer(method, endpoint, status, time.perf_counter() - begun)
+
+    if response.streaming:
+        # What Django itself closes with an answer, each once; the answer's own come first.
+        response._resource_closers.append(over)  # type: ignore[attr-defined]
+    else:
+        over()
     return response
 
 

@@ -1,7 +1,8 @@
-"""CPU and memory of every process, out of ``/proc``.
+"""CPU and memory of every process, out of ``/proc``, and how often it had to be started again.
 
 Under ``serve``, which knows its children and what the CPU of dead ones came to, so that a child that is replaced never
-lets the sum fall. Without it: of the processes that count in the folder, each with its own time.
+lets the sum fall. Without it: of the processes that count in the folder, each with its own time; nobody starts them
+again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from routing_project.metrics import folder
-from routing_project.metrics.catalogue import PROCESS_CPU, PROCESS_MEMORY
+from routing_project.metrics.catalogue import PROCESS_CPU, PROCESS_MEMORY, PROCESS_RESTARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     pid: int | None  # None: it is being started again
     dead_cpu_seconds: float
+    restarts: int | None = None  # None: nobody starts it again, or nobody says so
 
 
 class ProcessCollector(Collector):
@@ -38,6 +40,7 @@ class ProcessCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         cpu = CounterMetricFamily(PROCESS_CPU.name, PROCESS_CPU.help, labels=PROCESS_CPU.labels)
         memory = GaugeMetricFamily(PROCESS_MEMORY.name, PROCESS_MEMORY.help, labels=PROCESS_MEMORY.labels)
+        restarts = CounterMetricFamily(PROCESS_RESTARTS.name, PROCESS_RESTARTS.help, labels=PROCESS_RESTARTS.labels)
         for name, entry in self._processes().items():
             usage = None if entry.pid is None else _usage(entry.pid)
             if entry.pid is None or usage is not None or not _has_proc():
@@ -45,12 +48,17 @@ class ProcessCollector(Collector):
             # Else it ended since the map was read: without its own time the sum would fall, and seem to begin anew.
             if usage:
                 memory.add_metric([name], usage[1])
-        return [cpu, memory]
+            if entry.restarts is not None:
+                restarts.add_metric([name], entry.restarts)
+        return [cpu, memory, restarts]
 
     def _processes(self) -> dict[str, Entry]:
         try:
             document = json.loads(self._map.read_bytes())
-            told = {name: Entry(each["pid"], each["dead_cpu_seconds"]) for name, each in document.items()}
+            told = {  # the serve of an earlier release tells no restarts
+                name: Entry(each["pid"], each["dead_cpu_seconds"], each.get("restarts"))
+                for name, each in document.items()
+            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or another's shape
             told = {}
         # A file that does not know us was left behind by a serve that was killed: its pids are anybody's.
