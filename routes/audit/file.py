@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -94,11 +94,18 @@ def place_of(document: dict[str, Any]) -> Place:
 
 
 def _append(descriptor: int, content: bytes) -> None:
-    """All of it, on disk. What a full disk cuts off is taken back with the next delivery."""
+    """All of it, on disk, or nothing: what a full disk leaves no room for is taken back. Where that is refused, the next
+    delivery sees to it."""
+    start = os.fstat(descriptor).st_size
     rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    os.fsync(descriptor)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, start)
+        raise
 
 
 # -- the place -------------------------------------------------------------------------------------------

@@ -120,7 +120,9 @@ def test_a_torn_line_is_taken_back_and_written_anew(piece: int, monkeypatch: pyt
     write("c")
     with path().open("ab") as stream:
         stream.write(b'{"id":3,"at":"2026-11-20T14:0' * 5)
-    assert file.deliver() == 1
+    with capture_logs() as told:
+        assert file.deliver() == 1
+    assert [line["event"] for line in told] == ["audit_line_repaired"]
     assert names() == ["a", "b", "c"]
 
 
@@ -163,10 +165,13 @@ def test_a_disk_that_fills_up_in_the_middle_loses_and_doubles_nothing(monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
-        with pytest.raises(OSError, match="No space left"):
-            file.deliver()
-    assert path().stat().st_size == 700
-    assert file.deliver() == 2
+        with capture_logs() as told:
+            for room[0] in (700, 20, 20):
+                with pytest.raises(OSError, match="No space left"):
+                    file.deliver()
+                assert path().stat().st_size == 0, "what does not fit is taken back at once"
+    assert told == [], "nobody else's line is repaired"
+    assert file.deliver() == 3
     assert names() == ["a", "b", "c"]
 
 
