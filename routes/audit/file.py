@@ -165,6 +165,11 @@ def _place_path() -> Path:
     return get_env().data / "audit_log.place"
 
 
+def reached() -> int:
+    """The id of the last entry that was written."""
+    return kept_of(get_env().audit_log_path).place.link.id
+
+
 def kept_of(path: Path) -> Kept:
     """Of a path that nothing was written to yet: the place of the one before it, where it goes on."""
     places = _read_places()

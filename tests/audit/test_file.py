@@ -337,6 +337,18 @@ def test_a_path_that_cannot_be_written_is_told_once_and_caught_up() -> None:
     assert names() == ["a"]
 
 
+def test_told_is_how_many_were_caught_up_whoever_wrote_them() -> None:
+    path().mkdir(parents=True)
+    with capture_logs() as told:
+        for name in ("a", "b"):
+            write(name)
+            delivery.deliver()
+        path().rmdir()
+        file.deliver()  # as another process
+        assert delivery.deliver()["file"] == 0
+    assert [line["caught_up"] for line in told if line["event"] == "audit_sink_back"] == [2]
+
+
 def test_several_writers_at_once_write_each_entry_once(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> None:
     monkeypatch.setattr(file, "BATCH", 2)
     for number in range(20):
