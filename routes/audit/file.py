@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.utils import timezone
 
-from routes.audit.chain import Link, line_of, moment
+from routes.audit.chain import Link, head_line, line_of, moment
 from routes.audit.reading import Place, following, head
 from routing_project.env import get_env
 from routing_project.logs import get_logger
@@ -88,7 +88,7 @@ def _write_all(path: Path, descriptor: int, deadline: float | None) -> int:
             return written
     now = timezone.now()
     if new or kept.head_at is None or not kept.head_at <= now < kept.head_at + HEAD_EVERY:
-        _append(descriptor, json.dumps({"head": {**head()._asdict(), "at": moment(now)}}).encode() + b"\n")
+        _append(descriptor, head_line(head(), now) + b"\n")
         # Where file and table both end earlier than before, what was known of it stays until there is a next entry.
         _keep(path, descriptor, max(place, kept.place, key=lambda known: known.link.id), now)
     return written

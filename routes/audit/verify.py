@@ -7,9 +7,10 @@ sentence that names the entry. What the chain can and cannot prove: docs/audit.m
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from routes.audit.chain import FIELDS, START, Link, hash_of
+from routes.audit.chain import FIELDS, START, Link, hash_of, head_line, line_of
 from routes.audit.reading import page
 from routes.models import AuditEntry
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE: Final = 2000
-MEMBERS: Final = frozenset({*FIELDS, "hash"})
+MEMBERS: Final = (*FIELDS, "hash")
 
 
 class BrokenError(Exception):
@@ -152,22 +153,36 @@ class _Reader:
                 if not line.endswith(b"\n"):
                     self.torn = True
                     return
-                yield _read(number, line)
+                yield _read(number, line[:-1])
 
 
 def _read(number: int, line: bytes) -> _Line:
+    """A line must be byte for byte what is written of what it says: what another reader, or somebody who looks at it,
+    would read otherwise (a member twice) must not pass because of how it is read here."""
     try:
         tree = json.loads(line)
         if set(tree) == {"head"}:
-            return _Line(number, Link(int(tree["head"]["id"]), str(tree["head"]["hash"])), None)
-        if set(tree) != MEMBERS:
+            return _read_head(number, line, tree["head"])
+        if set(tree) != set(MEMBERS):
             raise ValueError
         found = _Line(number, Link(int(tree["id"]), str(tree["hash"])), str(tree["previous"]))
     except (ValueError, TypeError, KeyError):
         raise BrokenError(f"line {number} cannot be read: it is no entry of the audit log") from None
     if not _is_whole(tree):
         raise BrokenError(f"line {number}: entry {found.link.id} was changed: its hash is not that of what it says")
+    if line_of({name: tree[name] for name in MEMBERS} | {"id": found.link.id}) != line:
+        raise BrokenError(
+            f"line {number}: entry {found.link.id} is not written as it was: members doubled or moved, spaces or escapes"
+        )
     return found
+
+
+def _read_head(number: int, line: bytes, tree: dict[str, Any]) -> _Line:
+    """Raises ValueError, TypeError or KeyError for what is no line of a head."""
+    link = Link(int(tree["id"]), str(tree["hash"]))
+    if head_line(link, datetime.fromisoformat(tree["at"])) != line:
+        raise ValueError
+    return _Line(number, link, None)
 
 
 def _pages(lines: Iterable[_Line]) -> Iterator[list[_Line]]:

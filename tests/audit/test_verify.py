@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from routes.audit import file, verify
-from routes.audit.chain import NOTHING, hash_of
+from routes.audit.chain import NOTHING, hash_of, line_of
 from routes.audit.reading import page
 from routes.models import AuditEntry
 from routing_project.env import get_env
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db(databases=["default", "pg"]), pytest.mark.us
 def log(both_databases: None) -> Path:
     """The file of six entries, after which there was a head, and one more."""
     for name in "abcdef":
-        write(name)
+        write(name, changes={"weight": [1, 3]})
     file.deliver()
     write("g")
     file.deliver()
@@ -215,6 +215,37 @@ def test_an_entry_with_more_or_other_members_is_no_entry(log: Path) -> None:
     tree = {**entries()[0], "more": 1}
     log.write_bytes(json.dumps(tree).encode() + b"\n")
     assert "line 1 cannot be read" in finding()
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b'"actor_name":"ada"', b'"actor_name":"bob","actor_name":"ada"'),
+        (b'"weight":[1,3]', b'"weight":[7,9],"weight":[1,3]'),
+        (b'"actor_name":"ada"', b'"actor_name":"\\u0061da"'),
+        (b'"actor_name":"ada"', b'"actor_name": "ada"'),
+        (b'"id":1,', b'"id":1.0,'),
+    ],
+)
+def test_a_line_that_says_the_same_otherwise_written_is_found(log: Path, part: bytes, other: bytes) -> None:
+    """Whoever reads it with another reader, or with their eyes, would read something else."""
+    assert part in log.read_bytes().splitlines()[0]
+    log.write_bytes(log.read_bytes().replace(part, other, 1))
+    assert finding() == f"{log}: line 1: entry 1 is not written as it was: members doubled or moved, spaces or escapes"
+
+
+def test_a_line_with_its_members_in_another_order_is_found(log: Path) -> None:
+    first, *others = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(line_of(dict(reversed(json.loads(first).items()))) + b"\n" + b"".join(others))
+    assert "line 1: entry 1 is not written as it was" in finding()
+
+
+@pytest.mark.parametrize("part", [b'"id": 6', b'"at": "', b"}}"])
+def test_a_head_that_is_written_otherwise_is_found(log: Path, part: bytes) -> None:
+    other = {b'"id": 6': b'"id": 5, "id": 6', b'"at": "': b'"at": "at ', b"}}": b', "more": 1}}'}[part]
+    before, sign, after = log.read_bytes().partition(b'{"head"')
+    log.write_bytes(before + sign + after.replace(part, other, 1))
+    assert finding() == f"{log}: line 7 cannot be read: it is no entry of the audit log"
 
 
 def test_a_line_that_is_being_written_is_no_finding(log: Path) -> None:
