@@ -1,11 +1,11 @@
 """The audit log as a file: one JSON object a line, every entry exactly once, in the order of the chain.
 
 Who writes holds a lock of this host and goes on from the file's own last entry: whatever happened to file, volume or
-processes, what it lacks after that comes from the table. Only a file without entries has to be told where the one before
-it ended, so that it may be moved away at any time: that is the place, kept for each path beside the lock in the data
-folder. A line is on disk before the place is; a line that was torn is taken back and written anew. Once an hour, and in
-each new file, a line with the head of the chain says how far the table was then, also when nothing happens: a table that
-is shorter later has been cut.
+processes, what it lacks after that comes from the table. Only a file without entries has to be told where the one
+before it ended, so that it may be moved away at any time: that is the place, kept for each path beside the lock in the
+data folder. A line is on disk before the place is; a line that was torn is taken back and written anew. Once an hour,
+and in each new file, a line with the head of the chain says how far the table was then, also when nothing happens: a
+table that is shorter later has been cut.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def place_of(document: dict[str, Any]) -> Place:
 
 
 def _append(descriptor: int, content: bytes) -> None:
-    """All of it, on disk, or nothing: what a full disk leaves no room for is taken back. Where that is refused, the next
-    delivery sees to it."""
+    """All of it, on disk, or nothing: what a full disk leaves no room for is taken back. Where that is refused, the
+    next delivery sees to it."""
     start = os.fstat(descriptor).st_size
     rest = memoryview(content)
     try:
@@ -161,7 +161,7 @@ def backwards(descriptor: int, end: int) -> Iterator[bytes]:
         yield tail
 
 
-def _place_path() -> Path:
+def place_path() -> Path:
     return get_env().data / "audit_log.place"
 
 
@@ -172,18 +172,18 @@ def reached() -> int:
 
 def kept_of(path: Path) -> Kept:
     """Of a path that nothing was written to yet: the place of the one before it, where it goes on."""
-    places = _read_places()
+    places = read_places()
     return places.get(str(path)) or next(reversed(places.values()), Kept())
 
 
-def _read_places() -> dict[str, Kept]:
-    """By path, the one that was written last at the end."""
+def read_places() -> dict[str, Kept]:
+    """By path, the one that was written last at the end. Raises OSError when it is there and cannot be read."""
     try:
-        return {path: _kept(tree) for path, tree in json.loads(_place_path().read_bytes()).items()}
+        return {path: _kept(tree) for path, tree in json.loads(place_path().read_bytes()).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError):
-        log.warning("audit_place_unreadable", path=str(_place_path()))
+        log.warning("audit_place_unreadable", path=str(place_path()))
         return {}
 
 
@@ -193,14 +193,14 @@ def _kept(tree: dict[str, Any]) -> Kept:
 
 
 def _keep(path: Path, descriptor: int, place: Place, head_at: datetime | None) -> Kept:
-    status, places = os.fstat(descriptor), _read_places()
+    status, places = os.fstat(descriptor), read_places()
     if places and (before := next(reversed(places))) != str(path):
         log.warning("audit_file_elsewhere", path=str(path), before=before)
     places.pop(str(path), None)
     places[str(path)] = kept = Kept(place, head_at, status.st_ino, status.st_size)
-    temporary = _place_path().with_suffix(".new")
+    temporary = place_path().with_suffix(".new")
     temporary.write_text(json.dumps({name: _tree(known) for name, known in places.items()}) + "\n")
-    temporary.replace(_place_path())
+    temporary.replace(place_path())
     return kept
 
 

@@ -84,10 +84,10 @@ def test_more_than_a_batch_is_written_in_order(monkeypatch: pytest.MonkeyPatch) 
 def test_killed_between_the_line_and_the_place_no_line_is_doubled() -> None:
     write("a")
     file.deliver()
-    place = file._place_path().read_bytes()
+    place = file.place_path().read_bytes()
     write("b")
     file.deliver()
-    file._place_path().write_bytes(place)
+    file.place_path().write_bytes(place)
     write("c")
     assert file.deliver() == 1
     assert names() == ["a", "b", "c"]
@@ -103,11 +103,11 @@ def test_without_the_place_the_last_line_is_the_place(place: str, monkeypatch: p
     if place == "lost":
         forget_place()
     elif place == "torn":
-        file._place_path().write_text('{"id": 2, "ha')
+        file.place_path().write_text('{"id": 2, "ha')
     else:
-        kept = json.loads(file._place_path().read_bytes())
+        kept = json.loads(file.place_path().read_bytes())
         kept[str(path())] |= {"id": 1, "hash": entries()[0]["hash"], "at": None, "size": 0}
-        file._place_path().write_text(json.dumps(kept))
+        file.place_path().write_text(json.dumps(kept))
     write("c")
     assert file.deliver() == 1
     assert names() == ["a", "b", "c"]
@@ -354,7 +354,7 @@ def test_several_writers_at_once_write_each_entry_once(monkeypatch: pytest.Monke
     for number in range(20):
         write(str(number))
     path().unlink(missing_ok=True)
-    file._place_path().unlink(missing_ok=True)
+    file.place_path().unlink(missing_ok=True)
     written: list[int] = []
 
     def run() -> None:
