@@ -210,8 +210,9 @@ class Env(BaseSettings):
 
     @property
     def audit_log_path(self) -> Path:
-        """The audit log as JSON lines."""
-        return self.audit_log.expanduser().absolute() if self.audit_log else self.log_dir / "routing_audit.log"
+        """The audit log as JSON lines. A relative path is one in the data folder: the same from wherever a process is
+        started."""
+        return self.data / self.audit_log.expanduser() if self.audit_log else self.log_dir / "routing_audit.log"
 
     @property
     def revision_path(self) -> Path:

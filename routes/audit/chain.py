@@ -61,6 +61,11 @@ def line_of(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
+def head_line(head: Link, at: datetime) -> bytes:
+    """How far the chain was at a time, as the file has it, without the end of the line."""
+    return json.dumps({"head": {**head._asdict(), "at": moment(at)}}).encode()
+
+
 def moment(at: datetime) -> str:
     """UTC with six decimals: ``2026-11-20T14:02:10.120000Z``."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -28,7 +28,10 @@ LOOK_SECONDS: Final = 5.0
 END_SECONDS: Final = 2.0
 
 SINKS: Final[dict[str, Callable[[float | None], int]]] = {"file": file.deliver, "channel": channel.deliver}
-_down: dict[str, str] = {}
+#: The id of the last entry a sink has had, whichever process brought it.
+REACHED: Final[dict[str, Callable[[], int]]] = {"file": file.reached, "channel": channel.reached}
+#: Sinks that are down for this process, and what they had reached then; None = that could not be read.
+_down: dict[str, int | None] = {}
 _thread: Courier | None = None
 
 
@@ -62,15 +65,24 @@ def deliver(seconds: float | None = None) -> dict[str, int]:
 
 
 def _is_down(name: str, error: Exception) -> None:
-    reason = f"{type(error).__name__}: {error}"
     if name not in _down:
-        log.error("audit_sink_down", sink=name, error=reason)
-    _down[name] = reason
+        _down[name] = _reached(name)
+        log.error("audit_sink_down", sink=name, error=f"{type(error).__name__}: {error}")
 
 
 def _is_up(name: str, told: int) -> None:
-    if _down.pop(name, None) is not None:
-        log.info("audit_sink_back", sink=name, caught_up=told)
+    if name not in _down:
+        return
+    before, now = _down.pop(name), _reached(name)
+    caught_up = told if before is None or now is None else max(told, now - before)
+    log.info("audit_sink_back", sink=name, caught_up=caught_up)
+
+
+def _reached(name: str) -> int | None:
+    try:
+        return REACHED[name]()
+    except (OSError, DatabaseError):
+        return None
 
 
 class Courier:

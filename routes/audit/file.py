@@ -1,10 +1,11 @@
 """The audit log as a file: one JSON object a line, every entry exactly once, in the order of the chain.
 
-Who writes holds a lock of this host and decides by the place: the last entry written, kept beside the lock in the data
-folder, and the file's own last line where the file is not as the place says. A line is on disk before the place is, so
-a crash between the two is seen by the line; a line that was torn is taken back and written anew. The file may be moved
-away at any time: the next entry begins a new one. Once an hour, and in each new file, a line with the head of the chain
-says how far the table was then, also when nothing happens: a table that is shorter later has been cut.
+Who writes holds a lock of this host and goes on from the file's own last entry: whatever happened to file, volume or
+processes, what it lacks after that comes from the table. Only a file without entries has to be told where the one
+before it ended, so that it may be moved away at any time: that is the place, kept for each path beside the lock in the
+data folder. A line is on disk before the place is; a line that was torn is taken back and written anew. Once an hour,
+and in each new file, a line with the head of the chain says how far the table was then, also when nothing happens: a
+table that is shorter later has been cut.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import fcntl
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.utils import timezone
 
-from routes.audit.chain import Link, line_of, moment
+from routes.audit.chain import Link, head_line, line_of, moment
 from routes.audit.reading import Place, following, head
 from routing_project.env import get_env
 from routing_project.logs import get_logger
@@ -40,7 +41,7 @@ PATIENCE: Final = 0.02
 
 
 class Kept(NamedTuple):
-    """What is known from before: the place, when a head was written last, and the file as it was left."""
+    """What is known of a path from before: the place, when a head was written last, and the file as it was left."""
 
     place: Place = Place()
     head_at: datetime | None = None
@@ -59,13 +60,13 @@ def deliver(seconds: float | None = None) -> int:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
         try:
-            return _write_all(descriptor, deadline)
+            return _write_all(path, descriptor, deadline)
         finally:
             os.close(descriptor)
 
 
-def _write_all(descriptor: int, deadline: float | None) -> int:
-    kept, new = _read_place(), not os.fstat(descriptor).st_size
+def _write_all(path: Path, descriptor: int, deadline: float | None) -> int:
+    kept, new = kept_of(path), not os.fstat(descriptor).st_size
     place, written = _where(descriptor, kept), 0
     while True:
         found = following(place, BATCH)
@@ -74,18 +75,22 @@ def _write_all(descriptor: int, deadline: float | None) -> int:
                 "audit_table_differs_from_file", last_in_file=place.link.id, goes_on_with=found.documents[0]["id"]
             )
         if found.documents:
+            if place.link.id < kept.place.link.id:
+                told = {"last_in_file": place.link.id, "was_written_to": kept.place.link.id}
+                log.warning("audit_file_was_behind", path=str(path), **told)
             _append(descriptor, b"".join(line_of(document) + b"\n" for document in found.documents))
             place = place_of(found.documents[-1])
             written += len(found.documents)
-            kept = _keep(descriptor, place, kept.head_at)
+            kept = _keep(path, descriptor, place, kept.head_at)
         if len(found.documents) < BATCH:
             break
         if deadline is not None and time.monotonic() >= deadline:
             return written
     now = timezone.now()
     if new or kept.head_at is None or not kept.head_at <= now < kept.head_at + HEAD_EVERY:
-        _append(descriptor, json.dumps({"head": {**head()._asdict(), "at": moment(now)}}).encode() + b"\n")
-        _keep(descriptor, place, now)
+        _append(descriptor, head_line(head(), now) + b"\n")
+        # Where file and table both end earlier than before, what was known of it stays until there is a next entry.
+        _keep(path, descriptor, max(place, kept.place, key=lambda known: known.link.id), now)
     return written
 
 
@@ -94,27 +99,32 @@ def place_of(document: dict[str, Any]) -> Place:
 
 
 def _append(descriptor: int, content: bytes) -> None:
-    """All of it, on disk. What a full disk cuts off is taken back with the next delivery."""
+    """All of it, on disk, or nothing: what a full disk leaves no room for is taken back. Where that is refused, the
+    next delivery sees to it."""
+    start = os.fstat(descriptor).st_size
     rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    os.fsync(descriptor)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, start)
+        raise
 
 
 # -- the place -------------------------------------------------------------------------------------------
 def _where(descriptor: int, kept: Kept) -> Place:
-    """The last entry that was written."""
+    """The last entry in the file; the place where it has none."""
     status = os.fstat(descriptor)
     if (status.st_ino, status.st_size) == (kept.inode, kept.size):
         return kept.place
     end = _mend(descriptor, status.st_size)
     for line in backwards(descriptor, end):
         try:
-            tree = json.loads(line)
-            place = place_of(tree)
+            return place_of(json.loads(line))
         except (ValueError, KeyError, TypeError):
             continue  # a head, or nothing of ours
-        return place if place.link.id > kept.place.link.id else kept.place
     return kept.place
 
 
@@ -151,36 +161,58 @@ def backwards(descriptor: int, end: int) -> Iterator[bytes]:
         yield tail
 
 
-def _place_path() -> Path:
+def place_path() -> Path:
     return get_env().data / "audit_log.place"
 
 
-def _read_place() -> Kept:
+def reached() -> int:
+    """The id of the last entry that was written."""
+    return kept_of(get_env().audit_log_path).place.link.id
+
+
+def kept_of(path: Path) -> Kept:
+    """Of a path that nothing was written to yet: the place of the one before it, where it goes on."""
+    places = read_places()
+    return places.get(str(path)) or next(reversed(places.values()), Kept())
+
+
+def read_places() -> dict[str, Kept]:
+    """By path, the one that was written last at the end. Raises OSError when it is there and cannot be read."""
     try:
-        tree = json.loads(_place_path().read_bytes())
-        last = Place(Link(tree["id"], tree["hash"]), tree["at"] and datetime.fromisoformat(tree["at"]))
-        return Kept(last, tree["head_at"] and datetime.fromisoformat(tree["head_at"]), tree["inode"], tree["size"])
+        return {path: _kept(tree) for path, tree in json.loads(place_path().read_bytes()).items()}
     except FileNotFoundError:
-        return Kept()
-    except (ValueError, KeyError, TypeError):
-        log.warning("audit_place_unreadable", path=str(_place_path()))
-        return Kept()
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        log.warning("audit_place_unreadable", path=str(place_path()))
+        return {}
 
 
-def _keep(descriptor: int, place: Place, head_at: datetime | None) -> Kept:
-    status = os.fstat(descriptor)
-    kept = Kept(place, head_at, status.st_ino, status.st_size)
-    tree = {
-        **place.link._asdict(),
-        "at": place.at and moment(place.at),
+def _kept(tree: dict[str, Any]) -> Kept:
+    last = Place(Link(tree["id"], tree["hash"]), tree["at"] and datetime.fromisoformat(tree["at"]))
+    return Kept(last, tree["head_at"] and datetime.fromisoformat(tree["head_at"]), tree["inode"], tree["size"])
+
+
+def _keep(path: Path, descriptor: int, place: Place, head_at: datetime | None) -> Kept:
+    status, places = os.fstat(descriptor), read_places()
+    if places and (before := next(reversed(places))) != str(path):
+        log.warning("audit_file_elsewhere", path=str(path), before=before)
+    places.pop(str(path), None)
+    places[str(path)] = kept = Kept(place, head_at, status.st_ino, status.st_size)
+    temporary = place_path().with_suffix(".new")
+    temporary.write_text(json.dumps({name: _tree(known) for name, known in places.items()}) + "\n")
+    temporary.replace(place_path())
+    return kept
+
+
+def _tree(kept: Kept) -> dict[str, Any]:
+    at, head_at = kept.place.at, kept.head_at
+    return {
+        **kept.place.link._asdict(),
+        "at": at and moment(at),
         "head_at": head_at and moment(head_at),
         "inode": kept.inode,
         "size": kept.size,
     }
-    temporary = _place_path().with_suffix(".new")
-    temporary.write_text(json.dumps(tree) + "\n")
-    temporary.replace(_place_path())
-    return kept
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""Looks whether the audit log is what was written: the table by its chain, a file of it line by line against the table.
+"""Looks whether the audit log is what was written: the table by its chain and by what its sinks have had, a file of it
+line by line against the table.
 
 Both are read once, in order, a page at a time, so that millions of entries need no memory. What is found is told in one
 sentence that names the entry. What the chain can and cannot prove: docs/audit.md.
@@ -7,18 +8,22 @@ sentence that names the entry. What the chain can and cannot prove: docs/audit.m
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from routes.audit.chain import FIELDS, START, Link, hash_of
-from routes.audit.reading import page
-from routes.models import AuditEntry
+from routes.audit.chain import FIELDS, START, Link, hash_of, head_line, line_of
+from routes.audit.channel import SINK
+from routes.audit.reading import head, page
+from routes.models import AuditDelivery, AuditEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from routes.audit.file import Kept
+
 PAGE: Final = 2000
-MEMBERS: Final = frozenset({*FIELDS, "hash"})
+MEMBERS: Final = (*FIELDS, "hash")
 
 
 class BrokenError(Exception):
@@ -31,11 +36,12 @@ class Table(NamedTuple):
 
 
 class File(NamedTuple):
-    """``entries`` and ``heads`` that were found; ``torn``: its last line is not complete."""
+    """``entries`` and ``heads`` that were found; ``torn``: its last line is not complete; ``last`` of its entries."""
 
     entries: int
     heads: int
     torn: bool
+    last: Link | None
 
 
 # -- the table -------------------------------------------------------------------------------------------
@@ -95,6 +101,33 @@ def _is_whole(document: dict[str, Any]) -> bool:
         return False  # it holds what no entry of ours does
 
 
+def delivered(kept: Kept) -> None:
+    """What was brought to a file of this host and to the channel must be in the table. Raises BrokenError."""
+    told = AuditDelivery.objects.filter(sink=SINK).values_list("last_id", "last_hash")
+    known = [("was written to the file of this host", kept.place.link)]
+    known += [("was told on the channel", Link(*last)) for last in told]
+    held, end = _held({link.id for _, link in known})
+    for what, link in known:
+        _agree(f"entry {link.id} {what}", link, held, end)
+
+
+def _held(ids: set[int]) -> tuple[dict[int, str], int]:
+    """The hashes of the entries, of those the table has, and where it ends."""
+    return dict(AuditEntry.objects.filter(pk__in=ids).values_list("id", "hash")), head().id
+
+
+def _agree(what: str, link: Link, held: dict[int, str], end: int) -> None:
+    if link == START:
+        return  # nothing yet, or the head of a table without entries
+    if link.id not in held:
+        cut = f"the table ends at entry {end}: its tail was cut" if link.id > end else "the table has it no more"
+        raise BrokenError(f"{what}, and {cut}")
+    if held[link.id] != link.hash:
+        raise BrokenError(
+            f"{what} with the hash {link.hash}, and in the table it has {held[link.id]}: the chain was rewritten"
+        )
+
+
 # -- a file ----------------------------------------------------------------------------------------------
 class _Line(NamedTuple):
     """``previous`` None = a head."""
@@ -111,10 +144,10 @@ def file(path: Path) -> File:
     last: Link | None = None
     reader = _Reader(path)
     for lines in _pages(reader):
-        held = dict(AuditEntry.objects.filter(pk__in={line.link.id for line in lines}).values_list("id", "hash"))
-        end = AuditEntry.objects.order_by("-id").values_list("id", flat=True).first() or 0
+        held, end = _held({line.link.id for line in lines})
         for line in lines:
-            _agree(line, held, end)
+            what = "the head of the chain was" if line.previous is None else "there is"
+            _agree(f"line {line.number}: {what} entry {line.link.id}", line.link, held, end)
             if line.previous is None:
                 heads += 1
                 continue
@@ -124,20 +157,16 @@ def file(path: Path) -> File:
                     "before: lines were removed, or put in another order"
                 )
             last, entries = line.link, entries + 1
-    return File(entries, heads, reader.torn)
+    return File(entries, heads, reader.torn, last)
 
 
-def _agree(line: _Line, held: dict[int, str], end: int) -> None:
-    what = "the head of the chain was" if line.previous is None else "there is"
-    if line.link == START:
-        return  # the head of a table without entries
-    if line.link.id not in held:
-        cut = f"the table ends at entry {end}: its tail was cut" if line.link.id > end else "the table has it no more"
-        raise BrokenError(f"line {line.number}: {what} entry {line.link.id}, and {cut}")
-    if held[line.link.id] != line.link.hash:
+def follows_on(found: File, kept: Kept) -> None:
+    """The file at its path must reach as far as it was written there, as known before it was read. One without entries
+    is a new one, and looks like one that was emptied. Raises BrokenError."""
+    if found.last is not None and found.last.id < kept.place.link.id:
         raise BrokenError(
-            f"line {line.number}: {what} entry {line.link.id} with the hash {line.link.hash}, and in the table it has "
-            f"{held[line.link.id]}: the chain was rewritten"
+            f"it ends at entry {found.last.id}, and was written up to entry {kept.place.link.id}: its last lines are "
+            "missing"
         )
 
 
@@ -152,22 +181,36 @@ class _Reader:
                 if not line.endswith(b"\n"):
                     self.torn = True
                     return
-                yield _read(number, line)
+                yield _read(number, line[:-1])
 
 
 def _read(number: int, line: bytes) -> _Line:
+    """A line must be byte for byte what is written of what it says: what another reader, or somebody who looks at it,
+    would read otherwise (a member twice) must not pass because of how it is read here."""
     try:
         tree = json.loads(line)
         if set(tree) == {"head"}:
-            return _Line(number, Link(int(tree["head"]["id"]), str(tree["head"]["hash"])), None)
-        if set(tree) != MEMBERS:
+            return _read_head(number, line, tree["head"])
+        if set(tree) != set(MEMBERS):
             raise ValueError
         found = _Line(number, Link(int(tree["id"]), str(tree["hash"])), str(tree["previous"]))
     except (ValueError, TypeError, KeyError):
         raise BrokenError(f"line {number} cannot be read: it is no entry of the audit log") from None
     if not _is_whole(tree):
         raise BrokenError(f"line {number}: entry {found.link.id} was changed: its hash is not that of what it says")
+    if line_of({name: tree[name] for name in MEMBERS} | {"id": found.link.id}) != line:
+        raise BrokenError(
+            f"line {number}: entry {found.link.id} is not written as it was: members doubled or moved, spaces, escapes"
+        )
     return found
+
+
+def _read_head(number: int, line: bytes, tree: dict[str, Any]) -> _Line:
+    """Raises ValueError, TypeError or KeyError for what is no line of a head."""
+    link = Link(int(tree["id"]), str(tree["hash"]))
+    if head_line(link, datetime.fromisoformat(tree["at"])) != line:
+        raise ValueError
+    return _Line(number, link, None)
 
 
 def _pages(lines: Iterable[_Line]) -> Iterator[list[_Line]]:

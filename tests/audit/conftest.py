@@ -50,4 +50,4 @@ def names() -> list[str]:
 
 
 def forget_place() -> None:
-    file._place_path().unlink()
+    file.place_path().unlink()

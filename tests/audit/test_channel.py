@@ -171,6 +171,7 @@ def test_a_redis_that_was_away_is_caught_up_by_the_task_and_told_of_once(monkeyp
         try:
             listener = Listener(url)
             write("b")
+            assert channel.deliver() == 2  # as another process
             deliver_audit()
             deliver_audit()
             assert listener.names() == ["a", "b"]
@@ -179,7 +180,9 @@ def test_a_redis_that_was_away_is_caught_up_by_the_task_and_told_of_once(monkeyp
             channel._client(url).close()
             child.kill()
             child.wait()
-    assert [line["event"] for line in told if line.get("sink") == "channel"] == ["audit_sink_down", "audit_sink_back"]
+    lines = [line for line in told if line.get("sink") == "channel"]
+    assert [line["event"] for line in lines] == ["audit_sink_down", "audit_sink_back"]
+    assert lines[-1]["caught_up"] == 2, "whoever told them"
 
 
 @contextmanager

@@ -84,10 +84,10 @@ def test_more_than_a_batch_is_written_in_order(monkeypatch: pytest.MonkeyPatch) 
 def test_killed_between_the_line_and_the_place_no_line_is_doubled() -> None:
     write("a")
     file.deliver()
-    place = file._place_path().read_bytes()
+    place = file.place_path().read_bytes()
     write("b")
     file.deliver()
-    file._place_path().write_bytes(place)
+    file.place_path().write_bytes(place)
     write("c")
     assert file.deliver() == 1
     assert names() == ["a", "b", "c"]
@@ -103,9 +103,11 @@ def test_without_the_place_the_last_line_is_the_place(place: str, monkeypatch: p
     if place == "lost":
         forget_place()
     elif place == "torn":
-        file._place_path().write_text('{"id": 2, "ha')
+        file.place_path().write_text('{"id": 2, "ha')
     else:
-        file._place_path().write_text(json.dumps({"id": 1, "hash": entries()[0]["hash"], "at": None}))
+        kept = json.loads(file.place_path().read_bytes())
+        kept[str(path())] |= {"id": 1, "hash": entries()[0]["hash"], "at": None, "size": 0}
+        file.place_path().write_text(json.dumps(kept))
     write("c")
     assert file.deliver() == 1
     assert names() == ["a", "b", "c"]
@@ -120,7 +122,9 @@ def test_a_torn_line_is_taken_back_and_written_anew(piece: int, monkeypatch: pyt
     write("c")
     with path().open("ab") as stream:
         stream.write(b'{"id":3,"at":"2026-11-20T14:0' * 5)
-    assert file.deliver() == 1
+    with capture_logs() as told:
+        assert file.deliver() == 1
+    assert [line["event"] for line in told] == ["audit_line_repaired"]
     assert names() == ["a", "b", "c"]
 
 
@@ -163,10 +167,13 @@ def test_a_disk_that_fills_up_in_the_middle_loses_and_doubles_nothing(monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
-        with pytest.raises(OSError, match="No space left"):
-            file.deliver()
-    assert path().stat().st_size == 700
-    assert file.deliver() == 2
+        with capture_logs() as told:
+            for room[0] in (700, 20, 20):
+                with pytest.raises(OSError, match="No space left"):
+                    file.deliver()
+                assert path().stat().st_size == 0, "what does not fit is taken back at once"
+    assert told == [], "nobody else's line is repaired"
+    assert file.deliver() == 3
     assert names() == ["a", "b", "c"]
 
 
@@ -191,14 +198,90 @@ def test_after_a_rotation_it_goes_on_in_the_new_file(how: str) -> None:
     assert older.read_bytes().count(b'"object_name"') == 2
 
 
-def test_another_path_goes_on_where_the_file_before_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write("a")
-    file.deliver()
-    monkeypatch.setenv("SIGNALBOX_AUDIT_LOG", str(tmp_path / "other.log"))
+def use(path: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNALBOX_AUDIT_LOG", str(path))
     get_env.cache_clear()
-    write("b")
+
+
+def deliver(name: str) -> None:
+    write(name)
     file.deliver()
-    assert names() == ["b"]
+
+
+def test_another_path_goes_on_where_the_file_before_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver("a")
+    before = path()
+    use(tmp_path / "other.log", monkeypatch)
+    with capture_logs() as told:
+        deliver("b")
+        deliver("c")
+    assert names() == ["b", "c"]
+    (line,) = told
+    assert (line["event"], line["path"], line["before"]) == ("audit_file_elsewhere", str(path()), str(before))
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_what_a_command_writes_elsewhere_is_missing_nowhere(
+    rotated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that does not have the setting of the others writes a file of its own beside theirs."""
+    usual, other, found = path(), tmp_path / "other.log", list[str]()
+    deliver("a")
+    for name in ("b", "c"):
+        use(other, monkeypatch)
+        deliver(f"{name} by a command")
+        use(usual, monkeypatch)
+        if rotated:
+            found += names()
+            usual.unlink()
+        deliver(name)
+    assert found + names() == (["a", "b by a command", "b", "c by a command", "c"])
+    use(other, monkeypatch)
+    deliver("d")
+    assert names() == ["b by a command", "b", "c by a command", "c", "d"]
+
+
+def test_a_volume_that_was_away_gets_what_was_written_meanwhile(tmp_path: Path) -> None:
+    """Another one stood in for it: there the file begins, here it goes on."""
+    deliver("a")
+    volume = path().parent.rename(tmp_path / "volume")
+    for name in ("b", "c"):
+        deliver(name)
+    assert names() == ["b", "c"]
+    path().parent.rename(tmp_path / "other")
+    volume.rename(path().parent)
+    with capture_logs() as told:
+        deliver("d")
+        deliver("e")
+    assert names() == ["a", "b", "c", "d", "e"]
+    (line,) = told
+    assert line == {
+        "event": "audit_file_was_behind",
+        "log_level": "warning",
+        "path": str(path()),
+        "last_in_file": 1,
+        "was_written_to": 3,
+    }
+
+
+def test_last_lines_that_were_removed_are_written_again() -> None:
+    for name in ("a", "b", "c"):
+        deliver(name)
+    path().write_bytes(path().read_bytes().splitlines(keepends=True)[0])
+    assert file.deliver() == 2
+    assert names() == ["a", "b", "c"]
+
+
+def test_a_relative_path_is_one_in_the_data_folder_whoever_writes_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("some/where.log", monkeypatch)
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        monkeypatch.chdir(tmp_path / str(number))
+        deliver(str(number))
+    assert path() == get_env().data / "some" / "where.log"
+    assert names() == ["0", "1"]
 
 
 def test_once_an_hour_the_file_says_how_far_the_chain_is_also_when_nothing_happens() -> None:
@@ -254,12 +337,24 @@ def test_a_path_that_cannot_be_written_is_told_once_and_caught_up() -> None:
     assert names() == ["a"]
 
 
+def test_told_is_how_many_were_caught_up_whoever_wrote_them() -> None:
+    path().mkdir(parents=True)
+    with capture_logs() as told:
+        for name in ("a", "b"):
+            write(name)
+            delivery.deliver()
+        path().rmdir()
+        file.deliver()  # as another process
+        assert delivery.deliver()["file"] == 0
+    assert [line["caught_up"] for line in told if line["event"] == "audit_sink_back"] == [2]
+
+
 def test_several_writers_at_once_write_each_entry_once(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> None:
     monkeypatch.setattr(file, "BATCH", 2)
     for number in range(20):
         write(str(number))
     path().unlink(missing_ok=True)
-    file._place_path().unlink(missing_ok=True)
+    file.place_path().unlink(missing_ok=True)
     written: list[int] = []
 
     def run() -> None:
