@@ -44,7 +44,6 @@ VERBS = {
     "credential": "changed the credential of",
     "admin_state": "set the admin state of",
     "published": "published",
-    "rolled_back": "rolled back to",
     "discarded": "discarded",
     "registered": "registered",
     "approved": "approved",
@@ -61,8 +60,9 @@ VERBS = {
     "login_throttled": "has to wait before trying again to log in as",
     "password": "changed the password of",
 }
-
-
+#: What is a sentence of its own, and the field of it that says which revision.
+ROLLED_BACK: Final = "revision.rolled_back"
+BACK_TO: Final = "rolled_back_to"
 ACTOR_KINDS: Final = (("user", "Person"), ("key", "Access key"), ("command", "Command"), ("system", "Signalbox"))
 #: Parameters of the address that are filters of the API, and two that search by a part of a name.
 EXACT: Final = (
@@ -98,11 +98,7 @@ class FieldChange(NamedTuple):
 
 
 def words_of(entry: AuditEntry) -> Line:
-    noun, _, verb = entry.action.partition(".")
-    what = " ".join(part for part in (noun.replace("_", " "), entry.object_name) if part)
-    if noun == "revision":
-        what = entry.object_name
-    sentence = f"{VERBS.get(verb, verb.replace('_', ' '))} {what}"
+    sentence = _sentence(entry)
     return Line(
         entry.pk,
         entry.at,
@@ -114,12 +110,26 @@ def words_of(entry: AuditEntry) -> Line:
     )
 
 
+def _sentence(entry: AuditEntry) -> str:
+    noun, _, verb = entry.action.partition(".")
+    if entry.action == ROLLED_BACK:
+        # Entries of earlier releases do not say where to.
+        number = entry.changes.get(BACK_TO) if isinstance(entry.changes, dict) else None
+        return f"rolled back{'' if number is None else f' to revision {number}'}, as {entry.object_name}"
+    what = " ".join(part for part in (noun.replace("_", " "), entry.object_name) if part)
+    if noun == "revision":
+        what = entry.object_name
+    return f"{VERBS.get(verb, verb.replace('_', ' '))} {what}"
+
+
 def _change_lines(changes: Any) -> list[str]:
     if not isinstance(changes, dict):
         return []
     lines: list[str] = []
     for field, value in changes.items():
         match value:
+            case _ if field == BACK_TO:
+                pass  # the sentence says it
             case [None, after] if field != "changes":
                 # Of something new only what was said is worth a line, not every default.
                 lines += [] if after in EMPTY or _is_default(field, after) else [f"{field}: {_short(field, after)}"]

@@ -148,6 +148,23 @@ def test_an_entry_has_a_page_with_all_it_says(viewer: Client) -> None:
     assert f"/admin/routes/provider/{made.pk}/change/" not in text(viewer, f"{LIST}2/change/")
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"rolled_back_to": 1, "changes": ["x"]}, "Rolled back to revision 1, as revision 3"),
+        ({"changes": ["x"]}, "Rolled back, as revision 3"),  # of a release that did not say where to
+    ],
+)
+def test_a_rollback_names_the_revision_it_went_back_to(viewer: Client, changes: Any, sentence: str) -> None:
+    write("revision 3", "revision.rolled_back", object_id="3", changes=changes)
+    said = text(viewer, f"{LIST}1/change/")
+    assert f"<h1>{sentence}</h1>" in said
+    assert "/admin/routes/configrevision/3/change/" in said
+    listed = text(viewer, LIST)
+    assert f">{sentence}</a>" in listed
+    assert "rolled_back_to" not in listed, "once is enough"
+
+
 def test_a_page_says_that_its_entry_does_not_fit_any_more(admin: Client) -> None:
     for name in ("a", "b", "c"):
         write(name)

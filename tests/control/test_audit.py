@@ -164,6 +164,16 @@ def test_an_entry_says_what_was_and_what_is() -> None:
     assert (entry.object_type, entry.object_id, entry.object_name) == ("provider", str(alpha().pk), "alpha")
 
 
+def test_going_back_says_to_which_revision_and_as_which() -> None:
+    actions.update_provider(alpha(), {"weight": 3}, actor=ROOT)
+    actions.publish(actor=ROOT)
+    assert "rolled_back_to" not in AuditEntry.objects.latest("pk").changes
+    actions.rollback(1, actor=ROOT)
+    entry = AuditEntry.objects.latest("pk")
+    assert (entry.action, entry.object_id, entry.object_name) == ("revision.rolled_back", "3", "revision 3")
+    assert entry.changes == {"rolled_back_to": 1, "changes": ["provider alpha: weight 3 → 1"]}
+
+
 def test_a_refused_action_leaves_no_entry() -> None:
     before = AuditEntry.objects.count()
     for act in (
