@@ -109,7 +109,7 @@ def _tell(entry: AuditEntry) -> None:
         entry.action,
         object_type=entry.object_type,
         object_name=entry.object_name,
-        actor=entry.actor_name,
+        actor=f"{entry.actor_kind}:{entry.actor_name}",
         audit=entry.pk,
     )
     for _receiver, outcome in acted.send_robust(sender=AuditEntry, entry=entry):

@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.http import Http404
 from django.urls import NoReverseMatch, reverse
 
+from routes.actions.actor import STRANGER
 from routes.actions.errors import Invalid
 from routes.admin.base import LogAdmin
 from routes.admin.words import said
@@ -60,6 +61,7 @@ VERBS = {
     "login_throttled": "has to wait before trying again to log in as",
     "password": "changed the password of",
 }
+KIND_WORDS: Final = {"key": "access key", "command": "command", "system": "Signalbox"}
 #: What is a sentence of its own, and the field of it that says which revision.
 ROLLED_BACK: Final = "revision.rolled_back"
 BACK_TO: Final = "rolled_back_to"
@@ -77,10 +79,11 @@ SEARCHED: Final = 100_000
 
 
 class Line(NamedTuple):
-    """An entry in words."""
+    """An entry in words. ``actor_kind``: before the name of whoever is no person, which a person may have too."""
 
     id: int
     at: datetime
+    actor_kind: str
     actor_name: str
     client_ip: str | None
     sentence: str
@@ -102,12 +105,20 @@ def words_of(entry: AuditEntry) -> Line:
     return Line(
         entry.pk,
         entry.at,
+        kind_of(entry),
         entry.actor_name,
         entry.client_ip,
         sentence[:1].upper() + sentence[1:],
         entry.reason,
         _change_lines(entry.changes),
     )
+
+
+def kind_of(entry: AuditEntry) -> str:
+    """What acted, where a name alone would be taken for a person's; "" for a person, and for somebody unknown."""
+    if entry.actor_kind == "user" or (entry.actor_kind == "system" and entry.actor_name == STRANGER):
+        return ""
+    return KIND_WORDS.get(entry.actor_kind, entry.actor_kind)
 
 
 def _sentence(entry: AuditEntry) -> str:
@@ -275,7 +286,8 @@ class AuditAdmin(LogAdmin):
             line.sentence,
             entry=entry,
             changes=changes_of(entry),
-            kind=dict(ACTOR_KINDS).get(entry.actor_kind, entry.actor_kind),
+            kind=line.actor_kind or ("person" if entry.actor_kind == "user" else ""),
+            line=line,
             object_url=_object_url(entry),
             before=before,
             after=AuditEntry.objects.filter(pk__gt=entry.pk).order_by("pk").only("pk").first(),

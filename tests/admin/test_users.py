@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from django.forms.models import model_to_dict
 from django.test import Client
 
 from routes import actions
+from routes.actions import Actor
 from routes.models import AuditEntry
 from tests.admin.conftest import ADA, PASSWORD, filled, person, text
 
@@ -126,6 +129,17 @@ def test_what_is_refused_stands_at_its_field_and_leaves_no_entry(admin: Client) 
     assert admin.post(f"{page}change/", {"username": ""}).status_code == 200
     assert admin.post(f"{page}password/", {"password": "short", "again": "short"}).status_code == 200
     assert changes() == []
+
+
+def test_what_somebody_did_is_not_what_a_key_of_that_name_did(admin: Client) -> None:
+    _, page = grace()
+    for kind in ("user", "key"):
+        actions.create_access_key({"name": f"by {kind}"}, actor=Actor(kind, "grace", "1", ADA.scopes))
+    link = re.search(r'href="([^"]+)">What grace did<', text(admin.get(f"{page}change/")))
+    assert link is not None
+    listed = text(admin.get(html.unescape(link[1])))
+    assert "by user" in listed
+    assert "by key" not in listed
 
 
 def test_a_stale_form_shows_both_and_changes_nothing(admin: Client) -> None:

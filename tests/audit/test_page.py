@@ -148,6 +148,25 @@ def test_an_entry_has_a_page_with_all_it_says(viewer: Client) -> None:
     assert f"/admin/routes/provider/{made.pk}/change/" not in text(viewer, f"{LIST}2/change/")
 
 
+def test_a_key_or_a_command_is_not_taken_for_a_person_of_its_name(viewer: Client) -> None:
+    actors = {
+        ADA: "ada",
+        Actor("key", "ada", "k-1"): "access key ada",
+        Actor("command", "setup (ada)"): "command setup (ada)",
+        Actor.system("reconcile"): "Signalbox reconcile",
+        Actor.stranger(None): "not logged in",
+    }
+    for actor in actors:
+        write(actor=actor)
+    cells = re.findall(r'data-label="Who">(.*?)</td>', text(viewer, LIST))
+    shown = [" ".join(re.sub("<[^>]+>", " ", cell).split()).removesuffix(" 192.0.2.7") for cell in cells]
+    assert shown == list(actors.values())[::-1]
+    for number, who in enumerate(actors.values(), 1):
+        lede = re.search(r'<p class="lede">(.*?)</p>', text(viewer, f"{LIST}{number}/change/"))
+        assert lede is not None
+        assert re.sub("<[^>]+>", "", lede[1]).endswith(f", by {who}")
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
