@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, QueryDict
 
 PAGE = 50
 #: Lines of changes shown per entry; its page has them all.
@@ -72,6 +72,8 @@ EXACT: Final = (
     *("from", "to"),
 )
 SEARCHES: Final = ("object", "actor")
+#: The parameter that turns pages: the entry that all shown are older than.
+OLDER: Final = "before"
 #: Those that are folded away until one is set.
 FOLDED: Final = ("action", "object_id", "actor_kind", "client_ip", "request_id", "from", "to")
 #: No index helps to find a part of a name: a page looks at so many entries, and says how far it came.
@@ -191,6 +193,18 @@ def found_by(asked: dict[str, str]) -> QuerySet[AuditEntry]:
     return rows
 
 
+def _impossible(asked: QueryDict) -> dict[str, list[str]]:
+    """What is wrong with an address whatever its filters say. One that was left out would show more than was asked for
+    as if it were the answer."""
+    problems: dict[str, list[str]] = {}
+    for name, values in asked.lists():
+        if name not in (*EXACT, *SEARCHES, OLDER):
+            problems[name] = ["there is no such filter"]
+        elif len(values) > 1:
+            problems[name] = [f"is given {len(values)} times"]
+    return problems
+
+
 def _is_id(text: str) -> bool:
     try:
         return str(UUID(text)) == text.lower()
@@ -219,12 +233,14 @@ class AuditAdmin(LogAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         asked = {name: request.GET.get(name, "").replace("\x00", "").strip() for name in (*EXACT, *SEARCHES)}
-        problems: dict[str, list[str]] = {}
+        problems = _impossible(request.GET)
         try:
             rows = found_by(asked)
         except Invalid as error:
-            rows, problems = AuditEntry.objects.none(), dict(error.fields)
-        upper = self._upper(request.GET.get("before", ""))
+            problems |= error.fields
+        if problems:
+            rows = AuditEntry.objects.none()
+        upper = self._upper(request.GET.get(OLDER, ""))
         if upper is not None:
             rows = rows.filter(at__lte=upper.at).filter(Q(at__lt=upper.at) | Q(pk__lt=upper.pk))
         oldest = None
@@ -236,9 +252,9 @@ class AuditAdmin(LogAdmin):
         query = {name: value for name, value in asked.items() if value}
         older = further = ""
         if len(entries) > PAGE:
-            older = f"?{urlencode({**query, 'before': entries[PAGE - 1].pk})}"
+            older = f"?{urlencode({**query, OLDER: entries[PAGE - 1].pk})}"
         elif oldest is not None and not problems:
-            further = f"?{urlencode({**query, 'before': oldest.pk})}"
+            further = f"?{urlencode({**query, OLDER: oldest.pk})}"
         return self.page(
             request,
             "routes/audit_list.html",
@@ -250,7 +266,7 @@ class AuditAdmin(LogAdmin):
             asked=asked,
             more_set=sum(bool(asked[name]) for name in FOLDED),
             problems=[f"{name}: {text}" for name, texts in problems.items() for text in texts],
-            filtered=bool(query),
+            filtered=bool(query or problems),
             older=older,
             further=further,
             searched_to=oldest.at if oldest else None,

@@ -80,6 +80,49 @@ def test_a_filter_that_cannot_be_is_named_and_nothing_is_shown(admin: Client) ->
     assert "<tbody>" not in said
 
 
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize("name", ["object_name", "actor_name", "actor_id", "category__in", "limit", "nonsense", "<b>"])
+def test_a_filter_that_is_not_known_is_named_and_nothing_is_shown(viewer: Client, name: str) -> None:
+    for value in ("", "x"):
+        said = text(viewer, f"{LIST}?category=head&{name}={value}")
+        assert f"{name}: there is no such filter" in said
+        assert "<tbody>" not in said
+
+
+@pytest.mark.usefixtures("four")
+def test_a_filter_that_is_given_twice_is_refused(viewer: Client) -> None:
+    said = text(viewer, f"{LIST}?category=head&category=admin")
+    assert "category: is given 2 times" in said
+    assert "<tbody>" not in said
+
+
+@pytest.mark.usefixtures("four")
+def test_what_was_not_looked_for_is_not_said_to_match_nothing(viewer: Client) -> None:
+    for question in ("client_ip=here", "nonsense=1"):
+        said = text(viewer, f"{LIST}?{question}")
+        assert "Nothing was looked for." in said
+        assert "Nothing matches" not in said
+        assert "The first change" not in said
+        assert 'href="?">Clear</a>' in said
+    said = text(viewer, f"{LIST}?action=nothing")
+    assert "Nothing matches these filters." in said
+    assert "Nothing was looked for" not in said
+
+
+@pytest.mark.usefixtures("four")
+def test_the_page_says_truly_which_of_its_filters_the_api_takes(viewer: Client) -> None:
+    help_text = re.search(r"<p class=\"help\">Times are(.*?)</p>", text(viewer, LIST))
+    assert help_text is not None
+    values = {"category": "head", "actor_kind": "user", "client_ip": "192.0.2.7", "from": "2026-11-20", "to": "2026-11-21"}
+    for name in page.EXACT:
+        assert viewer.get("/api/v1/audit/", {name: values.get(name, "x")}).status_code == 200, name
+    for name in page.SEARCHES:
+        assert viewer.get("/api/v1/audit/", {name: "x"}).status_code == 400, name
+    for name in re.findall(r"<code>(\w+)</code>", help_text[1]):
+        assert viewer.get("/api/v1/audit/", {name: "x"}).status_code == 200, name
+    assert "object_name" in help_text[1]
+
+
 def test_pages_go_back_to_the_first_entry(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "PAGE", 3)
     for number in range(7):
