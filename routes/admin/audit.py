@@ -58,8 +58,9 @@ VERBS = {
     "login": "logged in as",
     "logout": "logged out",
     "login_failed": "failed to log in as",
-    "login_throttled": "has to wait before trying again to log in as",
+    "login_throttled": "has to wait before another attempt at the password of",
     "password": "changed the password of",
+    "password_failed": "failed to change the password of",
 }
 KIND_WORDS: Final = {"key": "access key", "command": "command", "system": "Signalbox"}
 #: What is a sentence of its own, and the field of it that says which revision.
