@@ -16,6 +16,7 @@ from routes.actions.actor import STRANGER
 from routes.actions.errors import Invalid
 from routes.admin.base import LogAdmin
 from routes.admin.words import said
+from routes.audit import veil
 from routes.audit.asked import narrowed
 from routes.audit.chain import NOTHING, document_of, hash_of
 from routes.audit.reading import COLUMNS, head
@@ -77,6 +78,8 @@ SEARCHES: Final = ("object", "actor")
 OLDER: Final = "before"
 #: Those that are folded away until one is set.
 FOLDED: Final = ("action", "object_id", "actor_kind", "client_ip", "request_id", "from", "to")
+#: In the place of what an entry does not tell.
+HIDDEN: Final = "(not shown)"
 #: No index helps to find a part of a name: a page looks at so many entries, and says how far it came.
 SEARCHED: Final = 100_000
 
@@ -140,8 +143,8 @@ def _change_lines(changes: Any) -> list[str]:
     if not isinstance(changes, dict):
         return []
     lines: list[str] = []
-    for field, value in changes.items():
-        match value:
+    for field, stored in changes.items():
+        match value := _unveiled(field, stored):
             case _ if field == BACK_TO:
                 pass  # the sentence says it
             case [None, after] if field != "changes":
@@ -158,6 +161,32 @@ def _change_lines(changes: Any) -> list[str]:
     return [*lines[:LINES], f"and {len(lines) - LINES} more"] if len(lines) > LINES else lines
 
 
+def _unveiled(field: str, value: Any) -> Any:
+    """``value`` with the text that stands for what an entry must not tell (``routes.audit.veil``) in words that nobody
+    takes for the value itself."""
+    match value:
+        case [None, veil.CHANGED] if _is_veiled(field):
+            return f"set {HIDDEN}"
+        case [veil.CHANGED, None] if _is_veiled(field):
+            return "removed"
+        case [before, after] if field in veil.OPEN_MAPS:
+            return [_members(field, before), _members(field, after)]
+        case _:
+            return value
+
+
+def _members(field: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    hidden = {name for name, inner in value.items() if inner == veil.CHANGED and _is_veiled(f"{field}.{name}")}
+    return {name: HIDDEN if name in hidden else inner for name, inner in value.items()}
+
+
+def _is_veiled(field: str) -> bool:
+    """Whether of this field only that it changed is told, whatever it is."""
+    return veil.veiled({field: "x"}) == {field: veil.CHANGED}
+
+
 def _is_default(field: str, value: Any) -> bool:
     """Objects of something new that are mostly defaults; a condition or a whole rule was said."""
     return isinstance(value, dict) and field.rpartition(".")[2] != "when" and "when" not in value
@@ -172,8 +201,8 @@ def changes_of(entry: AuditEntry) -> list[FieldChange]:
     """Every field, whole."""
     changes = entry.changes if isinstance(entry.changes, dict) else {"changes": entry.changes}
     found: list[FieldChange] = []
-    for field, value in changes.items():
-        match value:
+    for field, stored in changes.items():
+        match value := _unveiled(field, stored):
             case [before, after] if field != "changes":
                 found.append(FieldChange(field, said(field, before) or "none", said(field, after) or "none"))
             case list():

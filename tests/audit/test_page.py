@@ -113,7 +113,12 @@ def test_what_was_not_looked_for_is_not_said_to_match_nothing(viewer: Client) ->
 def test_the_page_says_truly_which_of_its_filters_the_api_takes(viewer: Client) -> None:
     help_text = re.search(r"<p class=\"help\">Times are(.*?)</p>", text(viewer, LIST))
     assert help_text is not None
-    values = {"category": "head", "actor_kind": "user", "client_ip": "192.0.2.7", "from": "2026-11-20", "to": "2026-11-21"}
+    values = {
+        "category": "head",
+        "actor_kind": "user",
+        "client_ip": "192.0.2.7",
+        **dict.fromkeys(("from", "to"), "2026-11-20"),
+    }
     for name in page.EXACT:
         assert viewer.get("/api/v1/audit/", {name: values.get(name, "x")}).status_code == 200, name
     for name in page.SEARCHES:
@@ -251,6 +256,28 @@ def test_any_shape_of_changes_can_be_shown(admin: Client, changes: Any) -> None:
     write(changes=changes)
     text(admin, LIST)
     text(admin, f"{LIST}1/change/")
+
+
+def test_what_is_not_shown_is_not_taken_for_a_value(viewer: Client) -> None:
+    made = actions.create_provider(provider("acme", headers={"x-title": "ours"}), actor=ADA)
+    for headers in ({"x-key": "a"}, {"x-key": "b"}, {}):
+        actions.update_provider(Provider.objects.get(), {"headers": headers}, actor=ADA)
+    said = {"x-key": "a", "x-title": "ours"}
+    actions.update_provider(Provider.objects.get(), {"headers": said, "name": "changed"}, actor=ADA)
+    actions.delete_provider(Provider.objects.get(), actor=ADA)
+    told = [page.changes_of(entry) for entry in AuditEntry.objects.order_by("pk")]
+    assert [fields for fields in told[1] if "x-key" in fields.field] == [
+        page.FieldChange("headers.x-key", told="set (not shown)")
+    ]
+    assert page.FieldChange("headers.x-key", told="changed") in told[2]
+    assert page.FieldChange("headers.x-key", told="removed") in told[3]
+    # What is called so, and what a whole object was made or deleted with.
+    assert page.FieldChange("name", "Acme", "changed") in told[4]
+    assert page.FieldChange("headers", "x-key (not shown), x-title ours", "none") in told[5]
+    assert "headers.x-key: set (not shown)" in text(viewer, f"{LIST}?object_id={made.pk}")
+    listed = text(viewer, LIST)
+    for line in ("headers.x-key: set (not shown)", "headers.x-key: changed", "headers.x-key: removed"):
+        assert f"<div>{line}</div>" in listed
 
 
 def test_text_from_outside_stays_text(admin: Client) -> None:
