@@ -10,7 +10,7 @@ import os
 import pwd
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from routes.actions.errors import Forbidden
 from routes.scopes import SCOPES, scopes_of_user
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 EVERYTHING = frozenset(SCOPES)
+#: The name of who is nobody that Signalbox knows.
+STRANGER: Final = "not logged in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Actor:
     @classmethod
     def stranger(cls, request: HttpRequest | None) -> Actor:
         """Somebody who has not said who they are, or not truly; may do nothing."""
-        return cls("system", "not logged in", "", frozenset(), *_origin(request))
+        return cls("system", STRANGER, "", frozenset(), *_origin(request))
 
     @classmethod
     def command(cls, command: str) -> Actor:

@@ -61,6 +61,8 @@ def publish(*, actor: Actor, message: str = "", rolled_back_to: int | None = Non
         compiled_zlib=zlib.compress(orjson.dumps(compiled)),
     )
     revision.save()
+    changes: dict[str, Any] = {} if rolled_back_to is None else {"rolled_back_to": rolled_back_to}
+    changes["changes"] = [sentence(change) for change in diff.compare(before, configuration.canonical())]
     audit.record(
         actor,
         "revision.published" if rolled_back_to is None else "revision.rolled_back",
@@ -68,7 +70,7 @@ def publish(*, actor: Actor, message: str = "", rolled_back_to: int | None = Non
         object_type="revision",
         object_id=number,
         object_name=f"revision {number}",
-        changes={"changes": [sentence(change) for change in diff.compare(before, configuration.canonical())]},
+        changes=changes,
         reason=message,
     )
     # Credentials of providers that are no longer live leave the overlay.

@@ -12,9 +12,11 @@ from django.db.models import Q
 from django.http import Http404
 from django.urls import NoReverseMatch, reverse
 
+from routes.actions.actor import STRANGER
 from routes.actions.errors import Invalid
 from routes.admin.base import LogAdmin
 from routes.admin.words import said
+from routes.audit import veil
 from routes.audit.asked import narrowed
 from routes.audit.chain import NOTHING, document_of, hash_of
 from routes.audit.reading import COLUMNS, head
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, QueryDict
 
 PAGE = 50
 #: Lines of changes shown per entry; its page has them all.
@@ -44,7 +46,6 @@ VERBS = {
     "credential": "changed the credential of",
     "admin_state": "set the admin state of",
     "published": "published",
-    "rolled_back": "rolled back to",
     "discarded": "discarded",
     "registered": "registered",
     "approved": "approved",
@@ -58,11 +59,14 @@ VERBS = {
     "login": "logged in as",
     "logout": "logged out",
     "login_failed": "failed to log in as",
-    "login_throttled": "has to wait before trying again to log in as",
+    "login_throttled": "has to wait before another attempt at the password of",
     "password": "changed the password of",
+    "password_failed": "failed to change the password of",
 }
-
-
+KIND_WORDS: Final = {"key": "access key", "command": "command", "system": "Signalbox"}
+#: What is a sentence of its own, and the field of it that says which revision.
+ROLLED_BACK: Final = "revision.rolled_back"
+BACK_TO: Final = "rolled_back_to"
 ACTOR_KINDS: Final = (("user", "Person"), ("key", "Access key"), ("command", "Command"), ("system", "Signalbox"))
 #: Parameters of the address that are filters of the API, and two that search by a part of a name.
 EXACT: Final = (
@@ -70,17 +74,22 @@ EXACT: Final = (
     *("from", "to"),
 )
 SEARCHES: Final = ("object", "actor")
+#: The parameter that turns pages: the entry that all shown are older than.
+OLDER: Final = "before"
 #: Those that are folded away until one is set.
 FOLDED: Final = ("action", "object_id", "actor_kind", "client_ip", "request_id", "from", "to")
+#: In the place of what an entry does not tell.
+HIDDEN: Final = "(not shown)"
 #: No index helps to find a part of a name: a page looks at so many entries, and says how far it came.
 SEARCHED: Final = 100_000
 
 
 class Line(NamedTuple):
-    """An entry in words."""
+    """An entry in words. ``actor_kind``: before the name of whoever is no person, which a person may have too."""
 
     id: int
     at: datetime
+    actor_kind: str
     actor_name: str
     client_ip: str | None
     sentence: str
@@ -98,14 +107,11 @@ class FieldChange(NamedTuple):
 
 
 def words_of(entry: AuditEntry) -> Line:
-    noun, _, verb = entry.action.partition(".")
-    what = " ".join(part for part in (noun.replace("_", " "), entry.object_name) if part)
-    if noun == "revision":
-        what = entry.object_name
-    sentence = f"{VERBS.get(verb, verb.replace('_', ' '))} {what}"
+    sentence = _sentence(entry)
     return Line(
         entry.pk,
         entry.at,
+        kind_of(entry),
         entry.actor_name,
         entry.client_ip,
         sentence[:1].upper() + sentence[1:],
@@ -114,12 +120,33 @@ def words_of(entry: AuditEntry) -> Line:
     )
 
 
+def kind_of(entry: AuditEntry) -> str:
+    """What acted, where a name alone would be taken for a person's; "" for a person, and for somebody unknown."""
+    if entry.actor_kind == "user" or (entry.actor_kind == "system" and entry.actor_name == STRANGER):
+        return ""
+    return KIND_WORDS.get(entry.actor_kind, entry.actor_kind)
+
+
+def _sentence(entry: AuditEntry) -> str:
+    noun, _, verb = entry.action.partition(".")
+    if entry.action == ROLLED_BACK:
+        # Entries of earlier releases do not say where to.
+        number = entry.changes.get(BACK_TO) if isinstance(entry.changes, dict) else None
+        return f"rolled back{'' if number is None else f' to revision {number}'}, as {entry.object_name}"
+    what = " ".join(part for part in (noun.replace("_", " "), entry.object_name) if part)
+    if noun == "revision":
+        what = entry.object_name
+    return f"{VERBS.get(verb, verb.replace('_', ' '))} {what}"
+
+
 def _change_lines(changes: Any) -> list[str]:
     if not isinstance(changes, dict):
         return []
     lines: list[str] = []
-    for field, value in changes.items():
-        match value:
+    for field, stored in changes.items():
+        match value := _unveiled(field, stored):
+            case _ if field == BACK_TO:
+                pass  # the sentence says it
             case [None, after] if field != "changes":
                 # Of something new only what was said is worth a line, not every default.
                 lines += [] if after in EMPTY or _is_default(field, after) else [f"{field}: {_short(field, after)}"]
@@ -132,6 +159,32 @@ def _change_lines(changes: Any) -> list[str]:
             case _:
                 lines.append(f"{field}: {_short(field, value)}")
     return [*lines[:LINES], f"and {len(lines) - LINES} more"] if len(lines) > LINES else lines
+
+
+def _unveiled(field: str, value: Any) -> Any:
+    """``value`` with the text that stands for what an entry must not tell (``routes.audit.veil``) in words that nobody
+    takes for the value itself."""
+    match value:
+        case [None, veil.CHANGED] if _is_veiled(field):
+            return f"set {HIDDEN}"
+        case [veil.CHANGED, None] if _is_veiled(field):
+            return "removed"
+        case [before, after] if field in veil.OPEN_MAPS:
+            return [_members(field, before), _members(field, after)]
+        case _:
+            return value
+
+
+def _members(field: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    hidden = {name for name, inner in value.items() if inner == veil.CHANGED and _is_veiled(f"{field}.{name}")}
+    return {name: HIDDEN if name in hidden else inner for name, inner in value.items()}
+
+
+def _is_veiled(field: str) -> bool:
+    """Whether of this field only that it changed is told, whatever it is."""
+    return veil.veiled({field: "x"}) == {field: veil.CHANGED}
 
 
 def _is_default(field: str, value: Any) -> bool:
@@ -148,8 +201,8 @@ def changes_of(entry: AuditEntry) -> list[FieldChange]:
     """Every field, whole."""
     changes = entry.changes if isinstance(entry.changes, dict) else {"changes": entry.changes}
     found: list[FieldChange] = []
-    for field, value in changes.items():
-        match value:
+    for field, stored in changes.items():
+        match value := _unveiled(field, stored):
             case [before, after] if field != "changes":
                 found.append(FieldChange(field, said(field, before) or "none", said(field, after) or "none"))
             case list():
@@ -168,6 +221,18 @@ def found_by(asked: dict[str, str]) -> QuerySet[AuditEntry]:
         named = Q(object_id=asked["object"])
         rows = rows.filter(named if _is_id(asked["object"]) else named | Q(object_name__icontains=asked["object"]))
     return rows
+
+
+def _impossible(asked: QueryDict) -> dict[str, list[str]]:
+    """What is wrong with an address whatever its filters say. One that was left out would show more than was asked for
+    as if it were the answer."""
+    problems: dict[str, list[str]] = {}
+    for name, values in asked.lists():
+        if name not in (*EXACT, *SEARCHES, OLDER):
+            problems[name] = ["there is no such filter"]
+        elif len(values) > 1:
+            problems[name] = [f"is given {len(values)} times"]
+    return problems
 
 
 def _is_id(text: str) -> bool:
@@ -198,12 +263,14 @@ class AuditAdmin(LogAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         asked = {name: request.GET.get(name, "").replace("\x00", "").strip() for name in (*EXACT, *SEARCHES)}
-        problems: dict[str, list[str]] = {}
+        problems = _impossible(request.GET)
         try:
             rows = found_by(asked)
         except Invalid as error:
-            rows, problems = AuditEntry.objects.none(), dict(error.fields)
-        upper = self._upper(request.GET.get("before", ""))
+            problems |= error.fields
+        if problems:
+            rows = AuditEntry.objects.none()
+        upper = self._upper(request.GET.get(OLDER, ""))
         if upper is not None:
             rows = rows.filter(at__lte=upper.at).filter(Q(at__lt=upper.at) | Q(pk__lt=upper.pk))
         oldest = None
@@ -215,9 +282,9 @@ class AuditAdmin(LogAdmin):
         query = {name: value for name, value in asked.items() if value}
         older = further = ""
         if len(entries) > PAGE:
-            older = f"?{urlencode({**query, 'before': entries[PAGE - 1].pk})}"
+            older = f"?{urlencode({**query, OLDER: entries[PAGE - 1].pk})}"
         elif oldest is not None and not problems:
-            further = f"?{urlencode({**query, 'before': oldest.pk})}"
+            further = f"?{urlencode({**query, OLDER: oldest.pk})}"
         return self.page(
             request,
             "routes/audit_list.html",
@@ -229,7 +296,7 @@ class AuditAdmin(LogAdmin):
             asked=asked,
             more_set=sum(bool(asked[name]) for name in FOLDED),
             problems=[f"{name}: {text}" for name, texts in problems.items() for text in texts],
-            filtered=bool(query),
+            filtered=bool(query or problems),
             older=older,
             further=further,
             searched_to=oldest.at if oldest else None,
@@ -265,7 +332,8 @@ class AuditAdmin(LogAdmin):
             line.sentence,
             entry=entry,
             changes=changes_of(entry),
-            kind=dict(ACTOR_KINDS).get(entry.actor_kind, entry.actor_kind),
+            kind=line.actor_kind or ("person" if entry.actor_kind == "user" else ""),
+            line=line,
             object_url=_object_url(entry),
             before=before,
             after=AuditEntry.objects.filter(pk__gt=entry.pk).order_by("pk").only("pk").first(),

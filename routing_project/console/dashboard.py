@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 RECENT = 6
 #: In the audit log, and nothing that anybody changed.
-NO_CHANGES = ("user.login", "user.logout", "user.login_failed", "user.login_throttled", "head.status")
+NO_CHANGES = (
+    *("user.login", "user.logout", "user.login_failed", "user.login_throttled", "user.password_failed"),
+    "head.status",
+)
 
 
 def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:

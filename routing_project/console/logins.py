@@ -1,8 +1,8 @@
 """Logging in and out: the form behind the login page, and one audit entry for each login, logout and failed login.
 
 What is typed as a user name is only kept when there is a user of that name: people type their password there. Attempts
-are throttled (``login_throttle``); the ones that are refused for that leave one entry together, and so do those at
-names that are nobody's when there are very many of them.
+are throttled (``login_throttle``), those on **Change password** too; the ones that are refused for that leave one entry
+together, and so do those at names that are nobody's when there are very many of them.
 """
 
 from __future__ import annotations
@@ -78,10 +78,16 @@ def record_logout(sender: Any, request: HttpRequest, user: User | None, **_: Any
         _record("user.logout", Actor.user(user, request), user.username)
 
 
-def record_throttled(actor: Actor, name: str, wait: login_throttle.Wait) -> None:
-    """One entry for all attempts that are refused until the wait is over."""
+def record_throttled(actor: Actor, name: str, wait: login_throttle.Wait, where: str = "") -> None:
+    """One entry for all attempts that are refused until the wait is over. ``where`` they were: "" = the login page."""
     if wait.first:
-        _record("user.login_throttled", actor, name, f"no more attempts for {wait.seconds} s")
+        said = f"no more attempts for {wait.seconds} s"
+        _record("user.login_throttled", actor, name, f"{where}: {said}" if where else said)
+
+
+def record_wrong_password(actor: Actor, name: str) -> None:
+    """Somebody at an open session did not know its password. As many entries as there may be attempts."""
+    _record("user.password_failed", actor, name, "wrong present password")
 
 
 def _record(action: str, actor: Actor, name: str, reason: str = "") -> None:

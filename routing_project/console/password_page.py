@@ -1,5 +1,5 @@
 """The page on which people change their own password. Whoever sits at somebody else's open session does not know the
-old one, and may guess it as rarely as on the login page."""
+old one, and may guess it as rarely as on the login page, on record as there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routes.actions.actor import Actor
 from routes.actions.errors import ActionError
 from routing_project.console import login_throttle
 from routing_project.console.admin import refuse, stay_logged_in
-from routing_project.console.logins import record_throttled, too_many
+from routing_project.console.logins import record_throttled, record_wrong_password, too_many
 from routing_project.console.user_forms import OwnPasswordForm
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def password_page(request: HttpRequest, site: AdminSite) -> HttpResponse:
         throttled = login_throttle.take(actor.client_ip, user.username)
         wait = throttled.seconds
         if wait:
-            record_throttled(actor, user.username, throttled)
+            record_throttled(actor, user.username, throttled, "on Change password")
             form.add_error("old", too_many(wait))
         elif not user.check_password(form.cleaned_data["old"]):
+            record_wrong_password(actor, user.username)
             form.add_error("old", "This is not your password.")
         else:
             login_throttle.succeeded(actor.client_ip, user.username)

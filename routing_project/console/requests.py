@@ -16,6 +16,7 @@ from django.utils.functional import LazyObject
 
 from routes.api.auth import KeyPrincipal
 from routing_project import request_ids
+from routing_project.console.metrics.middleware import OTHER, template
 from routing_project.logs import get_logger
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _write_line(scope: Mapping[str, Any], facts: Mapping[str, Any], seconds: flo
 
 
 def _endpoint(path: str) -> str:
-    return f"{STATIC}…" if path.startswith(STATIC) else "other"
+    return f"{STATIC}…" if path.startswith(STATIC) else OTHER
 
 
 def note(scope: Mapping[str, Any], **facts: Any) -> None:
@@ -130,7 +131,7 @@ def _noted(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase
     scope = getattr(request, "scope", {})
     if FACTS in scope:
         match = request.resolver_match
-        note(scope, endpoint=f"/{match.route}" if match else "other")
+        note(scope, endpoint=template(match.route) if match else OTHER)
         user: Any = getattr(request, "user", None)
         if isinstance(user, LazyObject):
             # Looked up already, or not at all: a line is no reason to ask the database.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +56,14 @@ def test_logins_and_exports_do_not_push_changes_off_the_front_page(viewer: Clien
     shown = viewer.get("/admin/").context["recent_changes"]
     assert shown[0].sentence == "Published revision 1"
     assert len(shown) == 6
+
+
+def test_a_change_by_a_key_is_not_taken_for_one_by_a_person_of_its_name(viewer: Client, site: Site) -> None:
+    actions.update_provider(site.alpha, {"weight": 7}, actor=ADA)
+    actions.update_provider(site.beta, {"weight": 7}, actor=replace(ADA, kind="key"))
+    rows.store(samples.finished())
+    by = re.findall(r'<span class="quiet small">(.*?), ', text(viewer.get("/admin/")))
+    assert by[:2] == ["access key ada", "ada"]
 
 
 def test_the_numbers_are_those_of_the_last_hour(viewer: Client, site: Site) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from django.forms.models import model_to_dict
 from django.test import Client
 
 from routes import actions
+from routes.actions import Actor
 from routes.models import AuditEntry
 from tests.admin.conftest import ADA, PASSWORD, filled, person, text
 
@@ -128,6 +131,17 @@ def test_what_is_refused_stands_at_its_field_and_leaves_no_entry(admin: Client) 
     assert changes() == []
 
 
+def test_what_somebody_did_is_not_what_a_key_of_that_name_did(admin: Client) -> None:
+    _, page = grace()
+    for kind in ("user", "key"):
+        actions.create_access_key({"name": f"by {kind}"}, actor=Actor(kind, "grace", "1", ADA.scopes))
+    link = re.search(r'href="([^"]+)">What grace did<', text(admin.get(f"{page}change/")))
+    assert link is not None
+    listed = text(admin.get(html.unescape(link[1])))
+    assert "by user" in listed
+    assert "by key" not in listed
+
+
 def test_a_stale_form_shows_both_and_changes_nothing(admin: Client) -> None:
     user, page = grace()
     form = filled(admin.get(f"{page}change/"), first_name="Grace")
@@ -189,9 +203,8 @@ def test_people_change_their_own_password_and_only_this_session_stays() -> None:
     assert list(answer.context["form"].errors) == ["old"]
     answer = here.post(page, {"old": PASSWORD, "password": "short", "again": "short"})
     assert list(answer.context["form"].errors) == ["password"]
-    assert changes() == []
     assert here.post(page, {"old": PASSWORD, "password": SECRET, "again": SECRET}).status_code == 302
-    assert changes() == [("user.password", "viewer", {"password": "changed"})]
+    assert changes() == [("user.password_failed", "viewer", {}), ("user.password", "viewer", {"password": "changed"})]
     assert here.get("/admin/").status_code == 200
     assert there.get("/admin/").status_code == 302
     user.refresh_from_db()
@@ -204,7 +217,24 @@ def test_an_open_session_is_no_place_to_guess_its_password() -> None:
     assert [client.post(page, wrong).status_code for _ in range(6)] == [200] * 5 + [429]
     answer = client.post(page, {**wrong, "old": PASSWORD})
     assert (answer.status_code, "Try again in 5 minutes" in text(answer)) == (429, True)
-    assert [change[0] for change in changes()] == ["user.login_throttled"]
+    assert [change[0] for change in changes()] == ["user.password_failed"] * 5 + ["user.login_throttled"]
+    for entry in AuditEntry.objects.all():
+        assert (entry.category, entry.object_name, entry.actor_kind, entry.actor_name, entry.client_ip) == (
+            "auth", "viewer", "user", "viewer", "127.0.0.1",
+        )  # fmt: skip
+    reasons = list(AuditEntry.objects.order_by("pk").values_list("reason", flat=True))
+    assert reasons == ["wrong present password"] * 5 + ["on Change password: no more attempts for 300 s"]
+    listed = text(client.get("/admin/routes/auditentry/"))
+    assert listed.count("Failed to change the password of user viewer") == 5
+    assert listed.count("Has to wait before another attempt at the password of user viewer") == 1
+
+
+def test_failing_to_change_ones_password_pushes_no_change_off_the_front_page() -> None:
+    client = person("Viewer")
+    actions.create_user({"username": "grace", "password": SECRET}, actor=ADA)
+    client.post("/admin/password_change/", {"old": "wrong", "password": SECRET, "again": SECRET})
+    assert AuditEntry.objects.latest("pk").action == "user.password_failed"
+    assert [line.sentence for line in client.get("/admin/").context["recent_changes"]] == ["Created user grace"]
 
 
 def test_the_roles_page_says_what_each_may_do_and_who_has_it(admin: Client) -> None:

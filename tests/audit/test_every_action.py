@@ -374,6 +374,8 @@ def logins(w: World) -> None:
     right = {"username": "typed", "password": PASSWORD}
     act("a login", "login/", right, typed, ("user.login", "auth", "typed"))
     own = {"old": PASSWORD, "password": PASSWORD + "!", "again": PASSWORD + "!"}
+    act("a wrong present password", "password_change/", {**own, "old": "x"}, typed,
+        ("user.password_failed", "auth", "typed"))  # fmt: skip
     act("an own password", "password_change/", own, typed, ("user.password", "auth", "typed"))
     act("a logout", "logout/", {}, typed, ("user.logout", "auth", "typed"))
     act("a logout of nobody", "logout/", {}, stranger)

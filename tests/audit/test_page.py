@@ -80,6 +80,54 @@ def test_a_filter_that_cannot_be_is_named_and_nothing_is_shown(admin: Client) ->
     assert "<tbody>" not in said
 
 
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize("name", ["object_name", "actor_name", "actor_id", "category__in", "limit", "nonsense", "<b>"])
+def test_a_filter_that_is_not_known_is_named_and_nothing_is_shown(viewer: Client, name: str) -> None:
+    for value in ("", "x"):
+        said = text(viewer, f"{LIST}?category=head&{name}={value}")
+        assert f"{name}: there is no such filter" in said
+        assert "<tbody>" not in said
+
+
+@pytest.mark.usefixtures("four")
+def test_a_filter_that_is_given_twice_is_refused(viewer: Client) -> None:
+    said = text(viewer, f"{LIST}?category=head&category=admin")
+    assert "category: is given 2 times" in said
+    assert "<tbody>" not in said
+
+
+@pytest.mark.usefixtures("four")
+def test_what_was_not_looked_for_is_not_said_to_match_nothing(viewer: Client) -> None:
+    for question in ("client_ip=here", "nonsense=1"):
+        said = text(viewer, f"{LIST}?{question}")
+        assert "Nothing was looked for." in said
+        assert "Nothing matches" not in said
+        assert "The first change" not in said
+        assert 'href="?">Clear</a>' in said
+    said = text(viewer, f"{LIST}?action=nothing")
+    assert "Nothing matches these filters." in said
+    assert "Nothing was looked for" not in said
+
+
+@pytest.mark.usefixtures("four")
+def test_the_page_says_truly_which_of_its_filters_the_api_takes(viewer: Client) -> None:
+    help_text = re.search(r"<p class=\"help\">Times are(.*?)</p>", text(viewer, LIST))
+    assert help_text is not None
+    values = {
+        "category": "head",
+        "actor_kind": "user",
+        "client_ip": "192.0.2.7",
+        **dict.fromkeys(("from", "to"), "2026-11-20"),
+    }
+    for name in page.EXACT:
+        assert viewer.get("/api/v1/audit/", {name: values.get(name, "x")}).status_code == 200, name
+    for name in page.SEARCHES:
+        assert viewer.get("/api/v1/audit/", {name: "x"}).status_code == 400, name
+    for name in re.findall(r"<code>(\w+)</code>", help_text[1]):
+        assert viewer.get("/api/v1/audit/", {name: "x"}).status_code == 200, name
+    assert "object_name" in help_text[1]
+
+
 def test_pages_go_back_to_the_first_entry(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "PAGE", 3)
     for number in range(7):
@@ -148,6 +196,42 @@ def test_an_entry_has_a_page_with_all_it_says(viewer: Client) -> None:
     assert f"/admin/routes/provider/{made.pk}/change/" not in text(viewer, f"{LIST}2/change/")
 
 
+def test_a_key_or_a_command_is_not_taken_for_a_person_of_its_name(viewer: Client) -> None:
+    actors = {
+        ADA: "ada",
+        Actor("key", "ada", "k-1"): "access key ada",
+        Actor("command", "setup (ada)"): "command setup (ada)",
+        Actor.system("reconcile"): "Signalbox reconcile",
+        Actor.stranger(None): "not logged in",
+    }
+    for actor in actors:
+        write(actor=actor)
+    cells = re.findall(r'data-label="Who">(.*?)</td>', text(viewer, LIST))
+    shown = [" ".join(re.sub("<[^>]+>", " ", cell).split()).removesuffix(" 192.0.2.7") for cell in cells]
+    assert shown == list(actors.values())[::-1]
+    for number, who in enumerate(actors.values(), 1):
+        lede = re.search(r'<p class="lede">(.*?)</p>', text(viewer, f"{LIST}{number}/change/"))
+        assert lede is not None
+        assert re.sub("<[^>]+>", "", lede[1]).endswith(f", by {who}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"rolled_back_to": 1, "changes": ["x"]}, "Rolled back to revision 1, as revision 3"),
+        ({"changes": ["x"]}, "Rolled back, as revision 3"),  # of a release that did not say where to
+    ],
+)
+def test_a_rollback_names_the_revision_it_went_back_to(viewer: Client, changes: Any, sentence: str) -> None:
+    write("revision 3", "revision.rolled_back", object_id="3", changes=changes)
+    said = text(viewer, f"{LIST}1/change/")
+    assert f"<h1>{sentence}</h1>" in said
+    assert "/admin/routes/configrevision/3/change/" in said
+    listed = text(viewer, LIST)
+    assert f">{sentence}</a>" in listed
+    assert "rolled_back_to" not in listed, "once is enough"
+
+
 def test_a_page_says_that_its_entry_does_not_fit_any_more(admin: Client) -> None:
     for name in ("a", "b", "c"):
         write(name)
@@ -172,6 +256,28 @@ def test_any_shape_of_changes_can_be_shown(admin: Client, changes: Any) -> None:
     write(changes=changes)
     text(admin, LIST)
     text(admin, f"{LIST}1/change/")
+
+
+def test_what_is_not_shown_is_not_taken_for_a_value(viewer: Client) -> None:
+    made = actions.create_provider(provider("acme", headers={"x-title": "ours"}), actor=ADA)
+    for headers in ({"x-key": "a"}, {"x-key": "b"}, {}):
+        actions.update_provider(Provider.objects.get(), {"headers": headers}, actor=ADA)
+    said = {"x-key": "a", "x-title": "ours"}
+    actions.update_provider(Provider.objects.get(), {"headers": said, "name": "changed"}, actor=ADA)
+    actions.delete_provider(Provider.objects.get(), actor=ADA)
+    told = [page.changes_of(entry) for entry in AuditEntry.objects.order_by("pk")]
+    assert [fields for fields in told[1] if "x-key" in fields.field] == [
+        page.FieldChange("headers.x-key", told="set (not shown)")
+    ]
+    assert page.FieldChange("headers.x-key", told="changed") in told[2]
+    assert page.FieldChange("headers.x-key", told="removed") in told[3]
+    # What is called so, and what a whole object was made or deleted with.
+    assert page.FieldChange("name", "Acme", "changed") in told[4]
+    assert page.FieldChange("headers", "x-key (not shown), x-title ours", "none") in told[5]
+    assert "headers.x-key: set (not shown)" in text(viewer, f"{LIST}?object_id={made.pk}")
+    listed = text(viewer, LIST)
+    for line in ("headers.x-key: set (not shown)", "headers.x-key: changed", "headers.x-key: removed"):
+        assert f"<div>{line}</div>" in listed
 
 
 def test_text_from_outside_stays_text(admin: Client) -> None:

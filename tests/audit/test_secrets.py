@@ -8,6 +8,7 @@ import pytest
 
 from health.alerts import actions as alerts
 from routes import actions
+from routes.actions import Actor
 from routes.audit import delivery
 from routes.audit.veil import plain, sentence, veiled
 from routes.diff import compare
@@ -75,6 +76,15 @@ def test_no_secret_reaches_the_table_the_file_or_the_channel(redis_url: str, mon
     assert updated.changes["credential"] == updated.changes["headers.x-goog-key"] == "changed"
     assert updated.changes["query.api-version"] == ["2024-10-21", "2025-01-01"], "what is known to be none is told"
     assert updated.changes["headers.x-title"] == ["ours", "theirs"]
+
+
+@pytest.mark.django_db
+def test_a_key_that_is_called_like_one_is_named_by_no_entry_whether_it_acts_or_is_acted_on() -> None:
+    name = "sbx_ZZZabcdefghijklmnop0123"
+    entry = write(name, "access_key.updated", Actor("key", name, "k-1"))
+    assert (entry.actor_name, entry.object_name) == ("[redacted]", "[redacted]")
+    # Names of people were checked when they were given, and stay.
+    assert write(actor=Actor("user", name, "7")).actor_name == name
 
 
 @pytest.mark.parametrize(

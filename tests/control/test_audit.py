@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from routes import actions, live
 from routes.actions.actor import Actor
@@ -164,6 +166,16 @@ def test_an_entry_says_what_was_and_what_is() -> None:
     assert (entry.object_type, entry.object_id, entry.object_name) == ("provider", str(alpha().pk), "alpha")
 
 
+def test_going_back_says_to_which_revision_and_as_which() -> None:
+    actions.update_provider(alpha(), {"weight": 3}, actor=ROOT)
+    actions.publish(actor=ROOT)
+    assert "rolled_back_to" not in AuditEntry.objects.latest("pk").changes
+    actions.rollback(1, actor=ROOT)
+    entry = AuditEntry.objects.latest("pk")
+    assert (entry.action, entry.object_id, entry.object_name) == ("revision.rolled_back", "3", "revision 3")
+    assert entry.changes == {"rolled_back_to": 1, "changes": ["provider alpha: weight 3 → 1"]}
+
+
 def test_a_refused_action_leaves_no_entry() -> None:
     before = AuditEntry.objects.count()
     for act in (
@@ -194,6 +206,13 @@ def test_listeners_hear_of_it_after_the_commit_and_cannot_break_it(
         assert heard == ["provider.updated"]
     finally:
         acted.disconnect(broken)
+
+
+def test_a_line_of_the_log_tells_a_key_from_a_person_of_its_name(django_capture_on_commit_callbacks: Any) -> None:
+    with capture_logs() as lines, django_capture_on_commit_callbacks(execute=True):
+        for actor_ in (ROOT, replace(ROOT, kind="key")):
+            actions.update_provider(alpha(), {"weight": 2 + len(actor_.kind)}, actor=actor_)
+    assert [line["actor"] for line in lines if line["event"] == "provider.updated"] == ["user:ada", "key:ada"]
 
 
 def test_the_api_names_the_key_that_acted() -> None:

@@ -196,12 +196,29 @@ def test_a_request_of_the_console_is_one_line_with_the_template_of_its_address_a
     line = installation.tells(request_id="line-1")
     assert (line["process"], line["logger"], line["event"]) == ("console", "signalbox.access", "request")
     assert (line["method"], line["http_status"], line["actor"]) == ("GET", 400, "key:tests")
-    assert line["endpoint"].startswith("/api/v1/")
-    assert "0197a1f0" not in line["endpoint"]
+    assert line["endpoint"] == "/api/v1/history/{route}/"
     assert line["client"] == "127.0.0.1"
     assert line["latency_ms"] > 0
     assert installation.request("GET", f"/nothing/{SECRET}", headers=named("line-2")).status == 404
     assert installation.tells(request_id="line-2")["endpoint"] == "other"
+
+
+def test_lines_call_an_endpoint_what_the_metrics_call_it(installation: Installation) -> None:
+    paths = {
+        "/api/v1/health/acme/probe/": "/api/v1/health/{provider}/probe/",
+        "/api/v1/nothing/4711/": "other",
+        "/admin/nothing/4711/": "other",
+        "/admin/routes/provider/4711/change/": "/admin/routes/provider/{object_id}/change/",
+        "/admin/login/": "/admin/login/",
+        "/static/console/history.css": "/static/…",
+        "/api/v1/providers/acme/": "/api/v1/providers/{pk}/",
+    }
+    for number, (path, endpoint) in enumerate(paths.items()):
+        installation.request("GET", path, headers=named(f"endpoint-{number}"))
+        assert installation.tells(request_id=f"endpoint-{number}")["endpoint"] == endpoint, path
+    counted = installation.metrics()
+    for endpoint in set(paths.values()) - {"/static/…"}:
+        assert f'endpoint="{endpoint}"' in counted, endpoint
 
 
 def test_every_line_is_json_with_process_and_revision_and_none_holds_a_secret(installation: Installation) -> None:
