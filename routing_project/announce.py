@@ -81,7 +81,8 @@ def text(env: Env, report: dict[str, Any]) -> str:
 def credentials(env: Env, report: dict[str, Any]) -> str:
     """Where the admin is and who may enter; a first password and a first key are shown here and never again."""
     base = f"http://{address(env)}"
-    lines = [f"  Admin      {base}/admin/"]
+    # Where pages answer only to names, an address would lead to none.
+    lines = [f"  Admin      {env.public_url if env.allowed_hosts else base}/admin/"]
     if report.get("admin_user"):
         lines.append(f"  User       {report['admin_user']}")
         if report.get("admin_password"):
