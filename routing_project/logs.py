@@ -139,6 +139,7 @@ def configure(
     root.setLevel(level)
     # Refusals of the console are in its access log and metrics; a line for every scanner is noise.
     logging.getLogger("django.request").setLevel(max(level, logging.ERROR))
+    logging.getLogger("django.security.DisallowedHost").filters[:] = [_FewHosts()]
     for name in ("asyncio", "aiohttp.access", "uvicorn", "uvicorn.access", "urllib3", "daphne", "django.channels"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     # It quotes headers for the collector that it cannot read; ``Env.check_trace_variables`` says so without.
@@ -154,6 +155,25 @@ def configure(
         cache_logger_on_first_use=True,
     )
     sys.excepthook = _log_uncaught
+
+
+class _FewHosts(logging.Filter):
+    """A name that pages do not answer to: a line without the traceback, the first time that name is asked for. Whoever
+    forgot it in SIGNALBOX_ALLOWED_HOSTS reads why; those who try names get no line for each."""
+
+    def __init__(self, most: int = 20) -> None:
+        super().__init__()
+        self._most = most
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if message in self._told or len(self._told) >= self._most:
+            return False
+        self._told.add(message)
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
 
 
 class _Handler(logging.Handler):

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 import structlog
+from django.core.exceptions import DisallowedHost
 
 from routing_project import log_lines, logs, redaction, request_ids
 
@@ -322,6 +323,20 @@ def test_lines_name_the_revision_once_there_is_one(stream: io.StringIO, data_dir
     finally:
         logs.follow_revision(lambda: None)
     assert [line.get("revision") for line in lines(stream)] == [None, 1, 2, 2, 7]
+
+
+def test_a_name_that_pages_do_not_answer_to_is_one_line_and_a_scanner_has_few(stream: io.StringIO) -> None:
+    for number in (1, 1, *range(1, 100)):
+        error = DisallowedHost(f"Invalid HTTP_HOST header: 'name-{number}.example'.")
+        logging.getLogger("django.security.DisallowedHost").error(str(error), exc_info=error)
+    told = lines(stream)
+    assert [line["event"] for line in told][:2] == [
+        "Invalid HTTP_HOST header: 'name-1.example'.",
+        "Invalid HTTP_HOST header: 'name-2.example'.",
+    ]
+    assert len(told) == 20
+    assert {line["level"] for line in told} == {"warning"}
+    assert "Traceback" not in stream.getvalue()
 
 
 def test_djangos_request_is_not_quoted(stream: io.StringIO) -> None:
