@@ -12,8 +12,8 @@ PIP = $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 UV = $(VENV)/bin/uv pip install --quiet --system-certs --python $(PY) --require-hashes -r
 INSTALL = @echo "installing $(1) into $(VENV)"; $(UV) $(1) || { echo "once more, with pip"; $(PIP) $(1); }
 LOCK = $(VENV)/bin/uv pip compile --quiet --system-certs --python-version 3.11 --universal --generate-hashes --no-emit-index-url
-# What failed beside the others, once more and alone.
-ALONE = $(PY) -m pytest -v -p tests.again
+# Where tests failed and nothing else did, what failed beside the others runs once more, alone.
+ALONE = { [ $$? -eq 1 ] && $(PY) -m pytest -v -p tests.again; }
 DJANGO_TEMPLATES = find templates -name '*.html'
 # Hundreds of processes of the tests import the same: compiling it anew in each would take as long as all tests.
 export PYTHONDONTWRITEBYTECODE :=
@@ -26,8 +26,8 @@ run: $(VENV)/.runtime ## set up what is missing, then run everything on http://1
 # Side by side what computes or waits (four on two cores, because much of it waits; what shares a start in one process:
 # tests/distribution.py); two at a time what loads the machine.
 test: lint ## the whole suite with its own PostgreSQL and Redis, after every static check
-	$(PY) -m pytest -n 4 --dist loadfile -m "browser or not slow" || $(ALONE)
-	$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser" || $(ALONE)
+	$(PY) -m pytest --cache-clear -n 4 --dist loadfile -m "browser or not slow" || $(ALONE)
+	$(PY) -m pytest --cache-clear -n 2 --dist loadfile -m "slow and not browser" || $(ALONE)
 
 test-fast: $(VENV)/.dev ## the suite without slow, thorough and browser tests
 	$(PY) -m pytest -n 4 --dist loadfile -m "not slow and not thorough and not browser"

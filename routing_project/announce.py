@@ -59,18 +59,13 @@ def _answers(env: Env, path: str) -> bool:
     host, _, port = address(env).rpartition(":")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=PROBE_SECONDS)
     try:
-        connection.request("GET", path, headers=_name(env))
+        # Pages answer only to the names that people type, which the address we call need not be one of.
+        connection.request("GET", path, headers={"Host": env.page_name} if env.page_name else {})
         return connection.getresponse().status < 400
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
-
-
-def _name(env: Env) -> dict[str, str]:
-    """Pages answer only to the names that people type, which the address we call need not be one of."""
-    names = [name.removeprefix(".") for name in env.allowed_hosts if name != "*"]
-    return {"Host": names[0]} if names else {}
 
 
 def text(env: Env, report: dict[str, Any]) -> str:

@@ -54,7 +54,15 @@ def _split(value: Any) -> Any:
 
 
 def _networks(value: Any) -> Any:
-    return tuple(ip_network(part, strict=False) for part in _split(value))
+    return tuple(_network(part) for part in _split(value))
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    """An IPv4 one that is written as IPv6 (``::ffff:10.0.0.0/104``) is itself: so are addresses that come so."""
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
+        return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+    return network
 
 
 class TraceSampling(NamedTuple):
@@ -267,11 +275,18 @@ class Env(BaseSettings):
         """What links in messages begin with: as it is set, else the best guess at what people type."""
         if self.public_url_value:
             return self.public_url_value
-        names = [name for name in self.allowed_hosts if "*" not in name and not name.startswith(".")]
-        if names and self.trusted_proxies:
-            return f"https://{names[0]}"
-        host = names[0] if names else "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        name = self.page_name
+        if name is not None and self.trusted_proxies:
+            return f"https://{name}"
+        host = name or ("127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host and host[0] != "[" else f"http://{host}:{self.port}"
+
+    @property
+    def page_name(self) -> str | None:
+        """A name that pages answer to, as people would type it; None = any that leads here, or this machine's own."""
+        names = [name for name in self.allowed_hosts if "*" not in name]
+        whole = [name for name in names if not name.startswith(".")]
+        return next(iter(whole or [name.removeprefix(".") for name in names]), None)
 
     @property
     def upstream_network_ceiling(self) -> frozenset[str]:

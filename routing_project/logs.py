@@ -158,16 +158,20 @@ def configure(
 
 
 class _FewHosts(logging.Filter):
-    """A name that pages do not answer to: a line without the traceback, the first time that name is asked for. Whoever
-    forgot it in SIGNALBOX_ALLOWED_HOSTS reads why; those who try names get no line for each."""
+    """A name that pages do not answer to: a line without the traceback, once an hour for each name, of so many at most.
+    Whoever forgot it in SIGNALBOX_ALLOWED_HOSTS reads why; those who try names get no line for each."""
 
-    def __init__(self, most: int = 20) -> None:
+    def __init__(self, most: int = 20, seconds: float = 3600.0) -> None:
         super().__init__()
         self._most = most
+        self._seconds = seconds
         self._told: set[str] = set()
+        self._since = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
+        if not self._since <= record.created < self._since + self._seconds:
+            self._told, self._since = set(), record.created
         if message in self._told or len(self._told) >= self._most:
             return False
         self._told.add(message)

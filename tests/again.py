@@ -2,8 +2,8 @@
 
 Thousands of tests start real processes beside one another on two cores. One that waited too short there is told from
 one that fails by running it with the machine to itself: what fails again fails the run. What passes now is named by
-``-v``; it is unsteady, and to be mended. Where too many failed, or pytest itself did, nothing runs, which is an error
-of pytest's.
+``-v``; it is unsteady, and to be mended. Where too many failed nothing runs, which is an error of pytest's.
+``make test`` begins without the failures of earlier runs, and comes here only when tests failed, not when pytest did.
 """
 
 from __future__ import annotations

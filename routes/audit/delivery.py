@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-import redis
 from django.db import DatabaseError, connections, transaction
 
 from routes.audit import channel, file
@@ -32,6 +31,7 @@ SINKS: Final[dict[str, Callable[[float | None], int]]] = {"file": file.deliver, 
 REACHED: Final[dict[str, Callable[[], int]]] = {"file": file.reached, "channel": channel.reached}
 #: Sinks that are down for this process, and what they had reached then; None = that could not be read.
 _down: dict[str, int | None] = {}
+_down_lock = threading.Lock()
 _thread: Courier | None = None
 
 
@@ -57,7 +57,7 @@ def deliver(seconds: float | None = None) -> dict[str, int]:
     for name, sink in SINKS.items():
         try:
             told[name] = sink(seconds)
-        except (OSError, redis.RedisError, DatabaseError, ValueError) as error:  # the last: a row that is not ours
+        except Exception as error:  # whatever it is, the next sink has its turn
             _is_down(name, error)
         else:
             _is_up(name, told[name])
@@ -65,15 +65,20 @@ def deliver(seconds: float | None = None) -> dict[str, int]:
 
 
 def _is_down(name: str, error: Exception) -> None:
-    if name not in _down:
-        _down[name] = _reached(name)
-        log.error("audit_sink_down", sink=name, error=f"{type(error).__name__}: {error}")
+    reached = None if name in _down else _reached(name)
+    with _down_lock:
+        if name in _down:
+            return
+        _down[name] = reached
+    log.error("audit_sink_down", sink=name, error=f"{type(error).__name__}: {error}")
 
 
 def _is_up(name: str, told: int) -> None:
-    if name not in _down:
-        return
-    before, now = _down.pop(name), _reached(name)
+    with _down_lock:
+        if name not in _down:
+            return
+        before = _down.pop(name)
+    now = _reached(name)
     caught_up = told if before is None or now is None else max(told, now - before)
     log.info("audit_sink_back", sink=name, caught_up=caught_up)
 
@@ -107,9 +112,11 @@ class Courier:
         self._thread.join(END_SECONDS)
 
     def _run(self) -> None:
-        while not self._ended:
+        ended = False
+        while not ended:
             self._event.wait(self._every)
             self._event.clear()
+            ended = self._ended  # before the look: what was committed during the one before is still to be brought
             try:
                 deliver()
             except Exception:  # pragma: no cover - a bug of ours must not end deliveries for good

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.utils import timezone
 
-from routes.audit.chain import Link, head_line, line_of, moment
-from routes.audit.reading import Place, following, head
+from routes.audit.chain import Link, hash_of, head_line, line_of, moment
+from routes.audit.reading import COLUMNS, Place, following, head
 from routing_project.env import get_env
 from routing_project.logs import get_logger
 
@@ -38,6 +38,8 @@ HEAD_EVERY: Final = timedelta(hours=1)
 PIECE: Final = 64 * 1024
 #: How often a command looks whether the file is free.
 PATIENCE: Final = 0.02
+#: The place at which this process has last told that the table has another entry, or none.
+_parted: Link | None = None
 
 
 class Kept(NamedTuple):
@@ -70,10 +72,8 @@ def _write_all(path: Path, descriptor: int, deadline: float | None) -> int:
     place, written = _where(descriptor, kept), 0
     while True:
         found = following(place, BATCH)
-        if found.parted and found.documents:
-            log.error(
-                "audit_table_differs_from_file", last_in_file=place.link.id, goes_on_with=found.documents[0]["id"]
-            )
+        if found.parted:
+            _tell_parted(place, found.documents[0]["id"] if found.documents else None)
         if found.documents:
             if place.link.id < kept.place.link.id:
                 told = {"last_in_file": place.link.id, "was_written_to": kept.place.link.id}
@@ -92,6 +92,14 @@ def _write_all(path: Path, descriptor: int, deadline: float | None) -> int:
         # Where file and table both end earlier than before, what was known of it stays until there is a next entry.
         _keep(path, descriptor, max(place, kept.place, key=lambda known: known.link.id), now)
     return written
+
+
+def _tell_parted(place: Place, next_id: int | None) -> None:
+    """Once for each place, and again with what the file goes on with. ``next_id`` None = nothing was written since."""
+    global _parted
+    if next_id is not None or _parted != place.link:
+        log.error("audit_table_differs_from_file", last_in_file=place.link.id, goes_on_with=next_id)
+    _parted = place.link
 
 
 def place_of(document: dict[str, Any]) -> Place:
@@ -121,11 +129,19 @@ def _where(descriptor: int, kept: Kept) -> Place:
         return kept.place
     end = _mend(descriptor, status.st_size)
     for line in backwards(descriptor, end):
-        try:
-            return place_of(json.loads(line))
-        except (ValueError, KeyError, TypeError):
-            continue  # a head, or nothing of ours
+        if (place := _entry(line)) is not None:
+            return place
     return kept.place
+
+
+def _entry(line: bytes) -> Place | None:
+    """The place of an entry; None for a head, and for what no hash proves to be one: that decides nothing."""
+    try:
+        tree = json.loads(line)
+        proved = set(tree) == set(COLUMNS) and type(tree["id"]) is int and hash_of(tree) == tree["hash"]
+        return place_of(tree) if proved else None
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
 
 
 def _mend(descriptor: int, size: int) -> int:

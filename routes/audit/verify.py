@@ -193,12 +193,12 @@ def _read(number: int, line: bytes) -> _Line:
             return _read_head(number, line, tree["head"])
         if set(tree) != set(MEMBERS):
             raise ValueError
-        found = _Line(number, Link(int(tree["id"]), str(tree["hash"])), str(tree["previous"]))
-    except (ValueError, TypeError, KeyError):
+        found = _Line(number, _link(tree), str(tree["previous"]))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise BrokenError(f"line {number} cannot be read: it is no entry of the audit log") from None
     if not _is_whole(tree):
         raise BrokenError(f"line {number}: entry {found.link.id} was changed: its hash is not that of what it says")
-    if line_of({name: tree[name] for name in MEMBERS} | {"id": found.link.id}) != line:
+    if line_of({name: tree[name] for name in MEMBERS}) != line:
         raise BrokenError(
             f"line {number}: entry {found.link.id} is not written as it was: members doubled or moved, spaces, escapes"
         )
@@ -206,11 +206,18 @@ def _read(number: int, line: bytes) -> _Line:
 
 
 def _read_head(number: int, line: bytes, tree: dict[str, Any]) -> _Line:
-    """Raises ValueError, TypeError or KeyError for what is no line of a head."""
-    link = Link(int(tree["id"]), str(tree["hash"]))
+    """Raises ValueError, TypeError, KeyError or OverflowError for what is no line of a head."""
+    link = _link(tree)
     if head_line(link, datetime.fromisoformat(tree["at"])) != line:
         raise ValueError
     return _Line(number, link, None)
+
+
+def _link(tree: dict[str, Any]) -> Link:
+    """Raises ValueError for an id that no table holds."""
+    if type(tree["id"]) is not int or not 0 <= tree["id"] < 1 << 63:
+        raise ValueError
+    return Link(tree["id"], str(tree["hash"]))
 
 
 def _pages(lines: Iterable[_Line]) -> Iterator[list[_Line]]:

@@ -61,6 +61,12 @@ def test_links_begin_with_what_people_type(settings: dict[str, Any], url: str) -
     assert Env(**settings).public_url == url
 
 
+def test_an_ipv4_network_that_is_written_as_ipv6_is_itself() -> None:
+    env = Env(trusted_proxies="::ffff:10.0.0.0/104, ::ffff:1.2.3.4, 2001:db8::/32", metrics_networks="::/0")  # type: ignore[arg-type]
+    assert list(map(str, env.trusted_proxies)) == ["10.0.0.0/8", "1.2.3.4/32", "2001:db8::/32"]
+    assert list(map(str, env.metrics_networks)) == ["::/0"]
+
+
 def test_telling_a_worker_neither_waits_nor_fails_and_is_done_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     released, made = threading.Event(), []
 

@@ -21,6 +21,7 @@ from routes.models import AuditEntry
 from routes.tasks import deliver_audit
 from routing_project.env import get_env
 from tests.audit.conftest import entries, forget_place, lines, names, write
+from tests.gateways import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -270,6 +271,107 @@ def test_last_lines_that_were_removed_are_written_again() -> None:
     path().write_bytes(path().read_bytes().splitlines(keepends=True)[0])
     assert file.deliver() == 2
     assert names() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"id": 7, "hash": "y", "at": "9999-01-01T00:00:00.000000Z"},
+        {"id": "7", "hash": "y", "at": "2026-11-30T00:00:00.000000Z"},
+        {"id": [7], "hash": "y", "at": "2026-11-30T00:00:00.000000Z"},
+    ],
+)
+def test_a_line_that_is_no_entry_of_ours_decides_nothing(line: dict[str, Any]) -> None:
+    write("alpha")
+    file.deliver()
+    with path().open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+    write("beta")
+    assert delivery.deliver()["file"] == 1
+    assert json.loads(path().read_bytes().splitlines()[-1])["object_name"] == "beta"
+
+
+def test_a_line_nested_beyond_reason_decides_nothing() -> None:
+    write("alpha")
+    file.deliver()
+    with path().open("a") as stream:
+        stream.write("[" * 100_000 + "\n")
+    write("beta")
+    assert delivery.deliver()["file"] == 1
+
+
+def test_a_table_that_ends_before_the_file_is_told_once_also_while_nothing_is_written() -> None:
+    write("alpha")
+    write("beta")
+    file.deliver()
+    AuditEntry.objects.filter(pk=2)._raw_delete("default")  # type: ignore[attr-defined]
+    with capture_logs() as told:
+        for _ in range(3):
+            assert file.deliver() == 0
+    assert [(line["event"], line["last_in_file"], line["goes_on_with"]) for line in told] == [
+        ("audit_table_differs_from_file", 2, None)
+    ]
+
+
+def test_whatever_breaks_one_sink_the_next_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_seconds: float | None) -> int:
+        raise TypeError("nobody expected this")
+
+    monkeypatch.setitem(delivery.SINKS, "file", breaks)
+    write("alpha")
+    with capture_logs() as told:
+        assert delivery.deliver() == {"channel": 1}
+        monkeypatch.undo()
+        delivery.deliver()
+    assert [line["event"] for line in told] == ["audit_sink_down", "audit_sink_back"]
+
+
+def test_what_is_committed_during_the_last_look_is_brought_by_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    looking, committed, looks = threading.Event(), threading.Event(), []
+
+    def look() -> dict[str, int]:
+        looks.append(committed.is_set())
+        looking.set()
+        assert committed.wait(20)
+        return {}
+
+    monkeypatch.setattr(delivery, "deliver", look)
+    courier = delivery.Courier(None)
+    courier.start()
+    courier.wake()
+    assert looking.wait(20)
+    ending = threading.Thread(target=courier.end)
+    ending.start()
+    wait_until(lambda: courier._ended and courier._event.is_set(), what="its end has begun")
+    committed.set()
+    ending.join(20)
+    assert looks == [False, True]
+
+
+def test_threads_say_once_that_a_sink_is_down_and_once_that_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together = threading.Barrier(4, timeout=20)
+
+    def reached() -> int:
+        together.wait()
+        return 0
+
+    monkeypatch.setitem(delivery.REACHED, "file", reached)
+    with capture_logs() as told:
+        threads = [threading.Thread(target=delivery._is_down, args=("file", OSError("full"))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        monkeypatch.setitem(delivery.REACHED, "file", lambda: 3)
+        threads = [threading.Thread(target=delivery._is_up, args=("file", 0)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [line["event"] for line in told] == ["audit_sink_down", "audit_sink_back"]
+    assert told[1]["caught_up"] == 3
 
 
 def test_a_relative_path_is_one_in_the_data_folder_whoever_writes_from_where(

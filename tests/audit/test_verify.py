@@ -333,7 +333,6 @@ def test_an_entry_with_more_or_other_members_is_no_entry(log: Path) -> None:
         (b'"weight":[1,3]', b'"weight":[7,9],"weight":[1,3]'),
         (b'"actor_name":"ada"', b'"actor_name":"\\u0061da"'),
         (b'"actor_name":"ada"', b'"actor_name": "ada"'),
-        (b'"id":1,', b'"id":1.0,'),
     ],
 )
 def test_a_line_that_says_the_same_otherwise_written_is_found(log: Path, part: bytes, other: bytes) -> None:
@@ -389,3 +388,26 @@ def test_verifying_changes_nothing(log: Path) -> None:
     before = log.read_bytes(), page(0, 100)
     verified()
     assert (log.read_bytes(), page(0, 100)) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"head": {"id": Infinity, "hash": "x", "at": "2026-11-30T00:00:00.000000Z"}}',
+        '{"head": {"id": 1e999, "hash": "x", "at": "2026-11-30T00:00:00.000000Z"}}',
+        '{"head": {"id": 99999999999999999999999, "hash": "x", "at": "2026-11-30T00:00:00.000000Z"}}',
+        '{"head": {"id": 1.0, "hash": "x", "at": "2026-11-30T00:00:00.000000Z"}}',
+        '{"head": {"id": 1, "hash": "x", "at": "0001-01-01T00:00:00+14:00"}}',
+        "[" * 100_000,
+    ],
+)
+def test_whatever_a_line_says_it_is_named_and_nothing_breaks(log: Path, line: str) -> None:
+    log.write_bytes(log.read_bytes() + line.encode() + b"\n")
+    number = len(log.read_bytes().splitlines())
+    assert finding() == f"{log}: line {number} cannot be read: it is no entry of the audit log"
+
+
+def test_the_file_that_is_written_is_the_same_by_its_name(log: Path) -> None:
+    kept = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(kept[:-2]))
+    assert "its last lines are missing" in finding(file=log)

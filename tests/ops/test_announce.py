@@ -53,9 +53,13 @@ def test_the_console_is_asked_by_a_name_that_it_answers_to(
 
 
 def test_the_admin_is_named_as_people_reach_it_and_the_data_plane_as_this_machine_does(tmp_path: Path) -> None:
-    named = Env(data_dir=tmp_path, host="0.0.0.0", port=8000, allowed_hosts="router.example.org")  # type: ignore[arg-type]
-    plain = Env(data_dir=tmp_path, host="127.0.0.1", port=8000)
     first = {"admin_user": "admin", "access_key": "sbx_k", "model": "m"}
+    named = Env(data_dir=tmp_path, host="0.0.0.0", port=8000, allowed_hosts="router.example.org")  # type: ignore[arg-type]
+    wide = Env(data_dir=tmp_path, host="0.0.0.0", port=8000, allowed_hosts=".example.org")  # type: ignore[arg-type]
+    six = Env(data_dir=tmp_path, host="::", port=8000, allowed_hosts="[::1]")  # type: ignore[arg-type]
+    assert "  Admin      http://example.org:8000/admin/\n" in announce.text(wide, first)
+    assert "  Admin      http://[::1]:8000/admin/\n" in announce.text(six, first)
+    plain = Env(data_dir=tmp_path, host="127.0.0.1", port=8000)
     assert "  Admin      http://router.example.org:8000/admin/\n" in announce.text(named, first)
     assert "curl -i http://127.0.0.1:8000/v1/chat/completions" in announce.text(named, first)
     assert "  Admin      http://127.0.0.1:8000/admin/\n" in announce.text(plain, first)

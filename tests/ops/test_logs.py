@@ -326,10 +326,18 @@ def test_lines_name_the_revision_once_there_is_one(stream: io.StringIO, data_dir
 
 
 def test_a_name_that_pages_do_not_answer_to_is_one_line_and_a_scanner_has_few(stream: io.StringIO) -> None:
-    for number in (1, 1, *range(1, 100)):
+    refusals = logging.getLogger("django.security.DisallowedHost")
+
+    def refuse(number: int, at: float) -> None:
         error = DisallowedHost(f"Invalid HTTP_HOST header: 'name-{number}.example'.")
-        logging.getLogger("django.security.DisallowedHost").error(str(error), exc_info=error)
+        told = {"name": refusals.name, "levelno": logging.ERROR, "levelname": "ERROR", "msg": str(error)}
+        refusals.handle(logging.makeLogRecord({**told, "exc_info": (DisallowedHost, error, None), "created": at}))
+
+    for number in (1, 1, *range(1, 100)):
+        refuse(number, 1000.0 + number)
     told = lines(stream)
+    refuse(1, 4700.0)
+    assert len(lines(stream)) == len(told) + 1, "in the next hour it is said again"
     assert [line["event"] for line in told][:2] == [
         "Invalid HTTP_HOST header: 'name-1.example'.",
         "Invalid HTTP_HOST header: 'name-2.example'.",

@@ -32,7 +32,8 @@ class Command(BaseCommand):
             kept = read_places().get(str(path), Kept())  # before anything else: table and file only grow
         except OSError as error:
             raise CommandError(f"{place_path()}: cannot be read: {error.strerror}") from None
-        said = self._table(kept), self._file(path, kept) if file is None else self._file(file)
+        other = None if file is None or file.absolute() == path else file
+        said = self._table(kept), self._file(path, kept) if other is None else self._file(other)
         if broken := [one for one in said if one is not None]:
             raise CommandError("\n".join(broken))
 
