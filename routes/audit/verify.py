@@ -11,9 +11,9 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from routes.audit.chain import FIELDS, START, Link, hash_of, head_line, line_of
+from routes.audit.chain import START, Link, hash_of, head_line, line_of
 from routes.audit.channel import SINK
-from routes.audit.reading import head, page
+from routes.audit.reading import COLUMNS, head, page
 from routes.models import AuditDelivery, AuditEntry
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from routes.audit.file import Kept
 
 PAGE: Final = 2000
-MEMBERS: Final = (*FIELDS, "hash")
 
 
 class BrokenError(Exception):
@@ -191,14 +190,14 @@ def _read(number: int, line: bytes) -> _Line:
         tree = json.loads(line)
         if set(tree) == {"head"}:
             return _read_head(number, line, tree["head"])
-        if set(tree) != set(MEMBERS):
+        if set(tree) != set(COLUMNS):
             raise ValueError
         found = _Line(number, _link(tree), str(tree["previous"]))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise BrokenError(f"line {number} cannot be read: it is no entry of the audit log") from None
     if not _is_whole(tree):
         raise BrokenError(f"line {number}: entry {found.link.id} was changed: its hash is not that of what it says")
-    if line_of({name: tree[name] for name in MEMBERS}) != line:
+    if line_of({name: tree[name] for name in COLUMNS}) != line:
         raise BrokenError(
             f"line {number}: entry {found.link.id} is not written as it was: members doubled or moved, spaces, escapes"
         )

@@ -5,12 +5,12 @@ Nothing here looks at the text of prompts: that is ``routes.engine.facts``, for 
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from routes.engine.conditions.values import address_of
 from routes.gateway.errors import BadRequest
 from routes.gateway.wire import form
 
@@ -67,9 +67,7 @@ def client_address(
         return address
     for part in reversed(forwarded.decode("latin-1").split(",")):
         hop = _unmapped(part.strip())
-        try:
-            ip_address(hop)
-        except ValueError:
+        if address_of(hop) is None:
             return address
         address = hop
         if not _is_in(hop, trusted):
@@ -80,24 +78,18 @@ def client_address(
 def _unmapped(address: str) -> str:
     if ":" not in address:
         return address
-    try:
-        mapped = IPv6Address(address).ipv4_mapped
-    except ValueError:
-        return address
-    return address if mapped is None else str(mapped)
+    found = address_of(address)
+    return address if found is None else str(found)
 
 
 def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
+    found = address_of(address)
+    return found is not None and any(found in network for network in networks)
 
 
 def is_trusted(peer: tuple[str, int] | None, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
     """Whether the peer may say for whom it speaks."""
-    return bool(trusted) and peer is not None and _is_in(_unmapped(peer[0]), trusted)
+    return bool(trusted) and peer is not None and _is_in(peer[0], trusted)
 
 
 # -- the body ----------------------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.core.cache import cache
 from django.db import transaction
 from django.utils.crypto import salted_hmac
 
+from routes.engine.conditions.values import address_of
 from routes.models import Installation
 
 if TYPE_CHECKING:
@@ -134,22 +135,14 @@ def _write(key: str, value: Count) -> None:
 
 def _network(client_ip: str | None) -> str:
     """The address; of IPv6 the /64, which is one network's."""
-    address = _address(client_ip)
+    address = address_of(client_ip or "")
     return str(int(address) >> 64 if isinstance(address, IPv6Address) else address or "")
 
 
 def _site(client_ip: str | None) -> str | None:
     """Of IPv6 the /48."""
-    address = _address(client_ip)
+    address = address_of(client_ip or "")
     return str(int(address) >> 80) if isinstance(address, IPv6Address) else None
-
-
-def _address(client_ip: str | None) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(client_ip or "")
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def _key(sort: str, *parts: str) -> str:
